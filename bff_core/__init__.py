@@ -1,0 +1,65 @@
+"""Backends-for-Frontends: declared pages over typed, resilient service clients, one gateway per client."""
+
+from .app import Bff, authenticated, create_bff
+from .auth import ApiKey, ApiKeys, Authenticator, BearerJwt
+from .clients import Operation, ServiceClient, delete, get, patch, post, put
+from .context import Principal, RequestContext, current_context
+from .errors import (
+    BadResponse,
+    BffError,
+    BulkheadFull,
+    CallTimeout,
+    CircuitOpen,
+    ConnectFailed,
+    ConnectionLost,
+    DeclarationError,
+    Problem,
+    ServiceError,
+    SettingsError,
+    UnexpectedStatus,
+)
+from .pages import Page, optional, required, section, shape
+from .resilience import BreakerPolicy, Policy, RetryPolicy
+from .settings import ServiceSettings, Settings
+
+__all__ = [
+    "ApiKey",
+    "ApiKeys",
+    "Authenticator",
+    "BadResponse",
+    "BearerJwt",
+    "Bff",
+    "BffError",
+    "BreakerPolicy",
+    "BulkheadFull",
+    "CallTimeout",
+    "CircuitOpen",
+    "ConnectFailed",
+    "ConnectionLost",
+    "DeclarationError",
+    "Operation",
+    "Page",
+    "Policy",
+    "Principal",
+    "Problem",
+    "RequestContext",
+    "RetryPolicy",
+    "ServiceClient",
+    "ServiceError",
+    "ServiceSettings",
+    "Settings",
+    "SettingsError",
+    "UnexpectedStatus",
+    "authenticated",
+    "create_bff",
+    "current_context",
+    "delete",
+    "get",
+    "optional",
+    "patch",
+    "post",
+    "put",
+    "required",
+    "section",
+    "shape",
+]

@@ -1,0 +1,7 @@
+"""Authentication."""
+
+from .api_key import ApiKey, ApiKeys
+from .authenticator import Authenticator
+from .bearer import BearerJwt
+
+__all__ = ["ApiKey", "ApiKeys", "Authenticator", "BearerJwt"]

@@ -1,0 +1,65 @@
+"""What one request carries down to every call made for it: deadline, identity, trace, and what went wrong."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import Problem
+
+__all__ = ["Principal", "RequestContext", "current_context", "use_context"]
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who the request is made for: a user, or a partner's application.
+
+    ``subject`` identifies it within its issuer; ``kind`` says how it was authenticated (``user`` or ``api_key``).
+    """
+
+    subject: str
+    kind: str = "user"
+    scopes: frozenset[str] = frozenset()
+    tenant: str | None = None
+    claims: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+
+@dataclass(slots=True)
+class RequestContext:
+    """One request's context. ``deadline`` is an instant of ``time.monotonic``; ``headers`` is the ready-made header
+    block (``name: value`` lines, each ended by CRLF) that goes with every call to a service."""
+
+    request_id: str
+    trace_id: str
+    span_id: str
+    headers: bytes
+    deadline: float
+    started: float
+    principal: Principal | None = None
+    degraded: dict[str, str] = field(default_factory=dict)
+    calls: dict[str, int] = field(default_factory=dict)
+    route: str | None = None
+
+    def remaining(self) -> float:
+        """Seconds left until the deadline, negative when it has passed."""
+        return self.deadline - time.monotonic()
+
+    def authenticated(self) -> Principal:
+        """The principal; raises a 401 problem when there is none."""
+        if self.principal is None:
+            raise Problem(401, "Credentials are missing or not valid.")
+        return self.principal
+
+
+_current: ContextVar[RequestContext] = ContextVar("bff_request_context")
+
+
+def current_context() -> RequestContext:
+    """The context of the request being served; raises ``LookupError`` outside one."""
+    return _current.get()
+
+
+use_context = _current.set

@@ -1,0 +1,46 @@
+"""What a failed call of a required section means for the page's client."""
+
+from __future__ import annotations
+
+import json
+import math
+from http import HTTPStatus
+from typing import Any
+
+from ..errors import Problem, ServiceError, UnexpectedStatus
+
+__all__ = ["problem_of"]
+
+_DETAILS = {
+    404: "There is no such resource.",
+    502: "A service behind this page gave no usable answer.",
+    503: "A service behind this page is not available.",
+    504: "A service behind this page did not answer in time.",
+}
+
+
+def problem_of(error: ServiceError, relay_status: frozenset[int] = frozenset()) -> Problem:
+    """The problem a client gets: 404, 502, 503 or 504, or a status of ``relay_status`` with the service's own title
+    and detail."""
+    if isinstance(error, UnexpectedStatus) and error.status in relay_status:
+        document = _document(error.body)
+        return Problem(error.status, document.get("detail"), title=document.get("title"), type_=_type(document))
+    headers = {}
+    if error.page_status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["retry-after"] = str(max(1, math.ceil(error.retry_after or 1)))
+    return Problem(error.page_status, _DETAILS[error.page_status], headers=headers)
+
+
+def _document(body: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(body)
+    except ValueError:
+        return {}
+    if not isinstance(document, dict):
+        return {}
+    return {key: value for key, value in document.items() if isinstance(value, str)}
+
+
+def _type(document: dict[str, Any]) -> str:
+    kind = document.get("type", "about:blank")
+    return kind if isinstance(kind, str) else "about:blank"

@@ -1,0 +1,221 @@
+"""One run of a plan: starts what can start, takes in what comes, starts what that makes possible.
+
+There is no task per section. Operations are sent when their arguments are there and end in a callback; only a section
+with an ``async`` function of the author's runs in a task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import inspect
+import time
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any
+
+import structlog
+
+from ..clients import Invocation
+from ..context import RequestContext, use_context
+from ..errors import BffError, CallTimeout, ServiceError
+from ..resilience import Upstream
+from .failure import problem_of
+from .plan import Plan, PlannedSection
+
+__all__ = ["Run", "Upstreams"]
+
+Upstreams = tuple[Upstream | None, ...]
+"""The upstream of each section's operation, by the section's index."""
+
+log = structlog.get_logger("bff.pages")
+WAITING, RUNNING, DONE, SKIPPED, FAILED = range(5)
+
+
+class Run:
+    """The values of one request's page. ``values`` has the inputs in place; ``selected`` holds the optional sections
+    to run, None for all."""
+
+    __slots__ = (
+        "_context",
+        "_future",
+        "_handles",
+        "_left",
+        "_plan",
+        "_selected",
+        "_upstreams",
+        "_waiting",
+        "error",
+        "failures",
+        "seconds",
+        "state",
+        "values",
+    )
+
+    def __init__(
+        self,
+        plan: Plan,
+        upstreams: Upstreams,
+        context: RequestContext,
+        values: list[Any],
+        selected: Collection[str] | None = None,
+    ) -> None:
+        self._plan = plan
+        self._upstreams = upstreams
+        self._context = context
+        self._selected = selected
+        self._left = len(plan.sections)
+        self._waiting = [section.waits_for for section in plan.sections]
+        self._handles: dict[int, Invocation | asyncio.Task[None]] = {}
+        self._future: asyncio.Future[None] | None = None
+        self.state = [WAITING] * self._left
+        self.seconds = [0.0] * self._left
+        self.failures: dict[str, str] = {}
+        self.error: BaseException | None = None
+        self.values = values
+
+    async def complete(self) -> list[Any]:
+        """Run the page; gives its values. Raises what made a required section fail, after cancelling the others."""
+        for section in self._plan.sections:
+            if not section.waits_for and self.error is None:
+                self._begin(section)
+        if self._left and self.error is None:
+            self._future = asyncio.get_running_loop().create_future()
+            try:
+                await self._future
+            except asyncio.CancelledError:
+                self._cancel()
+                raise
+        if self.error is not None:
+            self._cancel()
+            raise self.error
+        return self.values
+
+    def _cancel(self) -> None:
+        for handle in self._handles.values():
+            handle.cancel()
+        self._handles.clear()
+
+    def _begin(self, section: PlannedSection) -> None:
+        index = section.index
+        self.state[index] = RUNNING
+        now = time.monotonic()
+        self.seconds[index] = now
+        try:
+            if self._skips(section):
+                self._skip(section)
+                return
+            values = self.values
+            for derived in section.derived:
+                values[derived.slot] = derived.function(*derived.get(values))
+            deadline = self._context.deadline
+            if section.timeout is not None:
+                deadline = min(deadline, now + section.timeout)
+            if section.operation is not None:
+                self._invoke(section, deadline)
+            else:
+                self._evaluate(section, deadline)
+        except Exception as error:  # noqa: BLE001 - the author's functions may raise anything
+            self._fail(section, error)
+
+    def _skips(self, section: PlannedSection) -> bool:
+        if self._selected is not None and not section.required and section.name not in self._selected:
+            return True
+        if section.when is None:
+            return False
+        return not section.when.function(*section.when.get(self.values))
+
+    def _invoke(self, section: PlannedSection, deadline: float) -> None:
+        upstream = self._upstreams[section.index]
+        if section.operation is None or upstream is None:
+            raise RuntimeError("a section without an operation cannot be invoked")
+        invocation = Invocation(section.operation, upstream, self._context, deadline, self._invoked, section)
+        if invocation.start(section.arguments(self.values)):
+            self._succeed(section, invocation.value)
+        else:
+            self._handles[section.index] = invocation
+
+    def _invoked(self, invocation: Invocation) -> None:
+        section: PlannedSection = invocation.tag
+        self._handles.pop(section.index, None)
+        if invocation.error is not None:
+            self._fail(section, invocation.error)
+        else:
+            self._succeed(section, invocation.value)
+
+    def _evaluate(self, section: PlannedSection, deadline: float) -> None:
+        assert section.function is not None  # noqa: S101 - for the type checker: no operation means a function
+        result = section.function(*section.arguments(self.values))
+        if not inspect.iscoroutine(result):
+            self._succeed(section, result)
+            return
+        task = asyncio.get_running_loop().create_task(self._await(section, result, deadline))
+        self._handles[section.index] = task
+
+    async def _await(self, section: PlannedSection, result: Any, deadline: float) -> None:
+        use_context(replace(self._context, deadline=deadline))
+        try:
+            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                value = await result
+        except TimeoutError:
+            self._handles.pop(section.index, None)
+            self._fail(section, CallTimeout(f"section '{section.name}' did not end in time"))
+        except Exception as error:  # noqa: BLE001 - the author's functions may raise anything
+            self._handles.pop(section.index, None)
+            self._fail(section, error)
+        else:
+            self._handles.pop(section.index, None)
+            self._succeed(section, value)
+        finally:
+            result.close()
+
+    def _succeed(self, section: PlannedSection, value: Any) -> None:
+        self.values[section.slot] = value
+        self._settle(section, DONE)
+
+    def _skip(self, section: PlannedSection) -> None:
+        self.values[section.slot] = copy.copy(section.fallback)
+        self._settle(section, SKIPPED)
+
+    def _fail(self, section: PlannedSection, error: BaseException) -> None:
+        if not isinstance(error, (BffError, TimeoutError)):
+            log.error("section.error", page=self._plan.name, section=section.name, exc_info=error)
+        self.failures[section.name] = error.kind if isinstance(error, ServiceError) else type(error).__name__
+        if section.required:
+            self.error = self._problem(section, error)
+            self._settle(section, FAILED)
+            return
+        self._degrade(section)
+
+    def _degrade(self, section: PlannedSection) -> None:
+        self.values[section.slot] = copy.deepcopy(section.fallback)
+        self._context.degraded[section.name] = self.failures.get(section.name, "dependency")
+        self._settle(section, FAILED)
+
+    def _settle(self, section: PlannedSection, state: int) -> None:
+        index = section.index
+        self.state[index] = state
+        self.seconds[index] = time.monotonic() - self.seconds[index] if self.seconds[index] else 0.0
+        self._left -= 1
+        if self.error is None:
+            for dependent in section.dependents:
+                self._waiting[dependent] -= 1
+                if not self._waiting[dependent]:
+                    self._unblock(self._plan.sections[dependent])
+        if (not self._left or self.error is not None) and self._future is not None and not self._future.done():
+            self._future.set_result(None)
+
+    def _unblock(self, section: PlannedSection) -> None:
+        """All that ``section`` waits for has ended. It runs only when all of it is really there."""
+        states = [other for other in self._plan.sections if section.index in other.dependents]
+        if any(self.state[other.index] == FAILED for other in states):
+            self._degrade(section)
+        elif any(self.state[other.index] == SKIPPED for other in states):
+            self._skip(section)
+        else:
+            self._begin(section)
+
+    def _problem(self, section: PlannedSection, error: BaseException) -> BaseException:
+        if not isinstance(error, ServiceError):
+            return error
+        return problem_of(error, section.relay_status)

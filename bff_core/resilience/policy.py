@@ -1,0 +1,67 @@
+"""Policies: value objects that say how calls to a service behave. Times are seconds, rates are fractions."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+__all__ = ["BreakerPolicy", "Policy", "RetryPolicy"]
+
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+Rate = Annotated[float, Field(gt=0, le=1)]
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RetryPolicy(_Value):
+    """Attempts and the wait between them: full jitter over ``min(cap, base * 2**n)`` (AWS, "Exponential Backoff And
+    Jitter"). Only idempotent operations are retried, and at most ``budget`` of the recent calls plus ``reserve`` per
+    second (Finagle's retry budget)."""
+
+    attempts: Annotated[int, Field(ge=1, le=3)] = 2
+    base: Seconds = 0.05
+    cap: Seconds = 1.0
+    budget: Annotated[float, Field(ge=0, le=1)] = 0.2
+    reserve: Annotated[float, Field(ge=0)] = 10.0
+
+
+class BreakerPolicy(_Value):
+    """When the circuit opens, and for how long.
+
+    Over the last ``window`` seconds and at least ``minimum_calls``: at ``failure_rate`` failures, or at ``slow_rate``
+    calls slower than ``slow_after`` (default: the attempt timeout). Open for ``open_for`` doubled with each opening in
+    a row, up to ``open_cap``, give or take ``jitter``; then ``half_open_calls`` probes decide.
+    """
+
+    window: Seconds = 10.0
+    minimum_calls: Annotated[int, Field(ge=1)] = 20
+    failure_rate: Rate = 0.5
+    slow_rate: Rate = 0.8
+    slow_after: Seconds | None = None
+    open_for: Seconds = 5.0
+    open_cap: Seconds = 60.0
+    jitter: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    half_open_calls: Annotated[int, Field(ge=1)] = 3
+
+
+class Policy(_Value):
+    """How one service is called. ``timeout`` bounds one attempt, ``connect_timeout`` the making of a connection,
+    ``bulkhead`` the calls in flight, ``max_body`` an answer's size in bytes."""
+
+    timeout: Seconds = 1.0
+    connect_timeout: Seconds = 0.5
+    bulkhead: Annotated[int, Field(ge=1)] = 64
+    max_body: Annotated[int, Field(ge=1)] = 16 * 1024 * 1024
+    retry: RetryPolicy = RetryPolicy()
+    breaker: BreakerPolicy = BreakerPolicy()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.connect_timeout > self.timeout:
+            raise ValueError("connect_timeout is longer than the timeout of the whole attempt")
+        if self.breaker.open_for > self.breaker.open_cap:
+            raise ValueError("breaker.open_for is longer than breaker.open_cap")
+        return self

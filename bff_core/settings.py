@@ -1,0 +1,120 @@
+"""Settings: environment first, then a file, then defaults; an unknown key is refused at start-up."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from .errors import SettingsError
+from .resilience.policy import Policy
+
+__all__ = ["ServiceSettings", "Settings"]
+
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+
+
+class ServiceSettings(BaseModel):
+    """Where a service is (``http://host:port`` or with a path below it) and how it is called."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str
+    policy: Policy = Policy()
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, url: str) -> str:
+        import httpx  # noqa: PLC0415 - only start-up needs it here
+
+        try:
+            parsed = httpx.URL(url)
+        except httpx.InvalidURL as error:
+            raise ValueError(str(error)) from None
+        if (
+            parsed.scheme not in ("http", "https")
+            or not parsed.host
+            or parsed.query
+            or parsed.fragment
+            or parsed.userinfo
+        ):
+            raise ValueError("must be http(s)://host[:port][/path], without user, query or fragment")
+        return url.rstrip("/")
+
+
+class Settings(BaseSettings):
+    """What every gateway can be told. A gateway's own settings derive from this.
+
+    ``BFF_SERVICES__CATALOG__URL=http://…`` in the environment sets ``services.catalog.url``; ``BFF_SETTINGS_FILE``
+    names a TOML file; ``defaults`` of a gateway's own class come last. Times are seconds, sizes are bytes.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="BFF_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+    file_variable: ClassVar[str] = "BFF_SETTINGS_FILE"
+    defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+
+    services: dict[str, ServiceSettings] = {}
+    deadline: Seconds = 2.5
+    max_body: Annotated[int, Field(ge=0)] = 1024 * 1024
+    max_query: Annotated[int, Field(ge=0)] = 8 * 1024
+    shutdown_grace: Seconds = 15.0
+    log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR|CRITICAL)$")] = "INFO"
+    docs: bool = True
+
+    @classmethod
+    def load(cls, **values: Any) -> Self:
+        """The settings in force; ``values`` win over everything. Raises ``SettingsError`` with each wrong key."""
+        cls._refuse_unknown_variables()
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            lines = [
+                f"  {'.'.join(str(part) for part in entry['loc'])}: {entry['msg']}"
+                for entry in error.errors(include_url=False, include_input=False)
+            ]
+            raise SettingsError("settings that cannot be used:\n" + "\n".join(lines)) from None
+
+    @classmethod
+    def _refuse_unknown_variables(cls) -> None:
+        prefix = cls.model_config["env_prefix"]
+        for variable in os.environ:
+            if not variable.upper().startswith(prefix) or variable == cls.file_variable:
+                continue
+            name = variable[len(prefix) :].split("__")[0].lower()
+            if name not in cls.model_fields:
+                known = ", ".join(f"{prefix}{field.upper()}" for field in cls.model_fields)
+                raise SettingsError(f"the environment has {variable}, which is no setting; there is: {known}")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic-settings names them
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, environment, file, then the gateway's defaults; each level down the one before wins."""
+        defaults = InitSettingsSource(settings_cls, init_kwargs=dict(cls.defaults))
+        path = os.environ.get(cls.file_variable)
+        if path is None:
+            return init_settings, env_settings, defaults
+        if not os.path.isfile(path):  # noqa: PTH113 - nothing else needs a Path here
+            raise SettingsError(f"{cls.file_variable} names {path}, which is no file")
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=path), defaults

@@ -1,0 +1,52 @@
+"""Request id and W3C Trace Context: taken in when well formed, made when not, passed on to the services."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass
+
+__all__ = ["Trace", "read_trace"]
+
+_TRACEPARENT = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:+/=-]{1,128}")
+_TRACESTATE = re.compile(rb"[\x20-\x7e]{1,512}")
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One request's place in its trace. ``headers`` is the block of lines that goes with every call to a service."""
+
+    request_id: str
+    trace_id: str
+    span_id: str
+    headers: bytes
+
+
+def read_trace(headers: list[tuple[bytes, bytes]]) -> Trace:
+    """The trace of a request with these headers (names in lower case)."""
+    request_id = traceparent = tracestate = None
+    for name, value in headers:
+        if name == b"x-request-id":
+            request_id = value
+        elif name == b"traceparent":
+            traceparent = value
+        elif name == b"tracestate":
+            tracestate = value
+    span_id = secrets.token_hex(8)
+    parent = _TRACEPARENT.fullmatch(traceparent) if traceparent is not None else None
+    if parent is not None and parent[1] != b"0" * 32 and parent[2] != b"0" * 16:
+        trace_id, flags = parent[1].decode(), parent[3].decode()
+    else:
+        trace_id, flags, tracestate = secrets.token_hex(16), "00", None
+    if request_id is None or not _REQUEST_ID.fullmatch(request_id):
+        request_id = trace_id.encode()
+    block = b"traceparent: 00-%s-%s-%s\r\nx-request-id: %s\r\n" % (
+        trace_id.encode(),
+        span_id.encode(),
+        flags.encode(),
+        request_id,
+    )
+    if tracestate is not None and _TRACESTATE.fullmatch(tracestate):
+        block += b"tracestate: %s\r\n" % tracestate
+    return Trace(request_id.decode(), trace_id, span_id, block)

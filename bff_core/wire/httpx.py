@@ -1,0 +1,123 @@
+"""A wire over any httpx transport: HTTP/2, proxies, ``ASGITransport``, ``MockTransport``, respx."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+
+from ..errors import BadResponse, BffError, CallTimeout, ConnectFailed, ConnectionLost, ServiceError
+from .protocol import Done, WireResponse
+
+__all__ = ["HttpxWire"]
+
+
+class HttpxWire:
+    """Sends through ``transport`` to ``origin`` (``scheme://host[:port]``).
+
+    httpx loses a pool slot when a call is cancelled (encode/httpcore#1093), so no cancellation reaches it: an
+    abandoned exchange runs on, unheard, until its own timeouts end it, and counts as in flight until then.
+    """
+
+    def __init__(
+        self, origin: str, transport: httpx.AsyncBaseTransport, *, connect_timeout: float, max_body: int
+    ) -> None:
+        self._origin = origin
+        self._transport = transport
+        self._connect_timeout = connect_timeout
+        self._max_body = max_body
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def in_flight(self) -> int:
+        """Exchanges not yet ended."""
+        return len(self._tasks)
+
+    def send(self, method: str, target: str, headers: bytes, body: bytes, timeout: float, done: Done) -> _HttpxExchange:
+        """See ``Wire.send``."""
+        lines = [line.split(b": ", 1) for line in headers.split(b"\r\n") if line]
+        request = httpx.Request(
+            method,
+            self._origin + target,
+            headers=[(name, value) for name, value in lines],
+            content=body or None,
+            extensions={
+                "timeout": {
+                    "connect": min(self._connect_timeout, timeout),
+                    "read": timeout,
+                    "write": timeout,
+                    "pool": timeout,
+                }
+            },
+        )
+        exchange = _HttpxExchange(done)
+        task = asyncio.get_running_loop().create_task(self._run(request, timeout, exchange))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return exchange
+
+    async def aclose(self) -> None:
+        """Wait for what is in flight (each bounded by its timeout), then close the transport."""
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        await self._transport.aclose()
+
+    async def _run(self, request: httpx.Request, timeout: float, exchange: _HttpxExchange) -> None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + timeout
+        # The timer tells the caller in time; httpx itself goes on until its own, per-operation timeouts end it.
+        timer = loop.call_at(until, exchange.finish, None, CallTimeout(f"no answer within {timeout:.3f} s"))
+        try:
+            response = await self._transport.handle_async_request(request)
+            try:
+                body = await self._read(response, until)
+            finally:
+                await response.aclose()
+            raw = [(name.lower(), value) for name, value in response.headers.raw]
+            exchange.finish(WireResponse(response.status_code, raw, body), None)
+        except (BffError, httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
+            exchange.finish(None, _translate(error))
+        except Exception as error:  # noqa: BLE001 - a foreign transport may raise anything; the caller must be told
+            exchange.finish(None, ConnectionLost(type(error).__name__))
+        finally:
+            timer.cancel()
+
+    async def _read(self, response: httpx.Response, until: float) -> bytes:
+        clock = asyncio.get_running_loop().time
+        body = bytearray()
+        async for chunk in response.aiter_bytes():
+            body += chunk
+            if len(body) > self._max_body:
+                raise BadResponse(f"the body is larger than {self._max_body} bytes")
+            if clock() > until:
+                raise CallTimeout("the body did not end in time")
+        return bytes(body)
+
+
+class _HttpxExchange:
+    __slots__ = ("_done",)
+
+    def __init__(self, done: Done) -> None:
+        self._done: Done | None = done
+
+    def abandon(self) -> None:
+        self._done = None
+
+    def finish(self, response: WireResponse | None, error: ServiceError | None) -> None:
+        done, self._done = self._done, None
+        if done is not None:
+            done(response, error)
+
+
+def _translate(error: BaseException) -> ServiceError:
+    if isinstance(error, ServiceError):
+        return error
+    detail = type(error).__name__
+    if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol)):
+        return ConnectFailed(detail)
+    if isinstance(error, httpx.TimeoutException):
+        return CallTimeout(detail)
+    if isinstance(error, (httpx.RemoteProtocolError, httpx.DecodingError, httpx.InvalidURL)):
+        # A server that hangs up before its answer looks like a protocol error to httpx; it is worth another attempt.
+        return ConnectionLost(detail) if "disconnected" in str(error) else BadResponse(detail)
+    return ConnectionLost(detail)

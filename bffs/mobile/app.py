@@ -1,0 +1,28 @@
+"""The mobile gateway: lean answers for the app."""
+
+from __future__ import annotations
+
+from bff_core import BearerJwt, create_bff
+from shop.clients import Catalog, Notifications, Orders, Recommendations, Users
+
+from .pages import HomePage, OrderPage, OrdersPage, ProductPage, ProductsPage
+from .settings import MobileSettings
+
+__all__ = ["app"]
+
+settings = MobileSettings.load()
+app = create_bff(
+    "mobile",
+    settings=settings,
+    clients=[Catalog, Notifications, Orders, Recommendations, Users],
+    auth=BearerJwt(
+        issuer=settings.issuer,
+        audience=settings.audience,
+        jwks_url=f"{settings.services['identity'].url}/.well-known/jwks.json",
+    ),
+)
+app.page("/home", HomePage)
+app.page("/products", ProductsPage, public=True)
+app.page("/products/{product_id}", ProductPage, public=True)
+app.page("/orders", OrdersPage)
+app.page("/orders/{order_id}", OrderPage)

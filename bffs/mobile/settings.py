@@ -1,0 +1,21 @@
+"""Settings of the mobile gateway."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from bff_core import Settings
+from shop.clients import service_urls
+
+__all__ = ["MobileSettings"]
+
+
+class MobileSettings(Settings):
+    """``issuer`` and ``audience`` say which access tokens are trusted."""
+
+    defaults: ClassVar = {
+        "services": service_urls("identity", "catalog", "recommendations", "users", "orders", "notifications")
+    }
+
+    issuer: str = "https://identity.shop.example"
+    audience: str = "shop"

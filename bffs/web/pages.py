@@ -1,0 +1,187 @@
+"""The documents behind the web pages."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import uuid4
+
+from fastapi import Header, Query
+
+from bff_core import Page, optional, required, shape
+from shop.clients import Catalog, Inventory, Notifications, Orders, Recommendations, Reviews, Users, subject
+from shop.models import (
+    Cart,
+    CartItem,
+    Listing,
+    NewOrder,
+    Notification,
+    Order,
+    OrderRequest,
+    Product,
+    ReviewListing,
+    Stock,
+    User,
+)
+
+from .shapes import (
+    ProductCard,
+    WebHome,
+    WebOrder,
+    WebProduct,
+    WebUser,
+    order_of,
+    product_card,
+    review_of,
+    stock_of,
+)
+
+__all__ = [
+    "AddToCart",
+    "HomePage",
+    "OrderPage",
+    "OrdersPage",
+    "PlaceOrder",
+    "ProductPage",
+    "SearchPage",
+]
+
+Limit = Annotated[int, Query(ge=1, le=100)]
+Cursor = Annotated[str | None, Query(max_length=256)]
+
+
+def products_in(orders: Listing[Order]) -> list[str]:
+    return [line.product_id for order in orders.items for line in order.lines]
+
+
+class HomePage(Page):
+    """The signed-in user's start page."""
+
+    user = optional(Users.user, user_id=subject, feeds=["user"])
+    orders = optional(Orders.of_user, user_id=subject, limit=5, feeds=["orders"])
+    order_products = optional(Catalog.products, ids=products_in, fallback=[], feeds=["orders"])
+    notifications = optional(Notifications.of_user, user_id=subject, feeds=["notifications"])
+    recommended = optional(Recommendations.for_user, user_id=subject, feeds=["recommendations"])
+    recommendations = optional(
+        Catalog.products,
+        ids=lambda recommended: [entry.product_id for entry in recommended],
+        fallback=[],
+        feeds=["recommendations"],
+    )
+
+    @shape
+    def home(
+        self,
+        user: User | None,
+        orders: Listing[Order] | None,
+        order_products: list[Product],
+        notifications: Listing[Notification] | None,
+        recommendations: list[Product],
+    ) -> WebHome:
+        products = {product.id: product for product in order_products}
+        return WebHome(
+            user=WebUser(id=user.id, name=user.name, email=user.email, member=user.member) if user else None,
+            orders=[order_of(order, products) for order in orders.items] if orders else [],
+            notifications=notifications.items if notifications else [],
+            recommendations=[product_card(product) for product in recommendations],
+        )
+
+
+class ProductPage(Page):
+    """Everything the product page shows."""
+
+    product = required(Catalog.product)
+    stock = optional(Inventory.stock, feeds=["stock"])
+    reviews = optional(Reviews.of_product, limit=10, timeout=0.8, feeds=["reviews", "review_summary"])
+    bought_together = optional(Recommendations.related_to, limit=8, feeds=["related"])
+    related = optional(
+        Catalog.products,
+        ids=lambda bought_together: [entry.product_id for entry in bought_together],
+        fallback=[],
+        feeds=["related"],
+    )
+
+    @shape
+    def web_product(
+        self, product: Product, stock: Stock | None, reviews: ReviewListing | None, related: list[Product]
+    ) -> WebProduct:
+        return WebProduct(
+            id=product.id,
+            name=product.name,
+            description=product.description,
+            price=product.price,
+            images=product.images,
+            specifications=product.specifications,
+            stock=stock_of(stock) if stock else None,
+            reviews=[review_of(review) for review in reviews.items] if reviews else [],
+            review_summary=reviews.summary if reviews else None,
+            related=[product_card(other) for other in related],
+        )
+
+
+class OrdersPage(Page):
+    """The user's orders, newest first, with their products."""
+
+    cursor: Cursor = None
+    limit: Limit = 20
+    orders = required(Orders.of_user, user_id=subject, relay_status=[400])
+    products = optional(Catalog.products, ids=products_in, fallback=[])
+
+    @shape
+    def rows(self, orders: Listing[Order], products: list[Product]) -> Listing[WebOrder]:
+        by_id = {product.id: product for product in products}
+        return Listing[WebOrder](items=[order_of(order, by_id) for order in orders.items], next=orders.next)
+
+
+class OrderPage(Page):
+    """One of the user's orders, each line with its product."""
+
+    order = required(Orders.order, user_id=subject)
+    products = optional(Catalog.products, ids=lambda order: [line.product_id for line in order.lines], fallback=[])
+
+    @shape
+    def detail(self, order: Order, products: list[Product]) -> WebOrder:
+        return order_of(order, {product.id: product for product in products})
+
+
+class SearchPage(Page):
+    """Products whose name, brand or category has the words."""
+
+    q: Annotated[str, Query(min_length=1, max_length=200)]
+    cursor: Cursor = None
+    limit: Limit = 20
+    results = required(Catalog.listing, relay_status=[400])
+
+    @shape
+    def cards(self, results: Listing[Product]) -> Listing[ProductCard]:
+        return Listing[ProductCard](items=[product_card(product) for product in results.items], next=results.next)
+
+
+class AddToCart(Page):
+    """Put a product into the user's cart."""
+
+    item: CartItem
+    cart = required(Orders.add_to_cart, user_id=subject, relay_status=[404, 409, 422])
+
+    @shape
+    def after(self, cart: Cart) -> Cart:
+        return cart
+
+
+class PlaceOrder(Page):
+    """Order what the body lists, or without lines the user's cart.
+
+    Send an Idempotency-Key, and the same order again is the same order, however often it is sent.
+    """
+
+    new_order: NewOrder
+    idempotency_key: Annotated[str | None, Header(min_length=8, max_length=255)] = None
+    order = required(
+        Orders.place,
+        order=lambda new_order, principal: OrderRequest(user_id=principal.subject, lines=new_order.lines),
+        idempotency_key=lambda idempotency_key: idempotency_key or uuid4().hex,
+        relay_status=[409, 422],
+    )
+
+    @shape
+    def placed(self, order: Order) -> WebOrder:
+        return order_of(order, {})

@@ -1,0 +1,23 @@
+"""Settings of the web gateway."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from bff_core import Settings
+from shop.clients import service_urls
+
+__all__ = ["WebSettings"]
+
+
+class WebSettings(Settings):
+    """``issuer`` and ``audience`` say which access tokens are trusted."""
+
+    defaults: ClassVar = {
+        "services": service_urls(
+            "identity", "catalog", "reviews", "recommendations", "users", "orders", "notifications", "inventory"
+        )
+    }
+
+    issuer: str = "https://identity.shop.example"
+    audience: str = "shop"

@@ -1,0 +1,129 @@
+"""Typed clients of the shop's services, shared by the three gateways."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Header
+
+from bff_core import Principal, ServiceClient, get, post
+
+from .models import (
+    Cart,
+    CartItem,
+    Listing,
+    Notification,
+    Order,
+    OrderRequest,
+    Product,
+    Recommendation,
+    ReviewListing,
+    Stock,
+    User,
+)
+
+__all__ = [
+    "Catalog",
+    "Inventory",
+    "Notifications",
+    "Orders",
+    "Recommendations",
+    "Reviews",
+    "Users",
+    "service_urls",
+    "subject",
+]
+
+PORTS = {
+    "identity": 9000,
+    "catalog": 9001,
+    "reviews": 9002,
+    "recommendations": 9003,
+    "users": 9004,
+    "orders": 9005,
+    "notifications": 9006,
+    "inventory": 9007,
+    "payments": 9008,
+}
+
+
+def service_urls(*services: str) -> dict[str, dict[str, str]]:
+    """Where the services listen on a developer's machine: the defaults of a gateway's settings."""
+    return {service: {"url": f"http://127.0.0.1:{PORTS[service]}"} for service in services}
+
+
+def subject(principal: Principal) -> str:
+    """The id of the user, or partner, the request is made for; binds an operation's ``user_id``."""
+    return principal.subject
+
+
+class Catalog(ServiceClient, service="catalog"):
+    """What the shop sells."""
+
+    @get("/products/{product_id}")
+    async def product(self, product_id: str) -> Product: ...
+
+    @get("/products", batch="ids", at="items")
+    async def products(self, ids: list[str]) -> list[Product]: ...
+
+    @get("/products")
+    async def listing(
+        self, cursor: str | None = None, limit: int = 20, category: str | None = None, q: str | None = None
+    ) -> Listing[Product]: ...
+
+
+class Reviews(ServiceClient, service="reviews"):
+    """What customers say."""
+
+    @get("/products/{product_id}/reviews")
+    async def of_product(self, product_id: str, limit: int = 10, cursor: str | None = None) -> ReviewListing: ...
+
+
+class Recommendations(ServiceClient, service="recommendations"):
+    """What is bought together."""
+
+    @get("/products/{product_id}/related", at="items")
+    async def related_to(self, product_id: str, limit: int = 8) -> list[Recommendation]: ...
+
+    @get("/users/{user_id}/recommendations", at="items")
+    async def for_user(self, user_id: str, limit: int = 8) -> list[Recommendation]: ...
+
+
+class Users(ServiceClient, service="users"):
+    """Who the customers are."""
+
+    @get("/users/{user_id}")
+    async def user(self, user_id: str) -> User: ...
+
+
+class Orders(ServiceClient, service="orders"):
+    """Orders and carts; totals and stock rules are this service's."""
+
+    @get("/orders")
+    async def of_user(self, user_id: str, cursor: str | None = None, limit: int = 20) -> Listing[Order]: ...
+
+    @get("/orders")
+    async def of_partner(self, partner_id: str, cursor: str | None = None, limit: int = 20) -> Listing[Order]: ...
+
+    @get("/orders/{order_id}")
+    async def order(self, order_id: str, user_id: str) -> Order: ...
+
+    @post("/orders", idempotent=True)
+    async def place(self, order: OrderRequest, idempotency_key: Annotated[str, Header()]) -> Order: ...
+
+    @post("/carts/{user_id}/items")
+    async def add_to_cart(self, user_id: str, item: CartItem) -> Cart: ...
+
+
+class Notifications(ServiceClient, service="notifications"):
+    """What the shop tells its customers."""
+
+    @get("/users/{user_id}/notifications")
+    async def of_user(self, user_id: str, limit: int = 10) -> Listing[Notification]: ...
+
+
+class Inventory(ServiceClient, service="inventory"):
+    """What is in stock."""
+
+    @get("/stock/{product_id}")
+    async def stock(self, product_id: str) -> Stock: ...
