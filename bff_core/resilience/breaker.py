@@ -116,10 +116,11 @@ class Breaker:
         self._probes.pop(permit, None)
 
     def _judge_probe(self, permit: Permit, now: float, *, failed: bool) -> None:
-        if self._probes.pop(permit, 0.0) <= now:
-            return
+        expired = self._probes.pop(permit, 0.0) <= now
         if failed or now - permit.since >= self._slow_after:
             self._open(now)
+            return
+        if expired:
             return
         self._passed += 1
         if self._passed >= self.policy.half_open_calls:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -31,6 +32,7 @@ async def retry(
     budget: RetryBudget,
     deadline: float,
     clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> T:
     """Go on after ``first``, the failure of attempt 1, until one succeeds, or none is left or affordable.
 
@@ -63,5 +65,6 @@ async def retry(
         wait=wait,
         retry=retry_if_exception(lambda error: isinstance(error, ServiceError) and error.retryable),
         reraise=True,
+        sleep=sleep,
     )
     return await retrying(run)

@@ -1,0 +1,49 @@
+"""Every Python example of the documents runs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+
+
+def examples(document: Path) -> dict[str, str]:
+    """The examples of a document by the file name in their first line."""
+    found = {}
+    for block in BLOCK.findall(document.read_text()):
+        name = re.match(r"# (\w+\.py)\n", block)
+        assert name, f"an example in {document.name} has no file name in its first line:\n{block}"
+        found[name[1]] = block
+    return found
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_examples_run(document: Path, tmp_path: Path) -> None:
+    """Modules are imported, tests are run, as files of one folder, the way a reader would."""
+    files = examples(document)
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nanyio_mode = auto\n")
+    (tmp_path / "conftest.py").write_text(
+        "import pytest\n@pytest.fixture\ndef anyio_backend():\n    return 'asyncio'\n"
+    )
+    urls = {f"BFF_SERVICES__{name}__URL": "http://127.0.0.1:9" for name in ("CATALOG", "INVENTORY", "ORDERS")}
+    env = {"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{tmp_path}", **urls}
+    modules = [name.removesuffix(".py") for name in files if not name.startswith("test_")]
+    if modules:
+        code = "\n".join(f"import {module}" for module in modules)
+        subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=tmp_path, env=env, check=True)
+    if len(modules) < len(files):
+        subprocess.run([sys.executable, "-m", "pytest", "-q", "."], cwd=tmp_path, env=env, check=True)
+
+
+def test_the_first_example_is_short() -> None:
+    """A gateway with one page of two sections is under 30 lines."""
+    assert len(examples(ROOT / "README.md")["hello.py"].splitlines()) < 30
