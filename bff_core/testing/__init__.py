@@ -1,6 +1,7 @@
-"""What the tests of a gateway need: services to play, and a client to ask with."""
+"""What the tests of a gateway need: services to play, faults to survive, and a client to ask with."""
 
 from .client import bff_client
+from .hostile import HostileServer, refused_port
 from .services import FakeServices
 
-__all__ = ["FakeServices", "bff_client"]
+__all__ = ["FakeServices", "HostileServer", "bff_client", "refused_port"]

@@ -1,0 +1,1 @@
+"""The wire over httpx against real sockets that misbehave."""
