@@ -117,7 +117,6 @@ def _translate(error: BaseException) -> ServiceError:
         return ConnectFailed(detail)
     if isinstance(error, httpx.TimeoutException):
         return CallTimeout(detail)
-    if isinstance(error, (httpx.RemoteProtocolError, httpx.DecodingError, httpx.InvalidURL)):
-        # A server that hangs up before its answer looks like a protocol error to httpx; it is worth another attempt.
-        return ConnectionLost(detail) if "disconnected" in str(error) else BadResponse(detail)
+    if isinstance(error, (httpx.DecodingError, httpx.InvalidURL)):
+        return BadResponse(detail)
     return ConnectionLost(detail)

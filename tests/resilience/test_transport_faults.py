@@ -74,7 +74,7 @@ STATUS = {
     "length-and-chunked": 502,
     "negative-length": 502,
     "head-bomb": 502,
-    "informational-storm": 504,
+    "informational-storm": 502,
     "huge": 502,
     "endless": 502,
     "not-json": 502,
