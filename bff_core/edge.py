@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .context import RequestContext, use_context
 from .errors import PROBLEM_JSON, Problem
 from .pages.body import ClientDisconnected
+from .resilience.deadline import parse_timeout
 from .telemetry import read_trace
 
 __all__ = ["Edge"]
@@ -38,8 +39,13 @@ class Edge:
             return
         started = time.monotonic()
         trace = read_trace(scope["headers"])
+        allowed = self._deadline
+        if trace.timeout is not None:
+            # A client may be in more of a hurry than we are, never in less.
+            asked = parse_timeout(trace.timeout)
+            allowed = allowed if asked is None else min(allowed, asked)
         context = RequestContext(
-            trace.request_id, trace.trace_id, trace.span_id, trace.headers, started + self._deadline, started
+            trace.request_id, trace.trace_id, trace.span_id, trace.headers, started + allowed, started
         )
         use_context(context)
         request_id = (b"x-request-id", trace.request_id.encode())

@@ -23,6 +23,7 @@ from ..errors import (
 from ..wire import Exchange, Wire, WireResponse
 from .breaker import Breaker, Permit
 from .budget import RetryBudget
+from .deadline import format_timeout
 from .policy import Policy
 from .retry import retry
 from .retry_after import parse_retry_after
@@ -140,7 +141,8 @@ class Call:
             raise BulkheadFull(f"{upstream.bulkhead} calls in flight")
         self._permit = upstream.breaker.admit(now)
         self.attempts += 1
-        self._exchange = upstream.wire.send(self.method, self.target, self.headers, self.body, timeout, self._wire_done)
+        headers = self.headers + format_timeout(timeout)
+        self._exchange = upstream.wire.send(self.method, self.target, headers, self.body, timeout, self._wire_done)
 
     def _wire_done(self, response: WireResponse | None, error: ServiceError | None) -> None:
         self._exchange = None

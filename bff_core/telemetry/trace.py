@@ -15,17 +15,19 @@ _TRACESTATE = re.compile(rb"[\x20-\x7e]{1,512}")
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """One request's place in its trace. ``headers`` is the block of lines that goes with every call to a service."""
+    """One request's place in its trace. ``headers`` is the block of lines that goes with every call to a service;
+    ``timeout`` is the client's own ``grpc-timeout``, unread."""
 
     request_id: str
     trace_id: str
     span_id: str
     headers: bytes
+    timeout: bytes | None
 
 
 def read_trace(headers: list[tuple[bytes, bytes]]) -> Trace:
     """The trace of a request with these headers (names in lower case)."""
-    request_id = traceparent = tracestate = None
+    request_id = traceparent = tracestate = timeout = None
     for name, value in headers:
         if name == b"x-request-id":
             request_id = value
@@ -33,6 +35,8 @@ def read_trace(headers: list[tuple[bytes, bytes]]) -> Trace:
             traceparent = value
         elif name == b"tracestate":
             tracestate = value
+        elif name == b"grpc-timeout":
+            timeout = value
     span_id = secrets.token_hex(8)
     parent = _TRACEPARENT.fullmatch(traceparent) if traceparent is not None else None
     if parent is not None and parent[1] != b"0" * 32 and parent[2] != b"0" * 16:
@@ -49,4 +53,4 @@ def read_trace(headers: list[tuple[bytes, bytes]]) -> Trace:
     )
     if tracestate is not None and _TRACESTATE.fullmatch(tracestate):
         block += b"tracestate: %s\r\n" % tracestate
-    return Trace(request_id.decode(), trace_id, span_id, block)
+    return Trace(request_id.decode(), trace_id, span_id, block, timeout)

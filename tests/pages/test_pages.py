@@ -521,3 +521,20 @@ def test_wrong_routes(app: Bff, services: FakeServices) -> None:
     with pytest.raises(DeclarationError, match="calls Reviews, which gateway 'open' does not have"):
         open_app.page("/p/{product_id}", ProductPage, public=True)
     assert Principal("a") == Principal("a")
+
+
+async def test_deadline_goes_on(client: httpx.AsyncClient, services: FakeServices) -> None:
+    """Services are told how long the attempt may take; a client in a hurry is heard, one with more time is not."""
+    await client.get("/search?q=a")
+    unhurried = services.requests[-1].headers["grpc-timeout"]
+    await client.get("/search?q=a", headers={"grpc-timeout": "90S"})
+    patient = services.requests[-1].headers["grpc-timeout"]
+    for header in (unhurried, patient):
+        assert header.endswith("m")
+        assert 0 < int(header[:-1]) <= 1000
+    services["catalog"].get("/search").respond(503, headers={"retry-after": "1"})
+    response = await client.get("/search?q=a", headers={"grpc-timeout": "100m"})
+    assert response.status_code == 503
+    assert 0 < int(services.requests[-1].headers["grpc-timeout"][:-1]) <= 100
+    expired = await client.get("/search?q=a", headers={"grpc-timeout": "0n"})
+    assert expired.status_code == 504
