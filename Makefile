@@ -1,0 +1,57 @@
+# Everything here runs from a bare machine with Python 3.11+ and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PORT_BASE ?= 8000
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo tour test lint types imports unit format clean
+
+help: ## Show what there is to make
+	@echo "Usage: make TARGET [PORT_BASE=$(PORT_BASE)]"; echo
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; name another: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	@test -x $(BIN)/python || { echo "== making $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "== installing (the first time takes a minute)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
+	@touch $(STAMP)
+
+install: $(STAMP) ## Make .venv and install everything into it
+
+demo: $(STAMP) ## Start the shop and the three gateways, walk through them, keep running
+	@echo "== starting the shop and the gateways"
+	@$(BIN)/bff up --port-base $(PORT_BASE)
+
+tour: $(STAMP) ## Take the walk through a running demo again
+	@$(BIN)/bff tour --port-base $(PORT_BASE)
+
+test: lint types imports unit ## Check and test everything
+	@echo "== all passed"
+
+lint: $(STAMP) ## Check style and formatting
+	@echo "== ruff"
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet . || { echo "not formatted; run: make format"; exit 1; }
+
+types: $(STAMP) ## Check types
+	@echo "== mypy"
+	@$(BIN)/mypy
+
+imports: $(STAMP) ## Check that imports go down the floors only
+	@echo "== import-linter"
+	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+
+unit: $(STAMP) ## Run the tests
+	@echo "== pytest"
+	@$(BIN)/pytest
+
+format: $(STAMP) ## Format the code
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format .
+
+clean: ## Remove what was made, the shop's data included
+	rm -rf $(VENV) .shop .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

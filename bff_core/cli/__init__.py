@@ -1,0 +1,134 @@
+"""The ``bff`` command."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ..errors import BffError, SettingsError
+from ..pages import PageRoute
+from ..pages.graph import mermaid, svg
+from .config import PORT_BASE, Project, load_project
+from .serve import load_app, serve
+from .up import up
+
+__all__ = ["main"]
+
+PortBase = Annotated[int, typer.Option(help="Moves all ports: gateways from N+1, services from N+1000.", min=1024)]
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Run and look into Backends-for-Frontends.")
+console = Console()
+
+
+@app.command("up")
+def up_command(
+    once: Annotated[bool, typer.Option("--once", help="Stop after the tour; the exit status is the tour's.")] = False,
+    port_base: PortBase = PORT_BASE,
+) -> None:
+    """Start the services and the gateways, take the tour, keep running."""
+    project = load_project()
+    if not project.gateways:
+        raise SettingsError("no [tool.bff.gateways] in pyproject.toml, here or above")
+    raise typer.Exit(asyncio.run(up(project, port_base, once=once, console=console)))
+
+
+@app.command("serve")
+def serve_command(
+    gateway: Annotated[str, typer.Argument(help="A gateway of the project, or module:app.")],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(help="Port; the gateway's own by default.", min=1, max=65535)] = None,
+    port_base: PortBase = PORT_BASE,
+) -> None:
+    """Serve one gateway."""
+    declared = None
+    if ":" not in gateway:
+        project = load_project()
+        if gateway not in project.gateways:
+            known = ", ".join(project.gateways) or "none"
+            raise SettingsError(f"there is no gateway '{gateway}' (there is: {known}); or give module:app")
+        declared = project.gateways[gateway]
+    default = declared.port if declared is not None else PORT_BASE
+    serve(declared.app if declared is not None else gateway, host, port or default + port_base - PORT_BASE)
+
+
+@app.command()
+def pages(gateway: Annotated[str | None, typer.Argument(help="Only this gateway.")] = None) -> None:
+    """Show every page with its sections and what they depend on."""
+    for name, routes in _pages(load_project(), gateway).items():
+        table = Table("page", "section", "calls", "after", "timeout", title=name)
+        for route in routes:
+            for index, section in enumerate(route.plan.sections):
+                first = f"[bold]{route.plan.name}[/]\n{escape(f'{route.method} {route.path}')}" if not index else ""
+                mark = "" if section.required else " [dim]optional[/]"
+                table.add_row(
+                    first,
+                    section.name + mark,
+                    escape(section.target),
+                    ", ".join(section.depends_on),
+                    f"{section.timeout:g} s" if section.timeout else "",
+                )
+            table.add_section()
+        console.print(table)
+
+
+@app.command()
+def graph(
+    page: Annotated[str, typer.Argument(help="A page, such as ProductPage or web:ProductPage.")],
+    form: Annotated[str, typer.Option("--format", help="mermaid or svg")] = "mermaid",
+    output: Annotated[Path | None, typer.Option(help="A file to write to.")] = None,
+) -> None:
+    """Draw a page's graph."""
+    draw = {"mermaid": mermaid, "svg": svg}.get(form)
+    if draw is None:
+        raise SettingsError(f"there is no format '{form}'; there is: mermaid, svg")
+    gateway, _, name = page.rpartition(":")
+    found = {
+        f"{owner}:{route.plan.name}": route.plan
+        for owner, routes in _pages(load_project(), gateway or None).items()
+        for route in routes
+    }
+    matching = [key for key in found if key.rpartition(":")[2] == name]
+    if len(matching) != 1:
+        problem = "is in more than one gateway" if matching else "is no page"
+        raise SettingsError(f"'{page}' {problem}; say which: {', '.join(matching or found)}")
+    drawing = draw(found[matching[0]])
+    if output is None:
+        sys.stdout.write(drawing)
+    else:
+        output.write_text(drawing)
+
+
+def _pages(project: Project, gateway: str | None) -> dict[str, list[PageRoute]]:
+    names = list(project.gateways) if gateway is None else [gateway]
+    if unknown := [name for name in names if name not in project.gateways]:
+        raise SettingsError(f"there is no gateway '{unknown[0]}'; there is: {', '.join(project.gateways)}")
+    return {name: load_app(project.gateways[name].app).pages for name in names}
+
+
+def _add_project_commands(project: Project) -> None:
+    sys.path.insert(0, str(Path.cwd()))
+    for name, target in project.commands.items():
+        module, _, function = target.partition(":")
+        try:
+            app.command(name)(getattr(importlib.import_module(module), function))
+        except (ImportError, AttributeError) as error:
+            raise SettingsError(f"[tool.bff.commands] {name}: {error}") from None
+
+
+def main() -> None:
+    """Entry point of ``bff``."""
+    try:
+        # A gateway in a container has no project, and must not pay for importing one.
+        if sys.argv[1:2] != ["serve"]:
+            _add_project_commands(load_project())
+        app()
+    except BffError as error:
+        Console(stderr=True).print(f"[red]bff:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
+        sys.exit(2)

@@ -1,0 +1,5 @@
+"""``python -m bff_core.cli``."""
+
+from . import main
+
+main()

@@ -1,0 +1,48 @@
+"""Serves one gateway with uvicorn."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import sys
+from pathlib import Path
+
+import uvicorn
+
+from ..app import Bff
+from ..errors import SettingsError
+
+__all__ = ["load_app", "serve"]
+
+
+def load_app(target: str) -> Bff:
+    """The app at ``module:name``; modules of the working directory are found. Raises ``SettingsError``."""
+    module, _, name = target.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        app = getattr(importlib.import_module(module), name or "app")
+    except ModuleNotFoundError as error:
+        if error.name is None or not (module == error.name or module.startswith(f"{error.name}.")):
+            raise
+        raise SettingsError(f"there is no module '{error.name}' (looked for {target})") from None
+    except AttributeError:
+        raise SettingsError(f"module '{module}' has no '{name or 'app'}'") from None
+    if not isinstance(app, Bff):
+        raise SettingsError(f"{target} is a {type(app).__name__}, not what create_bff gives")
+    return app
+
+
+def serve(target: str, host: str, port: int) -> None:
+    """Serve until SIGTERM or Ctrl-C; requests in flight are finished within the app's ``shutdown_grace``."""
+    app = load_app(target)
+    uvicorn.run(
+        app,
+        host=host,
+        port=port,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=math.ceil(app.settings.shutdown_grace),
+    )

@@ -1,0 +1,160 @@
+"""Runs a project: services first, gateways when those are ready, everything again that dies, nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections.abc import Callable
+from http import HTTPStatus
+from pathlib import Path
+
+from ..errors import SettingsError
+from .config import PORT_BASE, Project
+from .processes import Child, python_command
+
+__all__ = ["Supervisor", "port_holder"]
+
+READY_WITHIN = 60.0
+POLL = 0.1
+FIRST_DELAY, LONGEST_DELAY = 0.2, 5.0
+Say = Callable[[str, str], None]
+
+
+class Supervisor:
+    """The children of one ``bff up``. ``say(name, line)`` is told what they print and what happens to them."""
+
+    def __init__(self, project: Project, port_base: int, say: Say) -> None:
+        self._say = say
+        self._offset = offset = port_base - PORT_BASE
+        self._ready = {name: service.ready for name, service in project.services.items()}
+        self._ready |= dict.fromkeys(project.gateways, "/health/ready")
+        urls = {
+            f"BFF_SERVICES__{name.replace('-', '_').upper()}__URL": f"http://127.0.0.1:{service.port + offset}"
+            for name, service in project.services.items()
+        }
+        self.services = [
+            Child(
+                name,
+                python_command(service.command.format(port=service.port + offset, port_base=port_base)),
+                {},
+                service.port + offset,
+                say,
+            )
+            for name, service in project.services.items()
+        ]
+        self.gateways = [
+            Child(name, self._serve(gateway.app, gateway.port + offset), urls, gateway.port + offset, say)
+            for name, gateway in project.gateways.items()
+        ]
+        self._keepers: set[asyncio.Task[None]] = set()
+        self._stopping = False
+
+    @staticmethod
+    def _serve(app: str, port: int) -> list[str]:
+        return [sys.executable, "-m", "bff_core.cli", "serve", app, "--port", str(port)]
+
+    def check_ports(self) -> None:
+        """Raise ``SettingsError`` that names each port that is taken, and by whom."""
+        taken = []
+        for child in [*self.services, *self.gateways]:
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind(("127.0.0.1", child.port))
+                except OSError:
+                    holder = port_holder(child.port)
+                    taken.append(f"  {child.port} ({child.name}){f': held by {holder}' if holder else ''}")
+        if taken:
+            raise SettingsError(
+                "these ports are taken:\n"
+                + "\n".join(taken)
+                + "\nstop what holds them, or move all ports: --port-base N"
+            )
+
+    async def start(self, progress: Callable[[str], None]) -> None:
+        """Start everything in order; ``progress`` is told each name that is ready. Raises ``SettingsError`` when one
+        is not ready in time or ends at once."""
+        for children in (self.services, self.gateways):
+            for child in children:
+                await child.start()
+            await asyncio.gather(*(self._until_ready(child, progress) for child in children))
+            for child in children:
+                keeper = asyncio.create_task(self._keep(child))
+                self._keepers.add(keeper)
+
+    async def stop(self) -> None:
+        """Stop the gateways, then the services."""
+        self._stopping = True
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+        for children in (self.gateways, self.services):
+            await asyncio.gather(*(child.stop() for child in children))
+
+    async def _until_ready(self, child: Child, progress: Callable[[str], None]) -> None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + READY_WITHIN
+        while not await self._is_ready(child):
+            if child.pid is None:
+                raise SettingsError(f"{child.name} ended while it was starting; its last words are above")
+            if loop.time() > until:
+                raise SettingsError(f"{child.name} was not ready within {READY_WITHIN:.0f} s")
+            await asyncio.sleep(POLL)
+        progress(child.name)
+
+    async def _is_ready(self, child: Child) -> bool:
+        try:
+            status = await asyncio.wait_for(_status(child.port, self._ready[child.name]), 2.0)
+        except (OSError, TimeoutError, ValueError, IndexError):
+            return False
+        return status == HTTPStatus.OK
+
+    async def _keep(self, child: Child) -> None:
+        delay = FIRST_DELAY
+        loop = asyncio.get_running_loop()
+        while True:
+            started = loop.time()
+            status = await child.wait()
+            if self._stopping:
+                return
+            delay = FIRST_DELAY if loop.time() - started > 2 * LONGEST_DELAY else min(delay * 2, LONGEST_DELAY)
+            child.restarts += 1
+            self._say(child.name, f"ended ({_reason(status)}); starting it again in {delay:.1f} s")
+            await asyncio.sleep(delay)
+            await child.start()
+
+
+async def _status(port: int, path: str) -> int:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n".encode())
+        await writer.drain()
+        line = await reader.readline()
+        return int(line.split()[1])
+    finally:
+        writer.close()
+
+
+def _reason(status: int) -> str:
+    return f"signal {-status}" if status < 0 else f"exit status {status}"
+
+
+def port_holder(port: int) -> str | None:
+    """The name and process id of who listens on ``port``, as far as /proc tells; else None."""
+    inodes = set()
+    for table in ("tcp", "tcp6"):
+        file = Path("/proc/net") / table
+        if not file.exists():
+            continue
+        for line in file.read_text().splitlines()[1:]:
+            fields = line.split()
+            if int(fields[1].rpartition(":")[2], 16) == port and fields[3] == "0A":
+                inodes.add(f"socket:[{fields[9]}]")
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if any(str(link.readlink()) in inodes for link in (process / "fd").iterdir()):
+                return f"{(process / 'comm').read_text().strip()} (process {process.name})"
+        except OSError:
+            continue
+    return None

@@ -1,0 +1,103 @@
+"""``bff up``: the whole project on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from contextlib import suppress
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+
+from .config import Project
+from .supervisor import Supervisor
+
+__all__ = ["up"]
+
+COLOURS = ["cyan", "green", "magenta", "blue", "yellow", "bright_red", "bright_cyan", "bright_green"]
+
+
+class Voice:
+    """Prints what children say, each line under its name."""
+
+    def __init__(self, console: Console, names: list[str]) -> None:
+        self._console = console
+        self._width = max(map(len, names), default=0)
+        self._colours = {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(names)}
+        self.quiet = False
+
+    def __call__(self, name: str, line: str) -> None:
+        # The access log would drown the walk; what is not JSON or is worse than information is always shown.
+        if self.quiet and line.startswith("{") and '"level": "info"' in line:
+            return
+        colour = self._colours.get(name, "white")
+        self._console.print(f"[{colour}]{name:<{self._width}} |[/] {escape(line)}", soft_wrap=True, highlight=False)
+
+
+async def up(project: Project, port_base: int, *, once: bool, console: Console) -> int:
+    """Run the project, take the tour, and stay up unless ``once``. Gives the exit status."""
+    voice = Voice(console, [*project.services, *project.gateways])
+    supervisor = Supervisor(project, port_base, voice)
+    supervisor.check_ports()
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    voice.quiet = True
+    work = asyncio.create_task(_work(project, supervisor, port_base, once=once, console=console, stop=stop))
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            work.cancel()
+            with suppress(asyncio.CancelledError):
+                await work
+            return 0
+        return work.result()
+    finally:
+        stopped.cancel()
+        console.print("stopping …")
+        await supervisor.stop()
+
+
+async def _work(
+    project: Project, supervisor: Supervisor, port_base: int, *, once: bool, console: Console, stop: asyncio.Event
+) -> int:
+    total = len(supervisor.services) + len(supervisor.gateways)
+    columns = (TextColumn("starting"), BarColumn(), TextColumn("{task.completed}/{task.total} {task.description}"))
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("", total=total)
+        await supervisor.start(lambda name: progress.update(task, advance=1, description=f"{name} is ready"))
+    console.print(_addresses(supervisor))
+    status = 0
+    if "tour" in project.commands:
+        status = await _tour(port_base)
+    if once:
+        return status
+    console.print("\nRunning. Ctrl-C stops it; [bold]bff tour[/] takes the walk again.")
+    await stop.wait()
+    return 0
+
+
+async def _tour(port_base: int) -> int:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bff_core.cli", "tour", "--port-base", str(port_base)
+    )
+    try:
+        return await process.wait()
+    except asyncio.CancelledError:
+        with suppress(ProcessLookupError):
+            process.terminate()
+        await process.wait()
+        raise
+
+
+def _addresses(supervisor: Supervisor) -> Table:
+    table = Table("", "address", "documentation", title="running on this machine")
+    for child in [*supervisor.gateways, *supervisor.services]:
+        url = f"http://127.0.0.1:{child.port}"
+        table.add_row(f"[bold]{child.name}[/]" if child in supervisor.gateways else child.name, url, f"{url}/docs")
+    return table

@@ -1,0 +1,1 @@
+"""How the shop's rows are made."""

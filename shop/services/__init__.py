@@ -1,0 +1,1 @@
+"""The shop's services: real FastAPI apps on real SQLite files."""
