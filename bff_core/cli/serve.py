@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import signal
 import sys
 from pathlib import Path
 
@@ -37,6 +38,9 @@ def load_app(target: str) -> Bff:
 def serve(target: str, host: str, port: int) -> None:
     """Serve until SIGTERM or Ctrl-C; requests in flight are finished within the app's ``shutdown_grace``."""
     app = load_app(target)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # uvicorn raises the signal again when it has stopped; a stop that was asked for is a success.
+        signal.signal(number, lambda *_: None)
     uvicorn.run(
         app,
         host=host,
