@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -52,7 +50,7 @@ def free_port_base() -> int:
 class Project:
     """A running project; ``output`` is what it said until it was up."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
     base: int
     data: Path
     output: str
@@ -75,23 +73,18 @@ class Project:
 
 
 def start(base: int, data: Path) -> Project:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bff_core.cli", "up", "--port-base", str(base)],
-        cwd=ROOT,
-        env={**os.environ, "SHOP_DATA": str(data), "COLUMNS": "140"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert process.stdout is not None
-    said = []
-    for line in process.stdout:
-        said.append(line)
-        if line.startswith("Running."):
-            break
-    # What it goes on to say must be read, or it would block.
-    threading.Thread(target=process.stdout.read, daemon=True).start()
-    return Project(process, base, data, re.sub(r"\x1b\[[0-9;]*m", "", "".join(said)))
+    """Run `bff up` and wait until it is up or has ended. It writes to a file, which nobody needs to read for it."""
+    log = data / f"up-{base}-{time.monotonic_ns()}.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bff_core.cli", "up", "--port-base", str(base)],
+            cwd=ROOT,
+            env={**os.environ, "SHOP_DATA": str(data), "COLUMNS": "140"},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    eventually(lambda: "\nRunning." in log.read_text() or process.poll() is not None, "the project is up")
+    return Project(process, base, data, log.read_text())
 
 
 @pytest.fixture(scope="session")
