@@ -19,10 +19,12 @@ from .errors import (
     UnexpectedStatus,
 )
 from .pages import Page, optional, required, section, shape
-from .resilience import BreakerPolicy, Policy, RetryPolicy
+from .policy import AdaptivePolicy, BreakerPolicy, HedgePolicy, Policy, RetryPolicy
 from .settings import ServiceSettings, Settings
+from .telemetry import Event
 
 __all__ = [
+    "AdaptivePolicy",
     "ApiKey",
     "ApiKeys",
     "Authenticator",
@@ -37,6 +39,8 @@ __all__ = [
     "ConnectFailed",
     "ConnectionLost",
     "DeclarationError",
+    "Event",
+    "HedgePolicy",
     "Operation",
     "Page",
     "Policy",

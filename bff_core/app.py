@@ -15,30 +15,32 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from .auth import Authenticator
+from .binding import bind_clients
 from .clients import ServiceClient
 from .context import Principal, current_context
 from .edge import Edge
-from .errors import DeclarationError, Problem, SettingsError
-from .pages import Page, PageRoute
+from .errors import DeclarationError, Problem
+from .pages import SECURITY, Page, PageRoute
 from .resilience import Upstream
-from .settings import ServiceSettings, Settings
-from .telemetry import configure_logs
-from .wire import HttpxWire
+from .settings import Settings
+from .telemetry import Events, configure_logs
 
 __all__ = ["Bff", "authenticated", "create_bff"]
 
 
 class Bff(FastAPI):
-    """A gateway: a FastAPI app with pages. ``settings`` and ``pages`` are there to be read."""
+    """A gateway: a FastAPI app with pages. ``settings``, ``pages``, ``clients`` and ``upstreams`` are there to be read;
+    ``events.subscribe`` tells a function of every decision of the resilience strategies."""
 
     settings: Settings
     auth: Authenticator | None
     upstreams: dict[str, Upstream]
+    events: Events
 
     def __init__(self, name: str, clients: dict[type[ServiceClient], ServiceClient], **kwargs: Any) -> None:
         self.name = name
         self.ready = False
-        self._clients = clients
+        self.clients = clients
         super().__init__(**kwargs)
 
     def page(
@@ -64,18 +66,26 @@ class Bff(FastAPI):
         )
         self.router.routes.append(route)
 
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document, with the gateway's security scheme."""
+        document = super().openapi()
+        if self.auth is not None:
+            schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
+            schemes[SECURITY] = self.auth.scheme
+        return document
+
     @property
     def pages(self) -> list[PageRoute]:
         """Every page of this gateway, in the order of declaration."""
         return [route for route in self.router.routes if isinstance(route, PageRoute)]
 
     def _client(self, client: type[ServiceClient], user: str) -> ServiceClient:
-        if client not in self._clients:
+        if client not in self.clients:
             raise DeclarationError(
                 f"{user} calls {client.__name__}, which gateway '{self.name}' does not have: "
                 f"create_bff(clients=[..., {client.__name__}])"
             )
-        return self._clients[client]
+        return self.clients[client]
 
 
 def create_bff(
@@ -95,11 +105,12 @@ def create_bff(
     """
     settings = settings or Settings.load()
     configure_logs(name, settings.log_level)
-    upstreams = _upstreams(clients, settings, transport)
+    events = Events()
+    bound, upstreams = bind_clients(clients, settings, transport, events)
     docs = {} if settings.docs else {"openapi_url": None}
     app = Bff(
         name,
-        {client: client(upstreams[client.service]) for client in clients},
+        bound,
         title=options.pop("title", name),
         lifespan=_lifespan(upstreams, auth, options.pop("lifespan", None)),
         dependencies=[Depends(authenticated)] if auth is not None else [],
@@ -109,6 +120,7 @@ def create_bff(
     app.settings = settings
     app.auth = auth
     app.upstreams = upstreams
+    app.events = events
     app.router.routes += [
         Route("/health/live", _live, include_in_schema=False),
         Route("/health/ready", _ready, include_in_schema=False),
@@ -134,29 +146,6 @@ async def authenticated(request: Request) -> Principal:
         auth: Authenticator | None = request.app.auth
         context.principal = await auth.authenticate(request.scope["headers"]) if auth is not None else None
     return context.authenticated()
-
-
-def _upstreams(
-    clients: Sequence[type[ServiceClient]], settings: Settings, transport: httpx.AsyncBaseTransport | None
-) -> dict[str, Upstream]:
-    names = list(dict.fromkeys(client.service for client in clients))
-    if missing := [name for name in names if name.replace("-", "_") not in settings.services]:
-        variables = ", ".join(f"BFF_SERVICES__{name.replace('-', '_').upper()}__URL" for name in missing)
-        raise SettingsError(f"no URL for {', '.join(missing)}; set {variables}")
-    return {name: _upstream(name, settings.services[name.replace("-", "_")], transport) for name in names}
-
-
-def _upstream(name: str, service: ServiceSettings, transport: httpx.AsyncBaseTransport | None) -> Upstream:
-    url = httpx.URL(service.url)
-    policy = service.policy
-    limits = httpx.Limits(max_connections=policy.bulkhead, max_keepalive_connections=policy.bulkhead)
-    wire = HttpxWire(
-        f"{url.scheme}://{url.netloc.decode()}",
-        transport or httpx.AsyncHTTPTransport(limits=limits),
-        connect_timeout=policy.connect_timeout,
-        max_body=policy.max_body,
-    )
-    return Upstream(name, wire, policy, prefix=url.raw_path.decode().rstrip("/"))
 
 
 def _lifespan(upstreams: dict[str, Upstream], auth: Authenticator | None, inner: Any) -> Any:

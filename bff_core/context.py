@@ -41,6 +41,7 @@ class RequestContext:
     principal: Principal | None = None
     degraded: dict[str, str] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)
+    batches: dict[Any, Any] = field(default_factory=dict)
     route: str | None = None
 
     def remaining(self) -> float:

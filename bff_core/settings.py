@@ -17,7 +17,7 @@ from pydantic_settings import (
 )
 
 from .errors import SettingsError
-from .resilience.policy import Policy
+from .policy import Policy
 
 __all__ = ["ServiceSettings", "Settings"]
 
@@ -25,12 +25,14 @@ Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
 class ServiceSettings(BaseModel):
-    """Where a service is (``http://host:port`` or with a path below it) and how it is called."""
+    """Where a service is (``http://host:port`` or with a path below it) and how it is called; ``operations`` says so
+    for single operations by name."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     url: str
-    policy: Policy = Policy()
+    policy: Policy | None = None
+    operations: dict[str, Policy] = {}
 
     @field_validator("url")
     @classmethod
@@ -70,6 +72,7 @@ class Settings(BaseSettings):
     defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
     services: dict[str, ServiceSettings] = {}
+    policy: Policy | None = None
     deadline: Seconds = 2.5
     max_body: Annotated[int, Field(ge=0)] = 1024 * 1024
     max_query: Annotated[int, Field(ge=0)] = 8 * 1024

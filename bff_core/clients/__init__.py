@@ -1,7 +1,20 @@
 """Typed service clients: declared operations and how they are invoked."""
 
+from .bound import BoundOperation
 from .client import ServiceClient
+from .flight import Flights
 from .invocation import Invocation
 from .operation import Operation, delete, get, patch, post, put
 
-__all__ = ["Invocation", "Operation", "ServiceClient", "delete", "get", "patch", "post", "put"]
+__all__ = [
+    "BoundOperation",
+    "Flights",
+    "Invocation",
+    "Operation",
+    "ServiceClient",
+    "delete",
+    "get",
+    "patch",
+    "post",
+    "put",
+]

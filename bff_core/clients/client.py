@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from ..context import current_context
 from ..errors import DeclarationError
-from ..resilience import Upstream
+from ..policy import Policy
+from .bound import BoundOperation
 from .invocation import Invocation
 from .operation import Operation
 
@@ -18,26 +19,26 @@ __all__ = ["ServiceClient"]
 class ServiceClient:
     """Base of all service clients: ``class Catalog(ServiceClient, service="catalog")``.
 
-    Operations are declared with ``get``, ``post``, ``put``, ``patch`` and ``delete``. Instances are made by
-    ``create_bff`` and reach sections by type.
+    Operations are declared with ``get``, ``post``, ``put``, ``patch`` and ``delete``; ``policy`` says how the service
+    is called. Instances are made by ``create_bff`` and reach sections by type.
     """
 
     service: ClassVar[str] = ""
+    policy: ClassVar[Policy | None] = None
     operations: ClassVar[dict[str, Operation[..., Any]]] = {}
 
-    def __init_subclass__(cls, *, service: str = "", **kwargs: Any) -> None:
+    def __init_subclass__(cls, *, service: str = "", policy: Policy | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if not service.replace("-", "_").isidentifier():
-            raise DeclarationError(
-                f"{cls.__name__}: name its service: class {cls.__name__}(ServiceClient, service=...)"
-            )
+            raise DeclarationError(f"{cls.__name__}: name its service: class {cls.__name__}(ServiceClient, service=…)")
         cls.service = service
+        cls.policy = policy
         cls.operations = {name: value for name, value in vars(cls).items() if isinstance(value, Operation)}
         for operation in cls.operations.values():
             operation.compile(service)
 
-    def __init__(self, upstream: Upstream) -> None:
-        self.upstream = upstream
+    def __init__(self, bound: Mapping[str, BoundOperation]) -> None:
+        self.bound = bound
 
     async def call(self, operation: Operation[..., Any], values: Sequence[Any]) -> Any:
         """Invoke ``operation`` for the request being served; raises ``ServiceError``."""
@@ -52,7 +53,7 @@ class ServiceClient:
             else:
                 future.set_result(invocation.value)
 
-        invocation = Invocation(operation, self.upstream, context, context.deadline, finished)
+        invocation = Invocation(self.bound[operation.name], context, context.deadline, finished)
         if invocation.start(values):
             return invocation.value
         try:

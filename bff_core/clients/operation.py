@@ -21,6 +21,7 @@ from fastapi import params as fastapi_params
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError, create_model
 
 from ..errors import BadResponse, DeclarationError
+from ..policy import Policy
 from .template import REQUIRED, Kind, Parameter, RequestTemplate
 
 __all__ = ["Operation", "delete", "get", "patch", "post", "put"]
@@ -55,18 +56,20 @@ class Operation(Generic[P, R_co]):
         *,
         batch: str | None,
         batch_limit: int,
+        key: str,
         at: str | None,
         idempotent: bool,
-        timeout: float | None,
+        policy: Policy | None,
     ) -> None:
         self.method = method
         self.path = path
         self.function = function
         self.batch = batch
         self.batch_limit = batch_limit
+        self.key = key
         self.at = at
         self.idempotent = idempotent
-        self.timeout = timeout
+        self.policy = policy
         self.name = function.__name__
         self.service = ""
         self.owner: type[Any] = object
@@ -180,6 +183,9 @@ class Operation(Generic[P, R_co]):
             raise DeclarationError(f"{self.label}: batch='{self.batch}' names no parameter")
         if self.batch is not None and get_origin(self.returns) is not list:
             raise DeclarationError(f"{self.label}: a batch look-up returns a list, not {self.returns!r}")
+        row = get_args(self.returns)[0] if self.batch is not None else None
+        if row is not None and self.key not in getattr(row, "model_fields", {self.key}):
+            raise DeclarationError(f"{self.label}: {row.__name__} has no '{self.key}'; say what its id is called: key=")
 
 
 def _unwrap(annotation: Any) -> tuple[Any, Any]:
@@ -206,16 +212,18 @@ class _Declare:
         *,
         batch: str | None = None,
         batch_limit: int = 100,
+        key: str = "id",
         at: str | None = None,
         idempotent: bool | None = None,
-        timeout: float | None = None,
+        policy: Policy | None = None,
     ) -> Callable[[Callable[Concatenate[Any, P], Awaitable[R]]], Operation[P, R]]:
         """Declare an operation at ``path``, a template such as ``/products/{product_id}``.
 
-        ``batch`` names the list parameter of a look-up by many ids: doubles are asked for once, more than
-        ``batch_limit`` ids in several requests. ``at`` is the member of the answer that holds the value, such as
-        ``items``. ``idempotent`` says whether it may be retried (default: GET, PUT and DELETE may). ``timeout``
-        (seconds) bounds the whole call, retries included.
+        ``batch`` names the list parameter of a look-up by many ids: what one request looks up at the same time is
+        asked for together, each id once, at most ``batch_limit`` in one call; ``key`` is the rows' attribute with
+        their id. ``at`` is the member of the answer that holds the value, such as ``items``. ``idempotent`` says
+        whether it may be retried (default: GET, PUT and DELETE may). ``policy`` changes timeout, retries and hedging
+        of this operation.
         """
 
         def decorate(function: Callable[Concatenate[Any, P], Awaitable[R]]) -> Operation[P, R]:
@@ -225,9 +233,10 @@ class _Declare:
                 function,
                 batch=batch,
                 batch_limit=batch_limit,
+                key=key,
                 at=at,
                 idempotent=self._method in IDEMPOTENT if idempotent is None else idempotent,
-                timeout=timeout,
+                policy=policy,
             )
 
         return decorate

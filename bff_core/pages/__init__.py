@@ -2,6 +2,6 @@
 
 from .declare import Page, optional, required, section, shape
 from .plan import Plan, PlannedSection
-from .route import PageRoute
+from .route import SECURITY, PageRoute
 
-__all__ = ["Page", "PageRoute", "Plan", "PlannedSection", "optional", "required", "section", "shape"]
+__all__ = ["SECURITY", "Page", "PageRoute", "Plan", "PlannedSection", "optional", "required", "section", "shape"]

@@ -18,15 +18,17 @@ from ..auth import Authenticator
 from ..clients import ServiceClient
 from ..context import RequestContext, current_context
 from ..errors import DeclarationError, Problem
-from ..resilience import Upstream
 from .body import read_json_body
 from .declare import Page
 from .inputs import RequestInputs, parse_query
 from .plan import Plan
-from .run import DONE, SKIPPED, Run
+from .run import DONE, SKIPPED, Bound, Run
 from .select import Selector
 
-__all__ = ["PageRoute", "ProblemDocument"]
+__all__ = ["SECURITY", "PageRoute", "ProblemDocument"]
+
+SECURITY = "gateway"
+"""The name of the gateway's security scheme in its OpenAPI document."""
 
 JSON = (b"content-type", b"application/json")
 PRIVATE = (b"cache-control", b"private, no-store")
@@ -74,6 +76,7 @@ class PageRoute(APIRoute):
             summary=plan.doc.partition("\n")[0] or plan.name,
             description=plan.doc,
             response_model=_documented(plan),
+            openapi_extra={"security": [{SECURITY: []}]} if auth is not None else None,
             responses={
                 code: {"model": ProblemDocument, "description": text, "content": {"application/problem+json": {}}}
                 for code, text in _PROBLEMS.items()
@@ -129,10 +132,10 @@ class _PageEndpoint:
         self._template = list(plan.template)
         for slot, client in plan.clients.items():
             self._template[slot] = clients(client, plan.name)
-        self._upstreams: tuple[Upstream | None, ...] = tuple(
+        self._bound: Bound = tuple(
             None
             if section.operation is None
-            else clients(section.operation.owner, f"{plan.name}.{section.name}").upstream
+            else clients(section.operation.owner, f"{plan.name}.{section.name}").bound[section.operation.name]
             for section in plan.sections
         )
         self._serialize = plan.model.__pydantic_serializer__.to_json
@@ -151,7 +154,7 @@ class _PageEndpoint:
         values[self._plan.principal_slot] = context.principal
         values[self._plan.context_slot] = context
         self._inputs.fill(values, scope["path_params"], query, scope["headers"], body)
-        run = Run(self._plan, self._upstreams, context, values, selection.sections)
+        run = Run(self._plan, self._bound, context, values, selection.sections)
         await run.complete()
         shaped = self._plan.shape(*self._plan.shape_arguments(values))
         content = self._serialize(shaped, include=selection.fields, by_alias=True)

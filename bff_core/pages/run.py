@@ -16,17 +16,16 @@ from typing import Any
 
 import structlog
 
-from ..clients import Invocation
+from ..clients import BoundOperation, Invocation
 from ..context import RequestContext, use_context
 from ..errors import BffError, CallTimeout, ServiceError
-from ..resilience import Upstream
 from .failure import problem_of
 from .plan import Plan, PlannedSection
 
-__all__ = ["Run", "Upstreams"]
+__all__ = ["Bound", "Run"]
 
-Upstreams = tuple[Upstream | None, ...]
-"""The upstream of each section's operation, by the section's index."""
+Bound = tuple[BoundOperation | None, ...]
+"""The bound operation of each section, by the section's index."""
 
 log = structlog.get_logger("bff.pages")
 WAITING, RUNNING, DONE, SKIPPED, FAILED = range(5)
@@ -37,13 +36,13 @@ class Run:
     to run, None for all."""
 
     __slots__ = (
+        "_bound",
         "_context",
         "_future",
         "_handles",
         "_left",
         "_plan",
         "_selected",
-        "_upstreams",
         "_waiting",
         "error",
         "failures",
@@ -55,13 +54,13 @@ class Run:
     def __init__(
         self,
         plan: Plan,
-        upstreams: Upstreams,
+        bound: Bound,
         context: RequestContext,
         values: list[Any],
         selected: Collection[str] | None = None,
     ) -> None:
         self._plan = plan
-        self._upstreams = upstreams
+        self._bound = bound
         self._context = context
         self._selected = selected
         self._left = len(plan.sections)
@@ -126,10 +125,10 @@ class Run:
         return not section.when.function(*section.when.get(self.values))
 
     def _invoke(self, section: PlannedSection, deadline: float) -> None:
-        upstream = self._upstreams[section.index]
-        if section.operation is None or upstream is None:
+        bound = self._bound[section.index]
+        if bound is None:
             raise RuntimeError("a section without an operation cannot be invoked")
-        invocation = Invocation(section.operation, upstream, self._context, deadline, self._invoked, section)
+        invocation = Invocation(bound, self._context, deadline, self._invoked, section)
         if invocation.start(section.arguments(self.values)):
             self._succeed(section, invocation.value)
         else:

@@ -1,8 +1,20 @@
 """Resilience: one file per strategy, and the pipeline that stacks them."""
 
+from .attempt import Request
 from .breaker import Breaker
 from .budget import RetryBudget
-from .pipeline import Call, Upstream
-from .policy import BreakerPolicy, Policy, RetryPolicy
+from .layers import Layer, Resolved, resolve
+from .pipeline import Call
+from .upstream import CallPolicy, Upstream
 
-__all__ = ["Breaker", "BreakerPolicy", "Call", "Policy", "RetryBudget", "RetryPolicy", "Upstream"]
+__all__ = [
+    "Breaker",
+    "Call",
+    "CallPolicy",
+    "Layer",
+    "Request",
+    "Resolved",
+    "RetryBudget",
+    "Upstream",
+    "resolve",
+]

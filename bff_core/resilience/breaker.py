@@ -14,7 +14,7 @@ from contextlib import suppress
 import pybreaker
 
 from ..errors import CircuitOpen
-from .policy import BreakerPolicy
+from ..policy import BreakerPolicy
 from .window import RollingCount
 
 __all__ = ["Breaker", "Permit"]
@@ -55,16 +55,23 @@ class Permit:
 
 class Breaker:
     """One service's circuit. ``lease`` (seconds) is how long a half-open probe may hold its place; ``now`` is an
-    instant of a monotonic clock; ``jitter`` gives numbers in [0, 1)."""
+    instant of a monotonic clock; ``jitter`` gives numbers in [0, 1); ``changed`` is told each new state."""
 
     def __init__(
-        self, name: str, policy: BreakerPolicy, *, lease: float = 1.0, jitter: Callable[[], float] = random.random
+        self,
+        name: str,
+        policy: BreakerPolicy,
+        *,
+        lease: float = 1.0,
+        jitter: Callable[[], float] = random.random,
+        changed: Callable[[str], None] | None = None,
     ) -> None:
         self.policy = policy
         self.machine = pybreaker.CircuitBreaker(fail_max=sys.maxsize, throw_new_error_on_trip=False, name=name)
         self._slow_after = policy.slow_after or lease
         self._lease = lease
         self._jitter = jitter
+        self._changed = changed
         self._calls = RollingCount(policy.window)
         self._failures = RollingCount(policy.window)
         self._slow = RollingCount(policy.window)
@@ -153,3 +160,5 @@ class Breaker:
         act = {CLOSED: self.machine.close, OPEN: self.machine.open, HALF_OPEN: self.machine.half_open}[state]
         with suppress(Exception):
             act()
+        if self._changed is not None:
+            self._changed(state)

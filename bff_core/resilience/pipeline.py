@@ -1,7 +1,7 @@
-"""The pipeline of one call, outermost first: deadline, retry, bulkhead, breaker, attempt timeout, wire.
+"""The pipeline of one call, outermost first: deadline, retry or hedge, bulkhead, breaker, attempt timeout, wire.
 
 The first attempt runs bare and without a task: it is on its way when ``start`` returns, and the wire's callback ends
-it. Only a call that must be retried costs a task.
+it. Only a call that must be retried costs a task, only one that is hedged a timer.
 """
 
 from __future__ import annotations
@@ -9,113 +9,57 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from http import HTTPStatus
 
-from ..errors import (
-    RETRYABLE_STATUSES,
-    BadResponse,
-    BulkheadFull,
-    CallTimeout,
-    CircuitOpen,
-    ServiceError,
-    UnexpectedStatus,
-)
-from ..wire import Exchange, Wire, WireResponse
-from .breaker import Breaker, Permit
-from .budget import RetryBudget
-from .deadline import format_timeout
-from .policy import Policy
+from ..errors import BadResponse, CircuitOpen, ServiceError
+from ..wire import WireResponse
+from .attempt import Attempt, Request
 from .retry import retry
-from .retry_after import parse_retry_after
+from .upstream import CallPolicy, Upstream
 
-__all__ = ["Call", "Upstream"]
+__all__ = ["Call"]
 
 Finished = Callable[["Call"], None]
-MINIMUM = 0.001
-
-
-class Upstream:
-    """What the calls to one service share: its wire, breaker, retry budget and policy."""
-
-    __slots__ = ("breaker", "budget", "bulkhead", "name", "policy", "prefix", "timeout", "wire")
-
-    def __init__(self, name: str, wire: Wire, policy: Policy, *, prefix: str = "") -> None:
-        self.name = name
-        self.wire = wire
-        self.policy = policy
-        self.prefix = prefix
-        self.timeout = policy.timeout
-        self.bulkhead = policy.bulkhead
-        self.breaker = Breaker(name, policy.breaker, lease=policy.timeout)
-        self.budget = RetryBudget(policy.retry.budget, policy.retry.reserve)
 
 
 class Call:
     """One call of one operation. ``deadline`` is an instant of ``time.monotonic``.
 
-    ``finished`` is called once, when ``response`` or ``error`` is set; never after ``cancel``.
+    ``finished`` is called once, when ``response`` or ``error`` is set; never from within ``start``, and never after
+    ``cancel``.
     """
 
     __slots__ = (
-        "_attempt_done",
-        "_exchange",
-        "_permit",
-        "_task",
-        "attempts",
-        "body",
-        "deadline",
-        "ended",
-        "error",
-        "finished",
-        "headers",
-        "idempotent",
-        "method",
-        "operation",
-        "response",
-        "started",
-        "target",
-        "upstream",
-    )
+        "_attempts", "_policy", "_request", "_task", "_timer", "_upstream", "deadline", "error", "finished", "response",
+        "sent",
+    )  # fmt: skip
 
     def __init__(
-        self,
-        upstream: Upstream,
-        operation: str,
-        method: str,
-        target: str,
-        headers: bytes,
-        body: bytes,
-        *,
-        idempotent: bool,
-        deadline: float,
-        finished: Finished,
+        self, upstream: Upstream, policy: CallPolicy, request: Request, deadline: float, finished: Finished
     ) -> None:
-        self.upstream = upstream
-        self.operation = operation
-        self.method = method
-        self.target = target
-        self.headers = headers
-        self.body = body
-        self.idempotent = idempotent
+        self._upstream = upstream
+        self._policy = policy
+        self._request = request
+        self._attempts: list[Attempt] = []
+        self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | asyncio.Handle | None = None
         self.deadline = deadline
         self.finished: Finished | None = finished
         self.response: WireResponse | None = None
         self.error: ServiceError | None = None
-        self.attempts = 0
-        self.started = self.ended = 0.0
-        self._exchange: Exchange | None = None
-        self._permit: Permit | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._attempt_done: Callable[[WireResponse | None, ServiceError | None], None] = self._first_done
+        self.sent = 0
 
     def start(self) -> None:
-        """Send the first attempt; never waits and never raises."""
-        now = self.started = time.monotonic()
-        self.upstream.budget.deposit(now)
+        """Send the first attempt; never waits, and raises only what a wrong request raises."""
+        self._upstream.budget.deposit(time.monotonic())
         try:
-            self._send(now)
+            self._send(self._first_ended)
         except ServiceError as error:
-            asyncio.get_running_loop().call_soon(self._end, None, error)
+            self._timer = asyncio.get_running_loop().call_soon(self._end, None, error)
+            return
+        if self._policy.hedge_delay is not None:
+            delay = self._policy.hedge_delay or self._upstream.latency.value
+            if delay is not None:
+                self._timer = asyncio.get_running_loop().call_later(delay, self._hedge)
 
     def cancel(self) -> None:
         """The result is no longer wanted: everything the call holds is given back."""
@@ -124,53 +68,48 @@ class Call:
             self._task.cancel()
         self._release()
 
+    def _send(self, ended: Callable[[Attempt, WireResponse | None, ServiceError | None], None]) -> None:
+        attempt = Attempt(self._upstream, self._policy, self.sent, ended)
+        attempt.send(self._request, self.deadline)
+        self._attempts.append(attempt)
+        self.sent += 1
+
     def _release(self) -> None:
-        exchange, self._exchange = self._exchange, None
-        if exchange is not None:
-            exchange.abandon()
-        permit, self._permit = self._permit, None
-        if permit is not None:
-            permit.drop()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        attempts, self._attempts = self._attempts, []
+        for attempt in attempts:
+            attempt.abandon()
 
-    def _send(self, now: float) -> None:
-        upstream = self.upstream
-        timeout = min(upstream.timeout, self.deadline - now)
-        if timeout < MINIMUM:
-            raise CallTimeout("the deadline has passed")
-        if upstream.wire.in_flight >= upstream.bulkhead:
-            raise BulkheadFull(f"{upstream.bulkhead} calls in flight")
-        self._permit = upstream.breaker.admit(now)
-        self.attempts += 1
-        headers = self.headers + format_timeout(timeout)
-        self._exchange = upstream.wire.send(self.method, self.target, headers, self.body, timeout, self._wire_done)
+    def _hedge(self) -> None:
+        """The first attempt takes long: send another beside it, if the budget has one and the circuit is closed."""
+        self._timer = None
+        upstream = self._upstream
+        if upstream.breaker.state != "closed" or not upstream.budget.withdraw(time.monotonic()):
+            return
+        try:
+            self._send(self._first_ended)
+        except ServiceError:
+            return
+        upstream.emit("OnHedging", "warning", "Hedging", self._policy.name, self.sent - 1)
 
-    def _wire_done(self, response: WireResponse | None, error: ServiceError | None) -> None:
-        self._exchange = None
-        permit, self._permit = self._permit, None
-        now = time.monotonic()
+    def _first_ended(self, attempt: Attempt, response: WireResponse | None, error: ServiceError | None) -> None:
+        self._attempts.remove(attempt)
         if response is not None:
-            status = response.status
-            if status < HTTPStatus.MULTIPLE_CHOICES:
-                if permit is not None:
-                    permit.success(now)
-                self._attempt_done(response, None)
-                return
-            retry_after = None
-            if status in RETRYABLE_STATUSES:
-                retry_after = parse_retry_after(response.header(b"retry-after"), time.time())
-            error = UnexpectedStatus(status, response.body, retry_after=retry_after)
-        if permit is not None:
-            if response is None or response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                permit.failure(now)
-            else:
-                permit.drop()
-        self._attempt_done(None, error)
-
-    def _first_done(self, response: WireResponse | None, error: ServiceError | None) -> None:
-        if error is not None and error.retryable and self.idempotent and self.upstream.policy.retry.attempts > 1:
+            self._end(response, None)
+        elif self._attempts:
+            return  # the other one may still make it
+        elif (
+            error is not None
+            and error.retryable
+            and self._policy.idempotent
+            and self._policy.retry.attempts > self.sent
+        ):
+            self._release()
             self._task = asyncio.get_running_loop().create_task(self._recover(error))
         else:
-            self._end(response, error)
+            self._end(None, error)
 
     async def _recover(self, first: ServiceError) -> None:
         response: WireResponse | None = None
@@ -179,9 +118,11 @@ class Call:
             response = await retry(
                 first,
                 self._attempt,
-                policy=self.upstream.policy.retry,
-                budget=self.upstream.budget,
+                policy=self._policy.retry,
+                budget=self._upstream.budget,
                 deadline=self.deadline,
+                sent=self.sent,
+                on_retry=self._tell_retry,
             )
         except CircuitOpen:
             # Opened meanwhile: what the attempts saw says more than that no further one is allowed.
@@ -190,10 +131,14 @@ class Call:
             error = last
         self._end(response, error)
 
+    def _tell_retry(self, number: int, wait: float) -> None:
+        self._upstream.emit("OnRetry", "warning", "Retry", self._policy.name, number, f"waits {wait * 1000:.0f} ms")
+
     async def _attempt(self) -> WireResponse:
         future: asyncio.Future[WireResponse] = asyncio.get_running_loop().create_future()
 
-        def done(response: WireResponse | None, error: ServiceError | None) -> None:
+        def ended(attempt: Attempt, response: WireResponse | None, error: ServiceError | None) -> None:
+            self._attempts.remove(attempt)
             if future.done():
                 return
             if response is not None:
@@ -201,20 +146,15 @@ class Call:
             else:
                 future.set_exception(error or BadResponse())
 
-        self._attempt_done = done
-        self._send(time.monotonic())
-        try:
-            return await future
-        except asyncio.CancelledError:
-            self._release()
-            raise
+        self._send(ended)
+        return await future
 
     def _end(self, response: WireResponse | None, error: ServiceError | None) -> None:
         self._task = None
-        self.ended = time.monotonic()
+        self._release()
         self.response = response
         if error is not None:
-            error.service, error.operation = self.upstream.name, self.operation
+            error.service, error.operation = self._upstream.name, self._policy.name
             self.error = error
         finished, self.finished = self.finished, None
         if finished is not None:

@@ -1,6 +1,7 @@
-"""Logs and traces."""
+"""Logs, traces and events."""
 
+from .events import Event, Events
 from .logs import configure_logs
 from .trace import Trace, read_trace
 
-__all__ = ["Trace", "configure_logs", "read_trace"]
+__all__ = ["Event", "Events", "Trace", "configure_logs", "read_trace"]

@@ -11,10 +11,11 @@ import bff_core.testing
 ROOT = Path(__file__).parents[2]
 
 PUBLIC = """
-    ApiKey ApiKeys Authenticator BadResponse BearerJwt Bff BffError BreakerPolicy BulkheadFull CallTimeout CircuitOpen
-    ConnectFailed ConnectionLost DeclarationError Operation Page Policy Principal Problem RequestContext RetryPolicy
-    ServiceClient ServiceError ServiceSettings Settings SettingsError UnexpectedStatus authenticated create_bff
-    current_context delete get optional patch post put required section shape
+    AdaptivePolicy ApiKey ApiKeys Authenticator BadResponse BearerJwt Bff BffError BreakerPolicy BulkheadFull
+    CallTimeout CircuitOpen ConnectFailed ConnectionLost DeclarationError Event HedgePolicy Operation Page Policy
+    Principal Problem RequestContext RetryPolicy ServiceClient ServiceError ServiceSettings Settings SettingsError
+    UnexpectedStatus authenticated create_bff current_context delete get optional patch post put required section
+    shape
 """
 
 

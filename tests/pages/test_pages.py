@@ -501,6 +501,9 @@ async def test_openapi(app: Bff) -> None:
     assert "401" not in operation["responses"]
     assert "401" in document["paths"]["/mine"]["get"]["responses"]
     assert document["paths"]["/items"]["post"]["requestBody"]
+    assert document["paths"]["/mine"]["get"]["security"] == [{"gateway": []}]
+    assert "security" not in operation
+    assert document["components"]["securitySchemes"]["gateway"]["type"] == "apiKey"
 
 
 def test_wrong_routes(app: Bff, services: FakeServices) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["BreakerPolicy", "Policy", "RetryPolicy"]
+__all__ = ["AdaptivePolicy", "BreakerPolicy", "HedgePolicy", "Policy", "RetryPolicy"]
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 Rate = Annotated[float, Field(gt=0, le=1)]
@@ -47,9 +47,32 @@ class BreakerPolicy(_Value):
     half_open_calls: Annotated[int, Field(ge=1)] = 3
 
 
+class HedgePolicy(_Value):
+    """A second attempt of a GET that takes long, sent beside the first; whichever answers first counts (Dean and
+    Barroso, "The Tail at Scale"). Sent after ``delay``, by default the 95th percentile of the service's latency, and
+    paid from the retry budget."""
+
+    enabled: bool = False
+    delay: Seconds | None = None
+
+
+class AdaptivePolicy(_Value):
+    """A bulkhead that finds its own size: Gradient2 of Netflix' concurrency-limits, between ``minimum`` and
+    ``maximum``. ``tolerance`` is how much latency may grow before the limit shrinks."""
+
+    enabled: bool = False
+    initial: Annotated[int, Field(ge=1)] = 20
+    minimum: Annotated[int, Field(ge=1)] = 20
+    maximum: Annotated[int, Field(ge=1)] = 200
+    tolerance: Annotated[float, Field(ge=1)] = 1.5
+
+
 class Policy(_Value):
     """How one service is called. ``timeout`` bounds one attempt, ``connect_timeout`` the making of a connection,
-    ``bulkhead`` the calls in flight, ``max_body`` an answer's size in bytes."""
+    ``bulkhead`` the calls in flight, ``max_body`` an answer's size in bytes.
+
+    A policy that says only some of it leaves the rest to the level above: gateway, service, operation.
+    """
 
     timeout: Seconds = 1.0
     connect_timeout: Seconds = 0.5
@@ -57,6 +80,8 @@ class Policy(_Value):
     max_body: Annotated[int, Field(ge=1)] = 16 * 1024 * 1024
     retry: RetryPolicy = RetryPolicy()
     breaker: BreakerPolicy = BreakerPolicy()
+    hedge: HedgePolicy = HedgePolicy()
+    adaptive: AdaptivePolicy = AdaptivePolicy()
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -64,4 +89,6 @@ class Policy(_Value):
             raise ValueError("connect_timeout is longer than the timeout of the whole attempt")
         if self.breaker.open_for > self.breaker.open_cap:
             raise ValueError("breaker.open_for is longer than breaker.open_cap")
+        if not self.adaptive.minimum <= self.adaptive.initial <= self.adaptive.maximum:
+            raise ValueError("adaptive.initial is not between adaptive.minimum and adaptive.maximum")
         return self

@@ -1,0 +1,99 @@
+"""From declared clients and settings to clients that can call: policies resolved, wires made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import httpx
+
+from .clients import BoundOperation, Flights, ServiceClient
+from .errors import SettingsError
+from .policy import Policy
+from .resilience import Layer, Resolved, Upstream, resolve
+from .settings import ServiceSettings, Settings
+from .telemetry import Events
+from .wire import HttpxWire, Wire
+
+__all__ = ["bind_clients"]
+
+Clients = dict[type[ServiceClient], ServiceClient]
+
+
+def bind_clients(
+    clients: Sequence[type[ServiceClient]],
+    settings: Settings,
+    transport: httpx.AsyncBaseTransport | None,
+    events: Events,
+) -> tuple[Clients, dict[str, Upstream]]:
+    """A client of each class, and the services they share by name. Raises ``SettingsError``."""
+    names = list(dict.fromkeys(client.service for client in clients))
+    if missing := [name for name in names if _key(name) not in settings.services]:
+        variables = ", ".join(f"BFF_SERVICES__{_key(name).upper()}__URL" for name in missing)
+        raise SettingsError(f"no URL for {', '.join(missing)}; set {variables}")
+    upstreams: dict[str, Upstream] = {}
+    bound: Clients = {}
+    for name in names:
+        service = settings.services[_key(name)]
+        classes = [client for client in clients if client.service == name]
+        _check_operations(name, service, classes)
+        layers = _service_layers(name, service, classes, settings)
+        upstream = upstreams[name] = _upstream(name, service, resolve(name, layers).policy, transport, events)
+        flights = Flights()
+        for client in classes:
+            resolved = {key: _resolve(client, key, service, layers) for key in client.operations}
+            bound[client] = client(
+                {key: BoundOperation(client.operations[key], upstream, resolved[key], flights) for key in resolved}
+            )
+    return bound, upstreams
+
+
+def _key(service: str) -> str:
+    return service.replace("-", "_")
+
+
+def _check_operations(name: str, service: ServiceSettings, classes: Sequence[type[ServiceClient]]) -> None:
+    known = {operation for client in classes for operation in client.operations}
+    if unknown := sorted(set(service.operations) - known):
+        raise SettingsError(
+            f"services.{_key(name)}.operations.{unknown[0]}: there is no such operation; there is: "
+            + ", ".join(sorted(known))
+        )
+
+
+def _service_layers(
+    name: str, service: ServiceSettings, classes: Sequence[type[ServiceClient]], settings: Settings
+) -> list[Layer]:
+    layers: list[Layer] = [("settings policy", settings.policy)]
+    layers += [(f"{client.__name__}(policy=…)", client.policy) for client in classes]
+    return [*layers, (f"settings services.{_key(name)}.policy", service.policy)]
+
+
+def _resolve(client: type[ServiceClient], key: str, service: ServiceSettings, layers: Sequence[Layer]) -> Resolved:
+    operation: list[Layer] = [
+        (f"{client.__name__}.{key}(policy=…)", client.operations[key].policy),
+        (f"settings services.{_key(client.service)}.operations.{key}", service.operations.get(key)),
+    ]
+    return resolve(f"{client.__name__}.{key}", layers, operation=operation)
+
+
+def _upstream(
+    name: str,
+    service: ServiceSettings,
+    policy: Policy,
+    transport: httpx.AsyncBaseTransport | None,
+    events: Events,
+) -> Upstream:
+    url = httpx.URL(service.url)
+    wire = _wire(f"{url.scheme}://{url.netloc.decode()}", policy, transport)
+    return Upstream(name, wire, policy, prefix=url.raw_path.decode().rstrip("/"), events=events)
+
+
+def _wire(origin: str, policy: Policy, transport: httpx.AsyncBaseTransport | None) -> Wire:
+    most = max(policy.bulkhead, policy.adaptive.maximum if policy.adaptive.enabled else 0)
+    limits = httpx.Limits(max_connections=most, max_keepalive_connections=most)
+    return HttpxWire(
+        origin,
+        transport or httpx.AsyncHTTPTransport(limits=limits),
+        connect_timeout=policy.connect_timeout,
+        max_body=policy.max_body,
+    )

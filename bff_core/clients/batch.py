@@ -1,0 +1,122 @@
+"""Batching: look-ups of one operation that one request starts in the same tick become one call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..context import RequestContext
+from ..errors import BffError
+from .bound import BoundOperation
+
+__all__ = ["Batch", "Lookup"]
+
+Fetch = Callable[[Sequence[Any], Callable[[Any, BffError | None], None]], Any]
+"""Starts a call with these values; tells its value or error; gives what can be cancelled."""
+
+
+class Lookup:
+    """One look-up of some ids within a batch. ``done(value, error)`` is called once, unless it is cancelled."""
+
+    __slots__ = ("_batch", "_done", "ids")
+
+    def __init__(self, batch: Batch, ids: list[Any], done: Callable[[Any, BffError | None], None]) -> None:
+        self._batch = batch
+        self._done: Callable[[Any, BffError | None], None] | None = done
+        self.ids = ids
+
+    def cancel(self) -> None:
+        """The rows are no longer wanted."""
+        self._done = None
+        self._batch.left(self)
+
+    def tell(self, value: Any, error: BffError | None) -> None:
+        """Hand over the rows, or why there are none."""
+        done, self._done = self._done, None
+        if done is not None:
+            done(value, error)
+
+
+class Batch:
+    """Collects look-ups until the loop's next turn, then asks for all their ids: each once, in chunks of the
+    operation's limit, and gives each look-up its own rows in the order it asked for them."""
+
+    __slots__ = ("_bound", "_calls", "_context", "_error", "_fetch", "_key", "_lookups", "_pending", "_rows", "_values")
+
+    def __init__(
+        self, bound: BoundOperation, context: RequestContext, key: object, values: list[Any], fetch: Fetch
+    ) -> None:
+        self._bound = bound
+        self._context = context
+        self._key = key
+        self._values = values
+        self._fetch = fetch
+        self._lookups: list[Lookup] = []
+        self._calls: list[Any] = []
+        self._pending = 0
+        self._rows: dict[Any, Any] = {}
+        self._error: BffError | None = None
+        asyncio.get_running_loop().call_soon(self._flush)
+
+    @classmethod
+    def of(cls, bound: BoundOperation, context: RequestContext, values: list[Any], fetch: Fetch) -> Batch:
+        """The batch that this request is collecting for these values (their ids apart), a new one if there is none."""
+        index = bound.operation.batch_index
+        key = (bound, repr(values[:index]), repr(values[index + 1 :]))
+        batch: Batch | None = context.batches.get(key)
+        if batch is None:
+            batch = context.batches[key] = cls(bound, context, key, values, fetch)
+        return batch
+
+    def add(self, ids: list[Any], done: Callable[[Any, BffError | None], None]) -> Lookup:
+        """Look up ``ids`` as well."""
+        lookup = Lookup(self, ids, done)
+        self._lookups.append(lookup)
+        return lookup
+
+    def left(self, lookup: Lookup) -> None:
+        """A look-up is no longer wanted; when none is, the calls are cancelled."""
+        if lookup in self._lookups:
+            self._lookups.remove(lookup)
+        if not self._lookups:
+            for call in self._calls:
+                call.cancel()
+
+    def _flush(self) -> None:
+        self._context.batches.pop(self._key, None)
+        operation = self._bound.operation
+        ids = list(dict.fromkeys(key for lookup in self._lookups for key in lookup.ids))
+        chunks = [ids[at : at + operation.batch_limit] for at in range(0, len(ids), operation.batch_limit)]
+        self._pending = len(chunks)
+        for chunk in chunks:
+            values = list(self._values)
+            values[operation.batch_index] = chunk
+            try:
+                self._calls.append(self._fetch(values, self._fetched))
+            except BffError as error:
+                self._fetched(None, error)
+
+    def _fetched(self, rows: Any, error: BffError | None) -> None:
+        self._pending -= 1
+        if error is not None:
+            self._error = self._error or error
+        else:
+            attribute = self._bound.operation.key
+            for row in rows:
+                self._rows[getattr(row, attribute)] = row
+        if not self._pending:
+            self._deal()
+
+    def _deal(self) -> None:
+        if self._error is None:
+            wanted = {key for lookup in self._lookups for key in lookup.ids}
+            for missing in sorted(map(str, wanted - self._rows.keys())):
+                upstream = self._bound.upstream
+                upstream.emit("OnMissing", "information", "Batching", self._bound.operation.name, detail=missing)
+        lookups, self._lookups = self._lookups, []
+        for lookup in lookups:
+            if self._error is not None:
+                lookup.tell(None, self._error)
+            else:
+                lookup.tell([self._rows[key] for key in lookup.ids if key in self._rows], None)

@@ -1,0 +1,26 @@
+"""An operation of one gateway: bound to its service, with the policy in force."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..resilience import CallPolicy, Resolved, Upstream
+from .flight import Flights
+from .operation import Operation
+
+__all__ = ["BoundOperation"]
+
+
+class BoundOperation:
+    """What an invocation needs besides its arguments. ``flights`` are the service's calls that others may join."""
+
+    __slots__ = ("flights", "operation", "policy", "resolved", "upstream")
+
+    def __init__(
+        self, operation: Operation[..., Any], upstream: Upstream, resolved: Resolved, flights: Flights
+    ) -> None:
+        self.operation = operation
+        self.upstream = upstream
+        self.resolved = resolved
+        self.flights = flights
+        self.policy = CallPolicy(operation.name, operation.method, resolved.policy, idempotent=operation.idempotent)

@@ -1,0 +1,128 @@
+"""One attempt: a permit, an exchange, and what its end says about the service."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+
+from ..errors import (
+    RETRYABLE_STATUSES,
+    BulkheadFull,
+    CallTimeout,
+    CircuitOpen,
+    ServiceError,
+    UnexpectedStatus,
+)
+from ..wire import Exchange, WireResponse
+from .breaker import Permit
+from .deadline import format_timeout
+from .retry_after import parse_retry_after
+from .upstream import CallPolicy, Upstream
+
+__all__ = ["Attempt", "Request"]
+
+MINIMUM = 0.001
+
+
+class Request:
+    """What is sent: target in origin form, header block, body."""
+
+    __slots__ = ("body", "headers", "target")
+
+    def __init__(self, target: str, headers: bytes, body: bytes) -> None:
+        self.target = target
+        self.headers = headers
+        self.body = body
+
+
+Ended = Callable[["Attempt", WireResponse | None, ServiceError | None], None]
+
+
+class Attempt:
+    """Told once through ``ended`` how it went, unless it is abandoned."""
+
+    __slots__ = ("_ended", "_exchange", "_permit", "_policy", "_started", "_upstream", "number")
+
+    def __init__(self, upstream: Upstream, policy: CallPolicy, number: int, ended: Ended) -> None:
+        self._upstream = upstream
+        self._policy = policy
+        self._ended = ended
+        self._exchange: Exchange | None = None
+        self._permit: Permit | None = None
+        self._started = 0.0
+        self.number = number
+
+    def send(self, request: Request, deadline: float) -> None:
+        """Send it, if bulkhead and breaker allow; raises ``BulkheadFull``, ``CircuitOpen`` or ``CallTimeout``."""
+        upstream, policy = self._upstream, self._policy
+        now = self._started = time.monotonic()
+        timeout = min(policy.timeout, deadline - now)
+        if timeout < MINIMUM:
+            raise CallTimeout("the deadline has passed")
+        if upstream.wire.in_flight >= upstream.limit:
+            upstream.emit("OnBulkheadRejected", "error", "Bulkhead", policy.name, self.number)
+            raise BulkheadFull(f"{upstream.limit} calls in flight")
+        try:
+            self._permit = upstream.breaker.admit(now)
+        except CircuitOpen:
+            upstream.emit("OnCircuitRejected", "error", "CircuitBreaker", policy.name, self.number)
+            raise
+        try:
+            self._exchange = upstream.wire.send(
+                policy.method,
+                request.target,
+                request.headers + format_timeout(timeout),
+                request.body,
+                timeout,
+                self._done,
+            )
+        except BaseException:
+            self.abandon()
+            raise
+
+    def abandon(self) -> None:
+        """Its outcome is no longer wanted; what it holds is given back."""
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.abandon()
+        permit, self._permit = self._permit, None
+        if permit is not None:
+            permit.drop()
+
+    def _done(self, response: WireResponse | None, error: ServiceError | None) -> None:
+        self._exchange = None
+        permit, self._permit = self._permit, None
+        now = time.monotonic()
+        upstream = self._upstream
+        if response is not None and response.status < HTTPStatus.MULTIPLE_CHOICES:
+            if permit is not None:
+                permit.success(now)
+            self._measure(now)
+            self._ended(self, response, None)
+            return
+        if response is not None:
+            error = _status_error(response)
+        if permit is not None:
+            if response is None or response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                permit.failure(now)
+            else:
+                permit.drop()
+        if isinstance(error, CallTimeout):
+            self._measure(now)
+            upstream.emit("OnTimeout", "error", "Timeout", self._policy.name, self.number, error.detail)
+        self._ended(self, None, error)
+
+    def _measure(self, now: float) -> None:
+        upstream = self._upstream
+        if upstream.adaptive is not None:
+            upstream.adaptive.sample(now - self._started, upstream.wire.in_flight + 1)
+        if self._policy.hedge_delay is not None:
+            upstream.latency.add(now - self._started)
+
+
+def _status_error(response: WireResponse) -> UnexpectedStatus:
+    retry_after = None
+    if response.status in RETRYABLE_STATUSES:
+        retry_after = parse_retry_after(response.header(b"retry-after"), time.time())
+    return UnexpectedStatus(response.status, response.body, retry_after=retry_after)
