@@ -16,6 +16,7 @@ from rich.table import Table
 from ..errors import BffError, SettingsError
 from ..pages import PageRoute
 from ..pages.graph import mermaid, svg
+from ..resilience.layers import leaves
 from .config import PORT_BASE, Project, load_project
 from .serve import load_app, serve
 from .up import up
@@ -105,11 +106,35 @@ def graph(
         output.write_text(drawing)
 
 
-def _pages(project: Project, gateway: str | None) -> dict[str, list[PageRoute]]:
+@app.command()
+def policies(
+    gateway: Annotated[str | None, typer.Argument(help="Only this gateway.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Defaults as well, not only what was changed.")] = False,
+) -> None:
+    """Show the policy in force for every operation, and where each value comes from."""
+    project = load_project()
+    for name in _gateways(project, gateway):
+        table = Table("operation", "value", "in force", "from", title=name)
+        for client in load_app(project.gateways[name].app).clients.values():
+            for bound in client.bound.values():
+                values, sources = leaves(bound.resolved.policy), bound.resolved.sources
+                shown = {path: value for path, value in values.items() if everything or sources[path] != "default"}
+                rows = [(path, f"{value}", sources[path]) for path, value in shown.items()]
+                for index, row in enumerate(rows or [("everything", "", "default")]):
+                    table.add_row("" if index else escape(bound.operation.label), *row)
+                table.add_section()
+        console.print(table)
+
+
+def _gateways(project: Project, gateway: str | None) -> list[str]:
     names = list(project.gateways) if gateway is None else [gateway]
     if unknown := [name for name in names if name not in project.gateways]:
         raise SettingsError(f"there is no gateway '{unknown[0]}'; there is: {', '.join(project.gateways)}")
-    return {name: load_app(project.gateways[name].app).pages for name in names}
+    return names
+
+
+def _pages(project: Project, gateway: str | None) -> dict[str, list[PageRoute]]:
+    return {name: load_app(project.gateways[name].app).pages for name in _gateways(project, gateway)}
 
 
 def _add_project_commands(project: Project) -> None:
