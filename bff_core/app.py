@@ -16,11 +16,13 @@ from starlette.routing import Route
 
 from .auth import Authenticator
 from .binding import bind_clients
+from .cache import LastGood
 from .clients import ServiceClient
 from .context import Principal, current_context
 from .edge import Edge
 from .errors import DeclarationError, Problem
-from .pages import SECURITY, Page, PageRoute
+from .limits import Criticality, LagMonitor, Shedder
+from .pages import SECURITY, Page, PageRoute, PageServices
 from .resilience import Upstream
 from .settings import Settings
 from .telemetry import Events, configure_logs
@@ -32,21 +34,34 @@ class Bff(FastAPI):
     """A gateway: a FastAPI app with pages. ``settings``, ``pages``, ``clients`` and ``upstreams`` are there to be read;
     ``events.subscribe`` tells a function of every decision of the resilience strategies."""
 
-    settings: Settings
     auth: Authenticator | None
     upstreams: dict[str, Upstream]
     events: Events
 
-    def __init__(self, name: str, clients: dict[type[ServiceClient], ServiceClient], **kwargs: Any) -> None:
+    def __init__(
+        self, name: str, clients: dict[type[ServiceClient], ServiceClient], settings: Settings, **kwargs: Any
+    ) -> None:
         self.name = name
+        self.settings = settings
         self.ready = False
         self.clients = clients
+        self.shedder = Shedder(settings.shed_after)
+        self._services = PageServices(self._client, settings.max_body, self.shedder, LastGood(settings.stale_bytes))
         super().__init__(**kwargs)
 
     def page(
-        self, path: str, page: type[Page], *, method: str = "GET", status: int = 200, public: bool = False
+        self,
+        path: str,
+        page: type[Page],
+        *,
+        method: str = "GET",
+        status: int = 200,
+        public: bool = False,
+        criticality: Criticality = "default",
     ) -> None:
         """Serve ``page`` at ``path``. Only an authenticated principal gets it, unless it is ``public``.
+
+        When the gateway is overloaded, ``sheddable`` pages are refused first and ``critical`` ones last.
 
         Raises ``DeclarationError`` when the page and the path do not fit, or a client is missing.
         """
@@ -61,8 +76,8 @@ class Bff(FastAPI):
             method=method,
             status=status,
             auth=None if public else self.auth,
-            max_body=self.settings.max_body,
-            clients=self._client,
+            criticality=criticality,
+            services=self._services,
         )
         self.router.routes.append(route)
 
@@ -111,13 +126,13 @@ def create_bff(
     app = Bff(
         name,
         bound,
+        settings,
         title=options.pop("title", name),
         lifespan=_lifespan(upstreams, auth, options.pop("lifespan", None)),
         dependencies=[Depends(authenticated)] if auth is not None else [],
         **docs,
         **options,
     )
-    app.settings = settings
     app.auth = auth
     app.upstreams = upstreams
     app.events = events
@@ -154,6 +169,8 @@ def _lifespan(upstreams: dict[str, Upstream], auth: Authenticator | None, inner:
         # What is alive now stays: full collections over the framework's own heap were the tail of the latency.
         gc.collect()
         gc.freeze()
+        monitor = LagMonitor(app.shedder)
+        monitor.start()
         app.ready = True
         if inner is None:
             yield
@@ -161,6 +178,7 @@ def _lifespan(upstreams: dict[str, Upstream], auth: Authenticator | None, inner:
             async with inner(app) as state:
                 yield state
         app.ready = False
+        monitor.stop()
         for upstream in upstreams.values():
             await upstream.wire.aclose()
         if auth is not None:

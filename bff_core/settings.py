@@ -76,6 +76,8 @@ class Settings(BaseSettings):
     deadline: Seconds = 2.5
     max_body: Annotated[int, Field(ge=0)] = 1024 * 1024
     max_query: Annotated[int, Field(ge=0)] = 8 * 1024
+    shed_after: Seconds = 0.05
+    stale_bytes: Annotated[int, Field(ge=0)] = 16 * 1024 * 1024
     shutdown_grace: Seconds = 15.0
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR|CRITICAL)$")] = "INFO"
     docs: bool = True

@@ -2,6 +2,17 @@
 
 from .declare import Page, optional, required, section, shape
 from .plan import Plan, PlannedSection
-from .route import SECURITY, PageRoute
+from .route import SECURITY, PageRoute, PageServices
 
-__all__ = ["SECURITY", "Page", "PageRoute", "Plan", "PlannedSection", "optional", "required", "section", "shape"]
+__all__ = [
+    "SECURITY",
+    "Page",
+    "PageRoute",
+    "PageServices",
+    "Plan",
+    "PlannedSection",
+    "optional",
+    "required",
+    "section",
+    "shape",
+]

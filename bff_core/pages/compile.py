@@ -158,6 +158,7 @@ class _Compiler:
             required=section.rules.required,
             timeout=section.rules.timeout,
             fallback=section.rules.fallback,
+            stale_for=section.rules.stale_for,
             feeds=frozenset(section.rules.feeds),
             relay_status=section.rules.relay_status,
             arguments=_getter(arguments),

@@ -24,6 +24,7 @@ class Rules:
     required: bool = True
     timeout: float | None = None
     fallback: Any = None
+    stale_for: float = 0.0
     when: Callable[..., bool] | None = None
     feeds: tuple[str, ...] = ()
     relay_status: frozenset[int] = frozenset()
@@ -73,16 +74,21 @@ def optional(
     *,
     timeout: float | None = None,
     fallback: Any = None,
+    stale_for: float = 0.0,
     when: Callable[..., bool] | None = None,
     feeds: Collection[str] = (),
     **bind: Any,
 ) -> Section[R]:
-    """A section the page can do without: when it fails, ``fallback`` stands in and ``_degraded`` names it.
+    """A section the page can do without: when it fails, ``_degraded`` names it, and in its place stands the last good
+    value for the same arguments and the same principal if it is not older than ``stale_for`` seconds, else
+    ``fallback``.
 
     ``feeds`` names the fields of the answer that need it, so that ``?fields=`` can leave the call out. For the rest
     see ``required``.
     """
-    rules = Rules(required=False, timeout=timeout, fallback=fallback, when=when, feeds=tuple(feeds))
+    rules = Rules(
+        required=False, timeout=timeout, fallback=fallback, stale_for=stale_for, when=when, feeds=tuple(feeds)
+    )
     return Section(target, rules, bind)
 
 

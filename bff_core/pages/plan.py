@@ -48,6 +48,7 @@ class PlannedSection:
     required: bool
     timeout: float | None
     fallback: Any
+    stale_for: float
     feeds: frozenset[str]
     relay_status: frozenset[int]
     arguments: Getter

@@ -6,6 +6,7 @@ import inspect
 import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import params as fastapi_params
@@ -15,17 +16,20 @@ from starlette.routing import compile_path
 from starlette.types import Receive, Scope, Send
 
 from ..auth import Authenticator
+from ..cache import LastGood
 from ..clients import ServiceClient
 from ..context import RequestContext, current_context
 from ..errors import DeclarationError, Problem
+from ..limits import Criticality, Shedder
 from .body import read_json_body
 from .declare import Page
+from .disconnect import DisconnectWatcher
 from .inputs import RequestInputs, parse_query
 from .plan import Plan
 from .run import DONE, SKIPPED, Bound, Run
 from .select import Selector
 
-__all__ = ["SECURITY", "PageRoute", "ProblemDocument"]
+__all__ = ["SECURITY", "PageRoute", "PageServices", "ProblemDocument"]
 
 SECURITY = "gateway"
 """The name of the gateway's security scheme in its OpenAPI document."""
@@ -44,8 +48,19 @@ class ProblemDocument(BaseModel):
     instance: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class PageServices:
+    """What pages need of their gateway. ``client`` gives a class's client, bound to its service, for the named user;
+    ``max_body`` is in bytes."""
+
+    client: Callable[[type[ServiceClient], str], ServiceClient]
+    max_body: int
+    shedder: Shedder
+    last_good: LastGood
+
+
 class PageRoute(APIRoute):
-    """Serves one page, to anybody when ``auth`` is None. ``clients`` gives a class's client, bound to its service."""
+    """Serves one page, to anybody when ``auth`` is None."""
 
     def __init__(
         self,
@@ -55,8 +70,8 @@ class PageRoute(APIRoute):
         method: str,
         status: int,
         auth: Authenticator | None,
-        max_body: int,
-        clients: Callable[[type[ServiceClient], str], ServiceClient],
+        criticality: Criticality,
+        services: PageServices,
     ) -> None:
         plan = page.plan
         if auth is None and plan.uses_principal:
@@ -83,7 +98,7 @@ class PageRoute(APIRoute):
                 if (code != 401 or auth is not None) and (code != 404 or convertors)  # noqa: PLR2004 - HTTP statuses
             },
         )
-        self.app = _PageEndpoint(self, status, auth=auth, max_body=max_body, clients=clients)
+        self.app = _PageEndpoint(self, status, auth=auth, criticality=criticality, services=services)
 
     def _check_method(self, method: str) -> None:
         plan = self.plan
@@ -117,15 +132,19 @@ class _PageEndpoint:
         status: int,
         *,
         auth: Authenticator | None,
-        max_body: int,
-        clients: Callable[[type[ServiceClient], str], ServiceClient],
+        criticality: Criticality,
+        services: PageServices,
     ) -> None:
-        plan = route.plan
+        plan, clients = route.plan, services.client
         self._plan = plan
         self._inputs = route.inputs
         self._selector = Selector(plan)
         self._auth = auth
-        self._max_body = max_body
+        self._max_body = services.max_body
+        self._shedder = services.shedder
+        self._criticality = criticality
+        self._last_good = services.last_good
+        self._watches = route.method == "GET"
         self._path = route.path
         self._status = status
         self._reads_query = route.inputs.reads_query
@@ -144,6 +163,8 @@ class _PageEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         context = current_context()
         context.route = self._path
+        if not self._shedder.admits(self._criticality):
+            raise Problem(503, "There is more to do than can be done; try again soon.", headers={"retry-after": "1"})
         if self._auth is not None:
             context.principal = await self._auth.authenticate(scope["headers"])
             context.authenticated()
@@ -154,12 +175,22 @@ class _PageEndpoint:
         values[self._plan.principal_slot] = context.principal
         values[self._plan.context_slot] = context
         self._inputs.fill(values, scope["path_params"], query, scope["headers"], body)
-        run = Run(self._plan, self._bound, context, values, selection.sections)
-        await run.complete()
+        run = Run(self._plan, self._bound, context, values, selection.sections, self._last_good)
+        if self._watches:
+            watcher = DisconnectWatcher(receive, run)
+            try:
+                await run.complete()
+            finally:
+                watcher.stop()
+        else:
+            # What may have changed something is finished, whoever has left meanwhile.
+            await run.complete()
         shaped = self._plan.shape(*self._plan.shape_arguments(values))
         content = self._serialize(shaped, include=selection.fields, by_alias=True)
         if context.degraded:
-            content = _mark(content, list(context.degraded))
+            content = _mark(
+                content, [section.name for section in self._plan.sections if section.name in context.degraded]
+            )
         headers = [JSON, (b"content-length", b"%d" % len(content)), (b"server-timing", self._timing(run, context))]
         if self._auth is not None or context.degraded:
             headers.append(PRIVATE)

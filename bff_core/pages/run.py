@@ -16,6 +16,7 @@ from typing import Any
 
 import structlog
 
+from ..cache import LastGood
 from ..clients import BoundOperation, Invocation
 from ..context import RequestContext, use_context
 from ..errors import BffError, CallTimeout, ServiceError
@@ -40,6 +41,7 @@ class Run:
         "_context",
         "_future",
         "_handles",
+        "_last_good",
         "_left",
         "_plan",
         "_selected",
@@ -58,11 +60,13 @@ class Run:
         context: RequestContext,
         values: list[Any],
         selected: Collection[str] | None = None,
+        last_good: LastGood | None = None,
     ) -> None:
         self._plan = plan
         self._bound = bound
         self._context = context
         self._selected = selected
+        self._last_good = last_good
         self._left = len(plan.sections)
         self._waiting = [section.waits_for for section in plan.sections]
         self._handles: dict[int, Invocation | asyncio.Task[None]] = {}
@@ -89,6 +93,13 @@ class Run:
             self._cancel()
             raise self.error
         return self.values
+
+    def abandon(self, reason: BaseException) -> None:
+        """Nobody waits for the page any more: ``complete`` raises ``reason``."""
+        if self.error is None and self._left:
+            self.error = reason
+            if self._future is not None and not self._future.done():
+                self._future.set_result(None)
 
     def _cancel(self) -> None:
         for handle in self._handles.values():
@@ -139,8 +150,15 @@ class Run:
         self._handles.pop(section.index, None)
         if invocation.error is not None:
             self._fail(section, invocation.error)
-        else:
-            self._succeed(section, invocation.value)
+            return
+        if section.stale_for and self._last_good is not None:
+            value, body = invocation.value, invocation.body
+            size = len(body) if body is not None else len(repr(value))
+            self._last_good.put(self._stale_key(section), value, size, time.monotonic())
+        self._succeed(section, invocation.value)
+
+    def _stale_key(self, section: PlannedSection) -> tuple[str, str, object]:
+        return self._plan.name + section.target, repr(section.arguments(self.values)), self._context.principal
 
     def _evaluate(self, section: PlannedSection, deadline: float) -> None:
         assert section.function is not None  # noqa: S101 - for the type checker: no operation means a function
@@ -184,7 +202,20 @@ class Run:
             self.error = self._problem(section, error)
             self._settle(section, FAILED)
             return
+        if section.stale_for and self._last_good is not None:
+            known = self._last_good.get(self._stale_key(section), section.stale_for, time.monotonic())
+            if known is not None:
+                self._context.degraded[section.name] = f"stale: {known[1]:.0f} s"
+                self._tell("OnStale", section)
+                self._succeed(section, known[0])
+                return
+        self._tell("OnFallback", section)
         self._degrade(section)
+
+    def _tell(self, name: str, section: PlannedSection) -> None:
+        bound = self._bound[section.index]
+        if bound is not None:
+            bound.upstream.emit(name, "warning", "Fallback", bound.operation.name, detail=self.failures[section.name])
 
     def _degrade(self, section: PlannedSection) -> None:
         self.values[section.slot] = copy.deepcopy(section.fallback)

@@ -91,7 +91,7 @@ class ProductPage(Page):
 
     product = required(Catalog.product)
     stock = optional(Inventory.stock, feeds=["stock"])
-    reviews = optional(Reviews.of_product, limit=10, timeout=0.8, feeds=["reviews", "review_summary"])
+    reviews = optional(Reviews.of_product, limit=10, timeout=0.8, stale_for=300, feeds=["reviews", "review_summary"])
     bought_together = optional(Recommendations.related_to, limit=8, feeds=["related"])
     related = optional(
         Catalog.products,

@@ -1,0 +1,34 @@
+"""Caching of what services answer: the rules of RFC 9111, and stores that hold responses."""
+
+from .codec import decode, encode
+from .last_good import LastGood
+from .memory import MemoryStore
+from .rfc9111 import (
+    Decision,
+    Stored,
+    conditional_headers,
+    decide,
+    matches,
+    parse_cache_control,
+    refreshed,
+    store,
+    usable_on_error,
+)
+from .valkey import ValkeyStore
+
+__all__ = [
+    "Decision",
+    "LastGood",
+    "MemoryStore",
+    "Stored",
+    "ValkeyStore",
+    "conditional_headers",
+    "decide",
+    "decode",
+    "encode",
+    "matches",
+    "parse_cache_control",
+    "refreshed",
+    "store",
+    "usable_on_error",
+]

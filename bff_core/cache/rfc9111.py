@@ -1,0 +1,394 @@
+"""HTTP caching (RFC 9111) as pure functions: what may be kept, for how long, and when it may be served.
+
+Nothing here does I/O or reads a clock: ``now`` is Unix seconds, given by the caller. The method is always GET.
+Headers are pairs with lower-case names, as ``WireResponse.headers``. Where the RFC leaves a choice, the cautious
+one is made: there is no heuristic freshness (section 4.2.2), a qualified ``private="..."`` or ``no-cache="..."``
+counts as the unqualified one, and freshness information that makes no sense means stale.
+"""
+
+from __future__ import annotations
+
+import calendar
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+
+__all__ = [
+    "Decision",
+    "Stored",
+    "conditional_headers",
+    "decide",
+    "matches",
+    "parse_cache_control",
+    "refreshed",
+    "store",
+    "usable_on_error",
+]
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+LONGEST = 2**31  # section 1.2.2: what a delta-seconds too large to represent counts as
+STORABLE = frozenset({200, 203, 204, 300, 301, 404, 410})
+PAIR_OVERHEAD = 160  # bytes that CPython spends on a tuple of two short bytes objects
+ENTRY_OVERHEAD = 512  # and on the rest of an entry
+
+# Section 3.1, and RFC 9110 section 7.6.1: fields of one connection, never of the stored response.
+CONNECTION_FIELDS = frozenset({
+    b"connection",
+    b"keep-alive",
+    b"proxy-authenticate",
+    b"proxy-authentication-info",
+    b"proxy-authorization",
+    b"proxy-connection",
+    b"te",
+    b"trailer",
+    b"transfer-encoding",
+    b"upgrade",
+})  # fmt: skip
+# Section 3.2: fields that describe the stored body, which a 304 does not bring.
+BODY_FIELDS = frozenset({b"content-encoding", b"content-length", b"content-range"})
+CREDENTIALS = frozenset({b"authorization", b"cookie", b"proxy-authorization"})
+DELTAS = frozenset({"max-age", "s-maxage", "stale-while-revalidate", "stale-if-error", "max-stale", "min-fresh"})
+
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_QUOTED = rb'"((?:[^"\\]|\\.)*)"'
+_DIRECTIVE = re.compile(rb"(" + _TOKEN + rb")[ \t]*(?:=[ \t]*(?:" + _QUOTED + rb"|([^,]*)))?[^,]*", re.DOTALL)
+_SEPARATOR = re.compile(rb"[ \t,]*")
+_GARBAGE = re.compile(_QUOTED + rb"[^,]*|[^,]+", re.DOTALL)
+_ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
+_FIELD_NAME = re.compile(_TOKEN)
+_DIGITS = re.compile(r"[0-9]+")
+_ENTITY_TAG = re.compile(rb'(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")')
+
+_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+_MONTH = rb"(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
+_TIME = rb"(\d\d):(\d\d):(\d\d)"
+_IMF_FIXDATE = re.compile(rb"[a-z]{3}, (\d\d) " + _MONTH + rb" (\d{4}) " + _TIME + rb" gmt", re.IGNORECASE)
+_RFC_850 = re.compile(rb"[a-z]{6,9}, (\d\d)-" + _MONTH + rb"-(\d\d) " + _TIME + rb" gmt", re.IGNORECASE)
+_ASCTIME = re.compile(rb"[a-z]{3} " + _MONTH + rb" ([ \d]\d) " + _TIME + rb" (\d{4})", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A stored response, with what decides when it may be served. Times are Unix seconds, spans are seconds."""
+
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+    vary: tuple[tuple[bytes, bytes | None], ...]  # the request's values of the fields that Vary names
+    stored_at: float
+    initial_age: float  # corrected_initial_age of section 4.2.3
+    lifetime: float  # freshness_lifetime of section 4.2.1
+    swr: float  # stale-while-revalidate, RFC 5861 section 3
+    sie: float  # stale-if-error, RFC 5861 section 4
+    no_cache: bool  # never served before the origin has confirmed it
+    must_revalidate: bool  # never served stale
+    etag: bytes | None
+    last_modified: bytes | None
+
+    @property
+    def size(self) -> int:
+        """About how many bytes of memory this takes."""
+        pairs = sum(len(name) + len(value) for name, value in self.headers)
+        pairs += sum(len(name) + len(value or b"") for name, value in self.vary)
+        count = len(self.headers) + len(self.vary)
+        validators = len(self.etag or b"") + len(self.last_modified or b"")
+        return len(self.body) + pairs + validators + count * PAIR_OVERHEAD + ENTRY_OVERHEAD
+
+
+class Decision(Enum):
+    """What to do with a stored response that matches the request."""
+
+    FRESH = "fresh"
+    """Serve it (section 4.2)."""
+    STALE_WHILE_REVALIDATE = "stale-while-revalidate"
+    """Serve it, and ask the origin in the background (RFC 5861 section 3)."""
+    REVALIDATE = "revalidate"
+    """Ask the origin first (section 4.3); if that fails, ``usable_on_error`` tells whether it may be served."""
+
+
+def parse_cache_control(value: bytes) -> dict[str, str | None]:
+    """The directives of a Cache-Control value (section 5.2), by lower-case name.
+
+    Arguments may be tokens or quoted strings; a directive without one maps to None. Of a directive given twice the
+    first counts (section 4.2.1). Whatever is no directive is passed over up to the next comma. Spans above
+    2147483648 are that (section 1.2.2).
+    """
+    directives: dict[str, str | None] = {}
+    position = 0
+    while True:
+        separator = _SEPARATOR.match(value, position)
+        position = separator.end() if separator else position
+        if position >= len(value):
+            return directives
+        found = _DIRECTIVE.match(value, position)
+        if found is None:
+            garbage = _GARBAGE.match(value, position)
+            position = garbage.end() if garbage else len(value)
+            continue
+        position = found.end()
+        name = found[1].decode("ascii").lower()
+        if name in directives:
+            continue
+        argument: str | None = None
+        if found[2] is not None:
+            argument = _ESCAPED.sub(rb"\1", found[2]).decode("latin-1")
+        elif found[3] is not None:
+            argument = found[3].strip().decode("latin-1")
+        if argument is not None and name in DELTAS and (seconds := _seconds(argument)) == LONGEST:
+            argument = str(seconds)
+        directives[name] = argument
+
+
+def store(
+    request_headers: Headers,
+    status: int,
+    response_headers: Headers,
+    body: bytes,
+    *,
+    now: float,
+    requested_at: float,
+    shared: bool,
+    authenticated: bool,
+) -> Stored | None:
+    """The response as it may be kept, or None where it may not (section 3).
+
+    ``now`` is when the response came, ``requested_at`` when its request left. ``authenticated`` says that the request
+    carried a user's identity; an Authorization field says so too. On top of section 3 nothing is kept that sets a
+    cookie, that is incomplete (206), that could never be served, or that a shared cache would have to keep
+    together with a credential (Vary naming one that the request carries).
+    """
+    request_headers = list(request_headers)
+    headers = _storable_fields(list(response_headers))
+    directives = parse_cache_control(_joined(headers, b"cache-control") or b"")
+    requested = parse_cache_control(_joined(request_headers, b"cache-control") or b"")
+    if status not in STORABLE or "no-store" in directives or "no-store" in requested:  # sections 3, 5.2.1.5, 5.2.2.5
+        return None
+    if any(name == b"set-cookie" for name, _ in headers):
+        return None
+    if shared:
+        if "private" in directives:  # section 5.2.2.7
+            return None
+        identified = authenticated or _first(request_headers, b"authorization") is not None
+        if identified and not directives.keys() & {"public", "s-maxage", "must-revalidate"}:  # section 3.5
+            return None
+    vary = _selecting(headers, request_headers)
+    if vary is None or (shared and any(name in CREDENTIALS and value is not None for name, value in vary)):
+        return None
+
+    # Section 5.2.2.10: s-maxage brings proxy-revalidate with it. A cache of one user may serve stale despite
+    # proxy-revalidate (section 5.2.2.8), this one does not.
+    must_revalidate = "must-revalidate" in directives or "proxy-revalidate" in directives
+    must_revalidate = must_revalidate or (shared and "s-maxage" in directives)
+    etag = _first(headers, b"etag")
+    last_modified = _first(headers, b"last-modified")
+    stored = Stored(
+        status=status,
+        headers=tuple(headers),
+        body=body,
+        vary=vary,
+        stored_at=now,
+        initial_age=_initial_age(headers, now, requested_at),
+        lifetime=_lifetime(headers, directives, now, shared=shared),
+        swr=float(_seconds(directives.get("stale-while-revalidate")) or 0),
+        sie=float(_seconds(directives.get("stale-if-error")) or 0),
+        no_cache="no-cache" in directives,
+        must_revalidate=must_revalidate,
+        etag=etag if etag is not None and _ENTITY_TAG.fullmatch(etag) else None,
+        last_modified=last_modified if last_modified is not None and _date(last_modified, now) is not None else None,
+    )
+    if stored.etag is None and stored.last_modified is None:
+        servable = decide(stored, now) is not Decision.REVALIDATE or usable_on_error(stored, now)
+        return stored if servable else None
+    return stored
+
+
+def decide(stored: Stored, now: float) -> Decision:
+    """How a request that ``stored`` matches may be answered at ``now`` (sections 4, 4.2, 4.2.4)."""
+    if stored.no_cache:  # section 5.2.2.4
+        return Decision.REVALIDATE
+    age = _age(stored, now)
+    if stored.lifetime > age:
+        return Decision.FRESH
+    if not stored.must_revalidate and stored.lifetime + stored.swr > age:
+        return Decision.STALE_WHILE_REVALIDATE
+    return Decision.REVALIDATE
+
+
+def usable_on_error(stored: Stored, now: float) -> bool:
+    """Whether it may be served at ``now`` because the origin failed: no answer, or 500, 502, 503, 504.
+
+    RFC 5861 section 4; never with no-cache, must-revalidate or proxy-revalidate (sections 4.2.4 and 5.2.2.2).
+    """
+    if stored.no_cache or stored.must_revalidate:
+        return False
+    return stored.lifetime + max(stored.swr, stored.sie) > _age(stored, now)
+
+
+def conditional_headers(stored: Stored) -> bytes:
+    """The lines that make a request validate ``stored`` (section 4.3.1), each ended by CRLF; none without a validator.
+
+    Validators that are not well formed, and so could smuggle a line of their own, are left out.
+    """
+    lines = b""
+    if stored.etag is not None and _ENTITY_TAG.fullmatch(stored.etag):
+        lines += b"if-none-match: " + stored.etag + b"\r\n"
+    if stored.last_modified is not None and _date(stored.last_modified, stored.stored_at) is not None:
+        lines += b"if-modified-since: " + stored.last_modified + b"\r\n"
+    return lines
+
+
+def refreshed(
+    stored: Stored,
+    request_headers: Headers,
+    response_headers: Headers,
+    *,
+    now: float,
+    requested_at: float,
+    shared: bool,
+    authenticated: bool,
+) -> Stored | None:
+    """``stored`` after the origin answered 304 with ``response_headers`` (sections 3.2, 4.3.4).
+
+    Fields of the 304 replace the stored ones except those of the connection and those that describe the body;
+    freshness and age are those of the 304. None where the 304 is about another response or no longer allows this one
+    to be kept: delete it, and ask the origin again without conditions.
+    """
+    update = [
+        (name, value)
+        for name, value in _storable_fields(list(response_headers))
+        if name not in BODY_FIELDS and name != b"set-cookie"
+    ]
+    if not _validates(stored, update):
+        return None
+    replaced = {name for name, _ in update} | {b"age", b"date"}  # of the 304 or of nothing, never the old ones
+    merged = [(name, value) for name, value in stored.headers if name not in replaced] + update
+    return store(
+        request_headers,
+        stored.status,
+        merged,
+        stored.body,
+        now=now,
+        requested_at=requested_at,
+        shared=shared,
+        authenticated=authenticated,
+    )
+
+
+def matches(stored: Stored, request_headers: Headers) -> bool:
+    """Whether the request selects ``stored``: it has the same values in the fields that Vary names (section 4.1)."""
+    if not stored.vary:
+        return True
+    request_headers = list(request_headers)
+    return all(_joined(request_headers, name) == value for name, value in stored.vary)
+
+
+def _age(stored: Stored, now: float) -> float:
+    """current_age of section 4.2.3; a clock that was set back does not make anything younger than it came."""
+    return stored.initial_age + max(0.0, now - stored.stored_at)
+
+
+def _initial_age(headers: Headers, now: float, requested_at: float) -> float:
+    """corrected_initial_age of section 4.2.3."""
+    date = _first(headers, b"date")
+    generated = _date(date, now) if date is not None else None
+    apparent = max(0.0, now - generated) if generated is not None else 0.0
+    # Section 5.1: of a list the first member counts, one that is no number is ignored.
+    claimed = (_first(headers, b"age") or b"").split(b",", 1)[0].strip().decode("latin-1")
+    return max(apparent, (_seconds(claimed) or 0) + max(0.0, now - requested_at))
+
+
+def _lifetime(headers: Headers, directives: dict[str, str | None], now: float, *, shared: bool) -> float:
+    """freshness_lifetime of section 4.2.1, without the heuristic one."""
+    for name in ("s-maxage", "max-age") if shared else ("max-age",):
+        if name in directives:
+            return float(_seconds(directives[name]) or 0)
+    expires = _first(headers, b"expires")
+    if expires is None:
+        return 0.0
+    until = _date(expires, now)
+    if until is None:  # section 5.3: an invalid date, "0" above all, lies in the past
+        return 0.0
+    date = _first(headers, b"date")
+    generated = _date(date, now) if date is not None else None
+    return min(max(0.0, until - (now if generated is None else generated)), float(LONGEST))
+
+
+def _storable_fields(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The fields without those of the connection (section 3.1)."""
+    named = {name.strip().lower() for name in (_joined(headers, b"connection") or b"").split(b",")}
+    return [(name, value) for name, value in headers if name not in CONNECTION_FIELDS and name not in named]
+
+
+def _selecting(headers: Headers, request_headers: Headers) -> tuple[tuple[bytes, bytes | None], ...] | None:
+    """The request's values of the fields that Vary names, or None if no later request can match (section 4.1)."""
+    listed = (name.strip().lower() for name in (_joined(headers, b"vary") or b"").split(b","))
+    names = sorted({name for name in listed if name})
+    if any(name == b"*" or not _FIELD_NAME.fullmatch(name) for name in names):
+        return None
+    return tuple((name, _joined(request_headers, name)) for name in names)
+
+
+def _validates(stored: Stored, update: Headers) -> bool:
+    """Whether a 304 with these fields is about ``stored`` (section 4.3.4).
+
+    Entity tags are compared weakly, as If-None-Match is (RFC 9110 section 13.1.2): proxies that compress weaken the
+    tag of a 200 and not that of its 304.
+    """
+    tag = _first(update, b"etag")
+    if tag is not None and stored.etag is not None:
+        mine, theirs = _ENTITY_TAG.fullmatch(stored.etag), _ENTITY_TAG.fullmatch(tag)
+        return mine is not None and theirs is not None and mine[1] == theirs[1]
+    modified = _first(update, b"last-modified")
+    return modified is None or stored.last_modified is None or modified == stored.last_modified
+
+
+def _first(headers: Headers, name: bytes) -> bytes | None:
+    for key, value in headers:
+        if key == name:
+            return value.strip(b" \t")
+    return None
+
+
+def _joined(headers: Headers, name: bytes) -> bytes | None:
+    """All values of a field as one list (RFC 9110 section 5.3), or None if there is none."""
+    values = [value.strip(b" \t") for key, value in headers if key == name]
+    return b", ".join(values) if values else None
+
+
+def _seconds(argument: str | None) -> int | None:
+    """A delta-seconds (section 1.2.2), or None if it is none."""
+    if argument is None or not _DIGITS.fullmatch(argument):
+        return None
+    digits = argument.lstrip("0")
+    return LONGEST if len(digits) > len(str(LONGEST)) else min(int(digits or "0"), LONGEST)
+
+
+def _date(value: bytes, now: float) -> float | None:
+    """An HTTP-date in any of its three forms (RFC 9110 section 5.6.7), or None; only GMT counts (section 4.2)."""
+    if found := _IMF_FIXDATE.fullmatch(value):
+        day, month, year, *time = found.groups()
+        return _unix(int(year), month, int(day), time)
+    if found := _ASCTIME.fullmatch(value):
+        month, day, *time, year = found.groups()
+        return _unix(int(year), month, int(day), time)
+    if found := _RFC_850.fullmatch(value):
+        day, month, short, *time = found.groups()
+        this_year = datetime.fromtimestamp(now, UTC).year
+        year_of_century = this_year - this_year % 100 + int(short)
+        # A year that looks more than 50 years ahead is the last one that ended so.
+        return _unix(year_of_century - (100 if year_of_century > this_year + 50 else 0), month, int(day), time)
+    return None
+
+
+def _unix(year: int, month: bytes, day: int, time: list[bytes]) -> float | None:
+    hour, minute, second = (int(part) for part in time)
+    try:
+        moment = datetime(
+            year, _MONTHS.index(month.decode().lower()) + 1, day, hour, minute, min(second, 59), tzinfo=UTC
+        )
+    except ValueError:
+        return None
+    return float(calendar.timegm(moment.timetuple()) + (second == 60))  # noqa: PLR2004 -- a leap second

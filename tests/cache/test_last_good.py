@@ -1,0 +1,107 @@
+"""The last good values of sections: bounded, aged, and nobody else's."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from bff_core import ApiKey, ApiKeys, Bff, Page, ServiceClient, Settings, create_bff, get, optional
+from bff_core.cache import LastGood
+from bff_core.testing import FakeServices, bff_client
+
+
+class Note(BaseModel):
+    text: str
+
+
+class Notes(ServiceClient, service="notes"):
+    @get("/notes/{key}")
+    async def note(self, key: str) -> Note: ...
+
+    @get("/names")
+    async def names(self) -> list[str]: ...
+
+
+class Public(Page):
+    note = optional(Notes.note, stale_for=60)
+    names = optional(Notes.names, stale_for=60, fallback=[])
+
+
+class Mine(Page):
+    note = optional(Notes.note, key="mine", stale_for=60, when=lambda principal: principal is not None)
+
+
+KEYS = [
+    ApiKey(sha256="7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed", partner="one"),
+    ApiKey(sha256="3fc4ccfe745870e2c0d99f71f30ff0656c8dedd41cc1d7d3d376b0dbe685e2f3", partner="two"),
+]
+
+
+@pytest.fixture
+def services() -> FakeServices:
+    return FakeServices("notes")
+
+
+@pytest.fixture
+async def client(services: FakeServices) -> AsyncIterator[httpx.AsyncClient]:
+    settings = Settings(services=services.settings, log_level="CRITICAL")
+    app: Bff = create_bff("t", settings=settings, clients=[Notes], auth=ApiKeys(KEYS), transport=services.transport)
+    app.page("/notes/{key}", Public, public=True)
+    app.page("/mine", Mine)
+    async with bff_client(app) as client:
+        yield client
+
+
+async def test_the_last_good_value_stands_in(client: httpx.AsyncClient, services: FakeServices) -> None:
+    """For the same arguments only, and named as degraded; what was never good has its fallback."""
+    notes = services["notes"]
+    notes.get("/notes/a").respond(json={"text": "good"})
+    notes.get("/names").respond(json=["x"])
+    assert (await client.get("/notes/a")).json() == {"note": {"text": "good"}, "names": ["x"]}
+    notes.get("/notes/a").respond(500)
+    notes.get("/notes/b").respond(500)
+    notes.get("/names").respond(500)
+    assert (await client.get("/notes/a")).json() == {
+        "note": {"text": "good"},
+        "names": ["x"],
+        "_degraded": ["note", "names"],
+    }
+    assert (await client.get("/notes/b")).json() == {"note": None, "names": ["x"], "_degraded": ["note", "names"]}
+
+
+async def test_nobody_sees_anothers(client: httpx.AsyncClient, services: FakeServices) -> None:
+    """The same call for another principal has no last good value."""
+    services["notes"].get("/notes/mine").respond(json={"text": "secret of one"})
+    assert "secret" in (await client.get("/mine", headers={"x-api-key": "one"})).text
+    services["notes"].get("/notes/mine").respond(500)
+    assert (await client.get("/mine", headers={"x-api-key": "two"})).json() == {"note": None, "_degraded": ["note"]}
+    assert (await client.get("/mine", headers={"x-api-key": "one"})).json()["note"] == {"text": "secret of one"}
+
+
+def test_age_and_copies() -> None:
+    """Too old is gone; who changes what they got changes nothing here."""
+    kept = LastGood(100)
+    kept.put("k", [1], 10, now=5.0)
+    got = kept.get("k", 60, now=65.0)
+    assert got == ([1], 60.0)
+    got[0].append(2)
+    assert kept.get("k", 60, now=65.0) == ([1], 60.0)
+    assert kept.get("k", 60, now=65.1) is None
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(min_value=0, max_value=60)), max_size=200))
+def test_bounded(steps: list[tuple[str, int]]) -> None:
+    """Never more bytes than allowed, whatever is put in; the sum is that of what is there."""
+    kept = LastGood(100)
+    sizes: dict[str, int] = {}
+    for key, size in steps:
+        kept.put(key, size, size, now=0.0)
+        sizes[key] = size
+        there = [name for name in sizes if kept.get(name, 1, 0.0) is not None]
+        assert kept.bytes == sum(sizes[name] for name in there) <= 100
+        assert len(kept) == len(there)
