@@ -1,0 +1,209 @@
+"""What the whole pipeline does under faults, through pages: how often the service is asked, and what is counted."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import BaseModel
+
+from bff_core import (
+    Bff,
+    BreakerPolicy,
+    HedgePolicy,
+    Page,
+    Policy,
+    RetryPolicy,
+    ServiceClient,
+    ServiceSettings,
+    Settings,
+    create_bff,
+    get,
+    required,
+)
+from bff_core.testing import FakeServices, HostileServer, bff_client, refused_port
+
+
+class Ok(BaseModel):
+    ok: bool
+
+
+class Things(ServiceClient, service="things"):
+    @get("/{key}")
+    async def ask(self, key: str) -> Ok: ...
+
+
+class Ask(Page):
+    answer = required(Things.ask)
+
+
+def gateway(url: str, transport: httpx.AsyncBaseTransport | None = None, **policy: Any) -> tuple[Bff, Counter[str]]:
+    settings = Settings(
+        services={"things": ServiceSettings(url=url, policy=Policy(**policy))}, log_level="CRITICAL", shed_after=10
+    )
+    app = create_bff("test", settings=settings, clients=[Things], transport=transport)
+    app.page("/{key}", Ask, public=True)
+    app.page("/critical/{key}", Ask, public=True, criticality="critical")
+    app.page("/sheddable/{key}", Ask, public=True, criticality="sheddable")
+    heard: Counter[str] = Counter()
+    app.events.subscribe(lambda event: heard.update([event.name]))
+    return app, heard
+
+
+@pytest.fixture
+def services() -> FakeServices:
+    return FakeServices("things")
+
+
+async def test_connect_refused_is_tried_twice() -> None:
+    """One retry, both attempts recorded, and 503."""
+    app, heard = gateway(f"http://127.0.0.1:{refused_port()}")
+    async with bff_client(app) as client:
+        assert (await client.get("/x")).status_code == 503
+    assert heard["OnRetry"] == 1
+    breaker = app.upstreams["things"].breaker
+    assert breaker._failures.total(time.monotonic()) == 2
+
+
+async def test_business_errors_are_nobodys_failure(services: FakeServices) -> None:
+    """4xx count neither for nor against the service."""
+    services["things"].get(path__regex=".*").respond(404)
+    app, _ = gateway("http://things.test", services.transport)
+    async with bff_client(app) as client:
+        for number in range(50):
+            assert (await client.get(f"/{number}")).status_code == 404
+    breaker = app.upstreams["things"].breaker
+    assert breaker.state == "closed"
+    assert breaker._calls.total(time.monotonic()) == 0
+
+
+async def test_too_many_requests_is_retried_but_no_failure(services: FakeServices) -> None:
+    """429 asks for patience; the circuit stays as it is."""
+    route = services["things"].get("/x")
+    route.side_effect = [httpx.Response(429, headers={"retry-after": "0"}), httpx.Response(200, json={"ok": True})]
+    app, _ = gateway("http://things.test", services.transport)
+    async with bff_client(app) as client:
+        assert (await client.get("/x")).status_code == 200
+    assert app.upstreams["things"].breaker._failures.total(time.monotonic()) == 0
+
+
+async def test_a_total_outage_is_not_amplified(services: FakeServices) -> None:
+    """With the breaker out of the way, the service gets at most 1.2 times the arrivals and the reserve; with it,
+    hardly anything."""
+    services["things"].get(path__regex=".*").respond(500)
+    arrivals, reserve = 400, 1.0
+    never = BreakerPolicy(minimum_calls=1_000_000)
+    app, _ = gateway(
+        "http://things.test",
+        services.transport,
+        retry=RetryPolicy(base=0.001, cap=0.001, reserve=reserve),
+        breaker=never,
+        bulkhead=1000,
+    )
+    async with bff_client(app) as client:
+        for start in range(0, arrivals, 20):
+            await asyncio.gather(*(client.get(f"/{number}") for number in range(start, start + 20)))
+    assert arrivals < services.count("things") <= 1.2 * arrivals + reserve * 10
+    services.requests.clear()
+    app, heard = gateway("http://things.test", services.transport, retry=RetryPolicy(base=0.001, cap=0.001))
+    async with bff_client(app) as client:
+        for number in range(arrivals):
+            assert (await client.get(f"/{number}")).status_code in (502, 503)
+    assert heard["OnCircuitOpened"] == 1
+    assert services.count("things") < 50
+
+
+async def test_a_hedge_is_paid_once_and_the_loser_let_go() -> None:
+    """Over real sockets: the second attempt wins, the budget has one extra attempt less, nothing stays in use."""
+    async with HostileServer() as hostile:
+        app, heard = gateway(
+            hostile.url,
+            hedge=HedgePolicy(enabled=True, delay=0.02),
+            timeout=0.6,
+            retry=RetryPolicy(budget=0, reserve=0.1),
+        )
+        async with bff_client(app) as client:
+            assert (await client.get("/late")).status_code == 504
+            assert hostile.requests["late"] == 2
+            assert heard["OnHedging"] == 1
+            assert not app.upstreams["things"].budget.withdraw(time.monotonic())
+            hostile.release.set()
+            assert (await client.get("/ok")).status_code == 200
+            for _ in range(100):
+                if app.upstreams["things"].wire.in_flight == 0:
+                    break
+                await asyncio.sleep(0.02)
+            assert app.upstreams["things"].wire.in_flight == 0
+
+
+async def test_no_hedge_on_an_open_circuit(services: FakeServices) -> None:
+    """What must not be sent is not sent a second time either."""
+    hanging = asyncio.Event()
+    asked: list[str] = []
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        await hanging.wait()
+        return httpx.Response(200, json={"ok": True})
+
+    services["things"].get("/x").mock(side_effect=answer)
+    app, heard = gateway("http://things.test", services.transport, hedge=HedgePolicy(enabled=True, delay=0.03))
+    async with bff_client(app) as client:
+        call = asyncio.create_task(client.get("/x"))
+        while not asked:
+            await asyncio.sleep(0.001)
+        breaker = app.upstreams["things"].breaker
+        for _ in range(40):
+            breaker.admit(time.monotonic()).failure(time.monotonic()) if breaker.state == "closed" else None
+        assert breaker.state == "open"
+        await asyncio.sleep(0.06)
+        assert asked == ["/x"]
+        hanging.set()
+        assert (await call).status_code == 200
+    assert "OnHedging" not in heard
+
+
+async def test_a_full_bulkhead_refuses_at_once(services: FakeServices) -> None:
+    """Nobody waits for a place, and the circuit does not hear of it."""
+    hanging = asyncio.Event()
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        await hanging.wait()
+        return httpx.Response(200, json={"ok": True})
+
+    services["things"].get(path__regex=".*").mock(side_effect=answer)
+    app, heard = gateway("http://things.test", services.transport, bulkhead=3)
+    async with bff_client(app) as client:
+        held = [asyncio.create_task(client.get(f"/{number}")) for number in range(3)]
+        while app.upstreams["things"].wire.in_flight < 3:
+            await asyncio.sleep(0.001)
+        refused = await client.get("/one-more")
+        assert refused.status_code == 503
+        assert refused.headers["retry-after"] == "1"
+        assert heard["OnBulkheadRejected"] == 1
+        hanging.set()
+        assert [answer.status_code for answer in await asyncio.gather(*held)] == [200] * 3
+    assert app.upstreams["things"].breaker._failures.total(time.monotonic()) == 0
+
+
+async def test_a_flood_of_the_unimportant_leaves_room(services: FakeServices) -> None:
+    """Overloaded, the gateway refuses the sheddable at once, with 503 and Retry-After, and serves the critical."""
+    services["things"].get(path__regex=".*").respond(json={"ok": True})
+    app, _ = gateway("http://things.test", services.transport)
+    async with bff_client(app) as client:
+        app.shedder.level = 1.5
+        statuses = {kind: Counter[int]() for kind in ("sheddable", "critical", "")}
+        for number in range(100):
+            for kind, counted in statuses.items():
+                answer = await client.get(f"/{kind}/{number}" if kind else f"/{number}")
+                counted[answer.status_code] += 1
+                if answer.status_code == 503:
+                    assert answer.headers["retry-after"] == "1"
+                    assert answer.headers["content-type"] == "application/problem+json"
+    assert statuses["sheddable"] == {503: 100}
+    assert statuses["critical"] == {200: 100}
+    assert statuses[""][503] == pytest.approx(50, abs=1)
