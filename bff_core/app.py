@@ -15,9 +15,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from .auth import Authenticator
-from .binding import bind_clients
+from .binding import bind_clients, make_cache
 from .cache import LastGood
-from .clients import ServiceClient
+from .clients import ResponseCache, ServiceClient
 from .context import Principal, current_context
 from .edge import Edge
 from .errors import DeclarationError, Problem
@@ -121,14 +121,15 @@ def create_bff(
     settings = settings or Settings.load()
     configure_logs(name, settings.log_level)
     events = Events()
-    bound, upstreams = bind_clients(clients, settings, transport, events)
+    cache = make_cache(name, settings)
+    bound, upstreams = bind_clients(clients, settings, transport, events, cache)
     docs = {} if settings.docs else {"openapi_url": None}
     app = Bff(
         name,
         bound,
         settings,
         title=options.pop("title", name),
-        lifespan=_lifespan(upstreams, auth, options.pop("lifespan", None)),
+        lifespan=_lifespan(upstreams, cache, auth, options.pop("lifespan", None)),
         dependencies=[Depends(authenticated)] if auth is not None else [],
         **docs,
         **options,
@@ -163,7 +164,7 @@ async def authenticated(request: Request) -> Principal:
     return context.authenticated()
 
 
-def _lifespan(upstreams: dict[str, Upstream], auth: Authenticator | None, inner: Any) -> Any:
+def _lifespan(upstreams: dict[str, Upstream], cache: ResponseCache, auth: Authenticator | None, inner: Any) -> Any:
     @asynccontextmanager
     async def lifespan(app: Bff) -> AsyncIterator[Any]:
         # What is alive now stays: full collections over the framework's own heap were the tail of the latency.
@@ -181,6 +182,7 @@ def _lifespan(upstreams: dict[str, Upstream], auth: Authenticator | None, inner:
         monitor.stop()
         for upstream in upstreams.values():
             await upstream.wire.aclose()
+        await cache.aclose()
         if auth is not None:
             await auth.aclose()
 

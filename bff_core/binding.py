@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import httpx
 
-from .clients import BoundOperation, Flights, ServiceClient
+from .cache import ValkeyStore
+from .clients import BoundOperation, Flights, ResponseCache, ServiceClient
 from .errors import SettingsError
 from .policy import Policy
 from .resilience import Layer, Resolved, Upstream, resolve
@@ -14,9 +15,17 @@ from .settings import ServiceSettings, Settings
 from .telemetry import Events
 from .wire import HttpxWire, Wire
 
-__all__ = ["bind_clients"]
+__all__ = ["bind_clients", "make_cache"]
 
 Clients = dict[type[ServiceClient], ServiceClient]
+
+
+def make_cache(name: str, settings: Settings) -> ResponseCache:
+    """The gateway's response cache: in memory, and shared by replicas when ``cache_url`` names a Valkey."""
+    remote = None
+    if settings.cache_url != "memory://":
+        remote = ValkeyStore(settings.cache_url, prefix=f"bff:{name}:")
+    return ResponseCache(settings.cache_bytes, remote)
 
 
 def bind_clients(
@@ -24,6 +33,7 @@ def bind_clients(
     settings: Settings,
     transport: httpx.AsyncBaseTransport | None,
     events: Events,
+    cache: ResponseCache,
 ) -> tuple[Clients, dict[str, Upstream]]:
     """A client of each class, and the services they share by name. Raises ``SettingsError``."""
     names = list(dict.fromkeys(client.service for client in clients))
@@ -42,7 +52,10 @@ def bind_clients(
         for client in classes:
             resolved = {key: _resolve(client, key, service, layers) for key in client.operations}
             bound[client] = client(
-                {key: BoundOperation(client.operations[key], upstream, resolved[key], flights) for key in resolved}
+                {
+                    key: BoundOperation(client.operations[key], upstream, resolved[key], flights, cache)
+                    for key in resolved
+                }
             )
     return bound, upstreams
 

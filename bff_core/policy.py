@@ -69,7 +69,8 @@ class AdaptivePolicy(_Value):
 
 class Policy(_Value):
     """How one service is called. ``timeout`` bounds one attempt, ``connect_timeout`` the making of a connection,
-    ``bulkhead`` the calls in flight, ``max_body`` an answer's size in bytes.
+    ``bulkhead`` the calls in flight, ``max_body`` an answer's size in bytes; ``cache`` says whether answers to GETs are
+    used again as far as the service allows it.
 
     A policy that says only some of it leaves the rest to the level above: gateway, service, operation.
     """
@@ -82,6 +83,7 @@ class Policy(_Value):
     breaker: BreakerPolicy = BreakerPolicy()
     hedge: HedgePolicy = HedgePolicy()
     adaptive: AdaptivePolicy = AdaptivePolicy()
+    cache: bool = True
 
     @model_validator(mode="after")
     def _check(self) -> Self:

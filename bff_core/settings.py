@@ -77,6 +77,8 @@ class Settings(BaseSettings):
     max_body: Annotated[int, Field(ge=0)] = 1024 * 1024
     max_query: Annotated[int, Field(ge=0)] = 8 * 1024
     shed_after: Seconds = 0.05
+    cache_url: Annotated[str, Field(pattern=r"^(memory://$|valkeys?://|rediss?://)")] = "memory://"
+    cache_bytes: Annotated[int, Field(ge=0)] = 64 * 1024 * 1024
     stale_bytes: Annotated[int, Field(ge=0)] = 16 * 1024 * 1024
     shutdown_grace: Seconds = 15.0
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR|CRITICAL)$")] = "INFO"

@@ -1,6 +1,7 @@
 """Typed service clients: declared operations and how they are invoked."""
 
 from .bound import BoundOperation
+from .caching import ResponseCache
 from .client import ServiceClient
 from .flight import Flights
 from .invocation import Invocation
@@ -11,6 +12,7 @@ __all__ = [
     "Flights",
     "Invocation",
     "Operation",
+    "ResponseCache",
     "ServiceClient",
     "delete",
     "get",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..resilience import CallPolicy, Resolved, Upstream
+from .caching import ResponseCache
 from .flight import Flights
 from .operation import Operation
 
@@ -14,13 +15,19 @@ __all__ = ["BoundOperation"]
 class BoundOperation:
     """What an invocation needs besides its arguments. ``flights`` are the service's calls that others may join."""
 
-    __slots__ = ("flights", "operation", "policy", "resolved", "upstream")
+    __slots__ = ("cache", "flights", "operation", "policy", "resolved", "upstream")
 
     def __init__(
-        self, operation: Operation[..., Any], upstream: Upstream, resolved: Resolved, flights: Flights
+        self,
+        operation: Operation[..., Any],
+        upstream: Upstream,
+        resolved: Resolved,
+        flights: Flights,
+        cache: ResponseCache,
     ) -> None:
         self.operation = operation
         self.upstream = upstream
         self.resolved = resolved
         self.flights = flights
+        self.cache = cache if resolved.policy.cache and operation.method == "GET" else None
         self.policy = CallPolicy(operation.name, operation.method, resolved.policy, idempotent=operation.idempotent)

@@ -30,6 +30,9 @@ class Flights:
     def __len__(self) -> int:
         return len(self._flights)
 
+    def __contains__(self, key: Key) -> bool:
+        return key in self._flights
+
     def join(self, key: Key, deadline: float, waiter: Waiter, start: Start) -> Seat:
         """A seat in the flight of ``key``, which ``start(finished)`` begins if there is none to join.
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable, Sequence
+from functools import partial
+from http import HTTPStatus
 from typing import Any
 
 import structlog
 
+from ..cache import Decision, Stored, conditional_headers, decide, matches, usable_on_error
 from ..context import RequestContext
-from ..errors import BadResponse, BffError, ServiceError
+from ..errors import BadResponse, BffError, ServiceError, UnexpectedStatus
 from ..resilience import Call, Request
 from ..wire import WireResponse
 from .batch import Batch, Lookup
 from .bound import BoundOperation
+from .caching import ResponseCache
+from .flight import Key as FlightKey
 from .flight import Seat
 
 __all__ = ["Invocation"]
@@ -26,7 +33,20 @@ class Invocation:
     ``deadline`` is an instant of ``time.monotonic``; ``tag`` is the caller's own. ``body`` is the answer as it came.
     """
 
-    __slots__ = ("_bound", "_context", "_finished", "_handle", "body", "deadline", "error", "tag", "value")
+    __slots__ = (
+        "_bound",
+        "_context",
+        "_finished",
+        "_flight_key",
+        "_handle",
+        "_key",
+        "_request",
+        "body",
+        "deadline",
+        "error",
+        "tag",
+        "value",
+    )
 
     def __init__(
         self,
@@ -39,7 +59,9 @@ class Invocation:
         self._bound = bound
         self._context = context
         self._finished: Callable[[Invocation], None] | None = finished
-        self._handle: Call | Seat | Lookup | None = None
+        self._handle: Call | Seat | Lookup | asyncio.Task[None] | None = None
+        self._key = b""
+        self._flight_key: FlightKey = ("", b"", None)
         self.tag = tag
         self.deadline = deadline
         self.body: bytes | None = None
@@ -53,8 +75,7 @@ class Invocation:
         """
         index = self._bound.operation.batch_index
         if index < 0:
-            self._launch(values)
-            return False
+            return self._launch(values)
         ids = list(dict.fromkeys(values[index]))
         if not ids:
             self.value = []
@@ -75,30 +96,90 @@ class Invocation:
     def _fetch(self, values: Sequence[Any], done: Callable[[Any, BffError | None], None]) -> Invocation:
         """One chunk of a batch, as an invocation of its own."""
         chunk = Invocation(self._bound, self._context, self.deadline, lambda ended: done(ended.value, ended.error))
-        chunk._launch(values)
+        if chunk._launch(values):
+            # Told in the loop's next turn: nobody expects an answer from within its own question.
+            asyncio.get_running_loop().call_soon(chunk._end, chunk.value, chunk.error)
         return chunk
 
-    def _launch(self, values: Sequence[Any]) -> None:
+    def _launch(self, values: Sequence[Any]) -> bool:
         bound, context = self._bound, self._context
         target, headers, body = bound.operation.template.render(values)
-        request = Request(bound.upstream.prefix + target, context.headers + headers, body)
-        calls, name = context.calls, bound.upstream.name
-
-        def begin(finished: Callable[[Call], None]) -> Call:
-            def counted(call: Call) -> None:
-                calls[name] = calls.get(name, 0) + call.sent
-                finished(call)
-
-            call = Call(bound.upstream, bound.policy, request, self.deadline, counted)
-            call.start()
-            return call
-
+        self._request = Request(bound.upstream.prefix + target, context.headers + headers, body)
         if bound.operation.method != "GET":
-            self._handle = begin(lambda call: self._answered(call.response, call.error))
-            return
+            self._handle = self._begin(None, lambda call: self._answered(call.response, call.error))
+            return False
         # All that could change the answer is in the key; whom it is for as well.
-        key = (target, headers, context.principal)
-        self._handle = bound.flights.join(key, self.deadline, self._answered, begin)
+        self._flight_key = (target, headers, context.principal)
+        cache = bound.cache
+        if cache is None:
+            return self._use(None)
+        self._key = cache.key(bound.upstream.name, self._request.target, headers, context.principal)
+        stored = cache.memory.get(self._key)
+        if stored is None and cache.remote is not None:
+            self._handle = cache.recall(self._key, self._recalled)
+            return False
+        return self._use(stored)
+
+    def _recalled(self, stored: Stored | None) -> None:
+        if self._finished is not None and self._use(stored):
+            self._end(self.value, self.error)
+
+    def _use(self, stored: Stored | None) -> bool:
+        """Answer from ``stored`` if that is allowed (true then), else ask the service."""
+        if stored is not None and not matches(stored, _lines(self._request.headers)):
+            stored = None
+        decision = Decision.REVALIDATE if stored is None else decide(stored, time.time())
+        if stored is not None and decision is not Decision.REVALIDATE:
+            try:
+                self.body, self.value = stored.body, self._bound.operation.decode(stored.body)
+            except BffError:
+                stored = None
+            else:
+                if decision is Decision.STALE_WHILE_REVALIDATE:
+                    self._refresh(stored)
+                return True
+        self._handle = self._bound.flights.join(
+            self._flight_key, self.deadline, self._answered, partial(self._begin, stored)
+        )
+        return False
+
+    def _refresh(self, stored: Stored) -> None:
+        """Revalidate behind the client's back, unless somebody does so already."""
+        flights, policy = self._bound.flights, self._bound.policy
+        if self._flight_key not in flights:
+            deadline = time.monotonic() + policy.timeout
+            flights.join(self._flight_key, deadline, lambda *_: None, partial(self._begin, stored, deadline=deadline))
+
+    def _begin(self, stored: Stored | None, finished: Callable[[Call], None], deadline: float | None = None) -> Call:
+        bound, context, request = self._bound, self._context, self._request
+        asked_at = time.time()
+        if stored is not None and (conditions := conditional_headers(stored)):
+            request = Request(request.target, request.headers + conditions, request.body, conditional=True)
+
+        def counted(call: Call) -> None:
+            calls, name = context.calls, bound.upstream.name
+            calls[name] = calls.get(name, 0) + call.sent
+            if bound.cache is not None:
+                self._absorb(bound.cache, stored, call, asked_at)
+            finished(call)
+
+        call = Call(bound.upstream, bound.policy, request, self.deadline if deadline is None else deadline, counted)
+        call.start()
+        return call
+
+    def _absorb(self, cache: ResponseCache, stored: Stored | None, call: Call, asked_at: float) -> None:
+        """Keep the answer, take a 304 for what is stored, and what is stored for no answer, where that is allowed."""
+        if call.response is not None:
+            shared = self._context.principal is None
+            call.response = cache.absorb(
+                self._key, stored, self._request.headers, call.response, asked_at, shared=shared
+            )
+            if call.response is None:
+                call.error = BadResponse("304 for another response than the stored one")
+        elif stored is not None and usable_on_error(stored, time.time()) and _is_failure(call.error):
+            bound = self._bound
+            bound.upstream.emit("OnStale", "warning", "Cache", bound.operation.name)
+            call.response, call.error = WireResponse(stored.status, list(stored.headers), stored.body), None
 
     def _answered(self, response: WireResponse | None, error: ServiceError | None) -> None:
         if response is None:
@@ -123,3 +204,12 @@ class Invocation:
         finished, self._finished = self._finished, None
         if finished is not None:
             finished(self)
+
+
+def _lines(block: bytes) -> list[tuple[bytes, bytes]]:
+    return [(name, value) for name, _, value in (line.partition(b": ") for line in block.split(b"\r\n"))]
+
+
+def _is_failure(error: ServiceError | None) -> bool:
+    """Whether the service failed, as opposed to refused (RFC 5861 section 4: 500, 502, 503, 504 or no answer)."""
+    return not isinstance(error, UnexpectedStatus) or error.status >= HTTPStatus.INTERNAL_SERVER_ERROR

@@ -26,11 +26,12 @@ MINIMUM = 0.001
 
 
 class Request:
-    """What is sent: target in origin form, header block, body."""
+    """What is sent: target in origin form, header block, body. A 304 is an answer to a ``conditional`` one only."""
 
-    __slots__ = ("body", "headers", "target")
+    __slots__ = ("body", "conditional", "headers", "target")
 
-    def __init__(self, target: str, headers: bytes, body: bytes) -> None:
+    def __init__(self, target: str, headers: bytes, body: bytes, *, conditional: bool = False) -> None:
+        self.conditional = conditional
         self.target = target
         self.headers = headers
         self.body = body
@@ -42,7 +43,7 @@ Ended = Callable[["Attempt", WireResponse | None, ServiceError | None], None]
 class Attempt:
     """Told once through ``ended`` how it went, unless it is abandoned."""
 
-    __slots__ = ("_ended", "_exchange", "_permit", "_policy", "_started", "_upstream", "number")
+    __slots__ = ("_conditional", "_ended", "_exchange", "_permit", "_policy", "_started", "_upstream", "number")
 
     def __init__(self, upstream: Upstream, policy: CallPolicy, number: int, ended: Ended) -> None:
         self._upstream = upstream
@@ -51,11 +52,13 @@ class Attempt:
         self._exchange: Exchange | None = None
         self._permit: Permit | None = None
         self._started = 0.0
+        self._conditional = False
         self.number = number
 
     def send(self, request: Request, deadline: float) -> None:
         """Send it, if bulkhead and breaker allow; raises ``BulkheadFull``, ``CircuitOpen`` or ``CallTimeout``."""
         upstream, policy = self._upstream, self._policy
+        self._conditional = request.conditional
         now = self._started = time.monotonic()
         timeout = min(policy.timeout, deadline - now)
         if timeout < MINIMUM:
@@ -95,7 +98,7 @@ class Attempt:
         permit, self._permit = self._permit, None
         now = time.monotonic()
         upstream = self._upstream
-        if response is not None and response.status < HTTPStatus.MULTIPLE_CHOICES:
+        if response is not None and self._answers(response.status):
             if permit is not None:
                 permit.success(now)
             self._measure(now)
@@ -112,6 +115,9 @@ class Attempt:
             self._measure(now)
             upstream.emit("OnTimeout", "error", "Timeout", self._policy.name, self.number, error.detail)
         self._ended(self, None, error)
+
+    def _answers(self, status: int) -> bool:
+        return status < HTTPStatus.MULTIPLE_CHOICES or (status == HTTPStatus.NOT_MODIFIED and self._conditional)
 
     def _measure(self, now: float) -> None:
         upstream = self._upstream

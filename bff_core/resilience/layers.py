@@ -16,7 +16,7 @@ __all__ = ["Layer", "Resolved", "resolve"]
 Layer = tuple[str, Policy | None]
 """Where it comes from, and what it says; None for nothing."""
 
-PER_OPERATION = {"timeout", "retry.attempts", "retry.base", "retry.cap", "hedge.enabled", "hedge.delay"}
+PER_OPERATION = {"timeout", "retry.attempts", "retry.base", "retry.cap", "hedge.enabled", "hedge.delay", "cache"}
 
 
 @dataclass(frozen=True, slots=True)

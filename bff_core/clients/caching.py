@@ -1,0 +1,102 @@
+"""The response cache of a gateway: what services answered to GETs, as far as they allow it to be used again."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from ..cache import MemoryStore, Stored, ValkeyStore, refreshed, store
+from ..context import Principal
+from ..wire import WireResponse
+
+__all__ = ["ResponseCache"]
+
+
+class ResponseCache:
+    """A store in memory, and one that replicas share if there is a ``remote``.
+
+    What is asked for a principal is kept for that principal alone, as in a private cache (RFC 9111 section 1); what
+    is asked for nobody in particular is kept as in a shared one.
+    """
+
+    def __init__(self, max_bytes: int, remote: ValkeyStore | None = None) -> None:
+        self.memory = MemoryStore(max_bytes)
+        self.remote = remote
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @staticmethod
+    def key(service: str, target: str, headers: bytes, principal: Principal | None) -> bytes:
+        """The key of a request: all that could change its answer, and whose it is."""
+        whose = repr((principal.kind, principal.subject, principal.tenant)) if principal is not None else ""
+        return f"{service}\n{target}\n{whose}\n".encode() + headers
+
+    def recall(self, key: bytes, done: Callable[[Stored | None], None]) -> asyncio.Task[None]:
+        """Look in the shared store; the task can be cancelled."""
+
+        async def look() -> None:
+            stored = await self.remote.get(key) if self.remote is not None else None
+            if stored is not None:
+                self.memory.put(key, stored)
+            done(stored)
+
+        return self._spawn(look())
+
+    def absorb(
+        self,
+        key: bytes,
+        stored: Stored | None,
+        headers: bytes,
+        response: WireResponse,
+        asked_at: float,
+        *,
+        shared: bool,
+    ) -> WireResponse | None:
+        """Take in an answer to a request with this header block, sent at ``asked_at`` (Unix time), conditional on
+        ``stored``. Gives what the caller is to see; None for a 304 about something that is not there."""
+        now = time.time()
+        request = [(name, value) for name, _, value in (line.partition(b": ") for line in headers.split(b"\r\n"))]
+        times = {"now": now, "requested_at": asked_at}
+        if response.status != 304:  # noqa: PLR2004 - an HTTP status
+            new = store(
+                request,
+                response.status,
+                response.headers,
+                response.body,
+                **times,
+                shared=shared,
+                authenticated=not shared,
+            )
+            self._keep(key, new, now)
+            return response
+        if stored is None:
+            return None
+        new = refreshed(stored, request, response.headers, **times, shared=shared, authenticated=not shared)
+        self._keep(key, new, now)
+        return None if new is None else WireResponse(new.status, list(new.headers), new.body)
+
+    def _keep(self, key: bytes, stored: Stored | None, now: float) -> None:
+        remote = self.remote
+        if stored is None:
+            self.memory.delete(key)
+            if remote is not None:
+                self._spawn(remote.delete(key))
+            return
+        self.memory.put(key, stored)
+        if remote is not None:
+            useful = stored.stored_at + stored.lifetime - now + max(stored.swr, stored.sie, 60.0)
+            self._spawn(remote.put(key, stored, useful))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def aclose(self) -> None:
+        """Let go of the shared store."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=1.0)
+        if self.remote is not None:
+            await self.remote.aclose()
