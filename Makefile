@@ -6,7 +6,7 @@ PORT_BASE ?= 8000
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo tour test lint types imports unit format clean
+.PHONY: help install demo tour test lint types imports unit soak format clean
 
 help: ## Show what there is to make
 	@echo "Usage: make TARGET [PORT_BASE=$(PORT_BASE)]"; echo
@@ -48,6 +48,9 @@ imports: $(STAMP) ## Check that imports go down the floors only
 unit: $(STAMP) ## Run the tests
 	@echo "== pytest"
 	@$(BIN)/pytest
+
+soak: $(STAMP) ## Minutes of bad luck for the web gateway (SECONDS=180)
+	@$(BIN)/python -m bench.soak --seconds $(or $(SECONDS),180)
 
 format: $(STAMP) ## Format the code
 	@$(BIN)/ruff check --fix --quiet . || true

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from http import HTTPStatus
 from typing import Any
 
 import structlog
@@ -25,6 +24,7 @@ from .flight import Seat
 __all__ = ["Invocation"]
 
 log = structlog.get_logger("bff.clients")
+STALE_IF_ERROR = frozenset({500, 502, 503, 504})
 
 
 class Invocation:
@@ -212,4 +212,4 @@ def _lines(block: bytes) -> list[tuple[bytes, bytes]]:
 
 def _is_failure(error: ServiceError | None) -> bool:
     """Whether the service failed, as opposed to refused (RFC 5861 section 4: 500, 502, 503, 504 or no answer)."""
-    return not isinstance(error, UnexpectedStatus) or error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    return not isinstance(error, UnexpectedStatus) or error.status in STALE_IF_ERROR
