@@ -6,7 +6,7 @@ PORT_BASE ?= 8000
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo tour test lint types imports unit soak format clean
+.PHONY: help install demo tour test lint types imports unit soak format clean pictures
 
 help: ## Show what there is to make
 	@echo "Usage: make TARGET [PORT_BASE=$(PORT_BASE)]"; echo
@@ -58,3 +58,7 @@ format: $(STAMP) ## Format the code
 
 clean: ## Remove what was made, the shop's data included
 	rm -rf $(VENV) .shop .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+
+pictures: $(STAMP) ## Draw the pictures of the documents anew
+	@$(BIN)/python -m bench.timeline
+	@$(BIN)/bff graph web:ProductPage --format svg --output docs/images/product-page.svg

@@ -68,9 +68,9 @@ class AdaptivePolicy(_Value):
 
 
 class Policy(_Value):
-    """How one service is called. ``timeout`` bounds one attempt, ``connect_timeout`` the making of a connection,
-    ``bulkhead`` the calls in flight, ``max_body`` an answer's size in bytes; ``cache`` says whether answers to GETs are
-    used again as far as the service allows it.
+    """How one service is called. ``timeout`` bounds one attempt, ``connect_timeout`` the making of a connection within
+    it, ``bulkhead`` the calls in flight, ``max_body`` an answer's size in bytes; ``cache`` says whether answers to GETs
+    are used again as far as the service allows it.
 
     A policy that says only some of it leaves the rest to the level above: gateway, service, operation.
     """
@@ -87,7 +87,7 @@ class Policy(_Value):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.connect_timeout > self.timeout:
+        if "connect_timeout" in self.model_fields_set and self.connect_timeout > self.timeout:
             raise ValueError("connect_timeout is longer than the timeout of the whole attempt")
         if self.breaker.open_for > self.breaker.open_cap:
             raise ValueError("breaker.open_for is longer than breaker.open_cap")

@@ -66,7 +66,6 @@ class Settings(BaseSettings):
         env_nested_delimiter="__",
         extra="forbid",
         frozen=True,
-        nested_model_default_partial_update=True,
     )
     file_variable: ClassVar[str] = "BFF_SETTINGS_FILE"
     defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})

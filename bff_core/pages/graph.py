@@ -8,7 +8,7 @@ from typing import Protocol
 
 __all__ = ["mermaid", "svg"]
 
-BOX, HEIGHT, GAP_X, GAP_Y, MARGIN = 250, 54, 70, 22, 20
+BOX, HEIGHT, GAP_X, GAP_Y, MARGIN = 264, 54, 70, 22, 20
 
 
 class DrawnSection(Protocol):
@@ -116,7 +116,7 @@ def _box(x: float, y: float, section: DrawnSection) -> str:
         f'<g><title>{escape(section.target)}</title><rect class="{kind}" x="{x}" y="{y - HEIGHT / 2:.1f}" '
         f'width="{BOX}" height="{HEIGHT}" rx="8"/><text class="t" x="{x + 14}" y="{y - 5:.1f}">'
         f'{escape(_short(section.name, 30))}</text><text class="s" x="{x + 14}" y="{y + 14:.1f}">'
-        f"{escape(_short(section.target, 40))}</text></g>"
+        f"{escape(_short(section.target, 38))}</text></g>"
     )
 
 

@@ -30,7 +30,8 @@ class HostileServer:
     """Answers ``/BEHAVIOUR`` (one of ``behaviours``, further segments are ignored) by misbehaving so.
 
     ``requests`` counts what came by behaviour, ``open`` is how many connections are open now, ``accepted`` how many
-    there were. ``release`` lets the answers that are held back (``never``, ``late``) go.
+    there were. ``flaky`` refuses every other time. ``release`` lets go the answers that are held back (``never``,
+    ``late``).
     """
 
     def __init__(self) -> None:
@@ -132,6 +133,13 @@ async def _late(server: HostileServer, _: asyncio.StreamReader, writer: asyncio.
     return True
 
 
+async def _flaky(server: HostileServer, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    refused = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n"
+    writer.write(refused if server.requests["flaky"] % 2 else OK)
+    await writer.drain()
+    return True
+
+
 async def _trickle(server: HostileServer, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
     writer.write(HEAD + b"content-length: 1000000\r\n\r\n")
     while not server.release.is_set():
@@ -168,6 +176,7 @@ async def _half_close(_: HostileServer, reader: asyncio.StreamReader, writer: as
 _BEHAVIOURS |= {
     "never": _never,
     "late": _late,
+    "flaky": _flaky,
     "trickle": _trickle,
     "endless": _endless,
     "huge": _huge,

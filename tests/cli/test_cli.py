@@ -34,7 +34,7 @@ def bff(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
 def test_help_lists_every_command() -> None:
     """The project's own among them."""
     output = bff("--help").stdout
-    for command in ("up", "serve", "pages", "graph", "tour", "token", "key"):
+    for command in ("up", "serve", "pages", "policies", "graph", "tour", "token", "key"):
         assert f" {command} " in output
 
 

@@ -10,6 +10,7 @@ from bff_core import (
     Policy,
     RetryPolicy,
     ServiceClient,
+    ServiceSettings,
     Settings,
     SettingsError,
     create_bff,
@@ -43,6 +44,7 @@ def test_what_makes_no_sense_together_is_refused() -> None:
     """Layers that are right each for themselves may be wrong together."""
     with pytest.raises(SettingsError, match=r"Catalog: .*connect_timeout is longer than the timeout"):
         resolve("Catalog", [("a", Policy(connect_timeout=0.9)), ("b", Policy(timeout=0.6))])
+    assert resolve("Catalog", [("a", Policy(timeout=0.2))]).policy.timeout == 0.2
 
 
 def test_an_operation_cannot_change_the_services() -> None:
@@ -61,6 +63,8 @@ def test_in_code_and_in_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         @get("/b")
         async def far(self) -> list[str]: ...
 
+    in_code = Settings(services={"things": ServiceSettings(url="http://x", policy=Policy(bulkhead=3))})
+    assert create_bff("test", clients=[Things], settings=in_code).upstreams["things"].policy.timeout == 0.7
     monkeypatch.setenv("BFF_SERVICES__THINGS__URL", "http://things.test")
     monkeypatch.setenv("BFF_SERVICES__THINGS__POLICY__BULKHEAD", "9")
     monkeypatch.setenv("BFF_SERVICES__THINGS__OPERATIONS__FAR__RETRY__ATTEMPTS", "1")
