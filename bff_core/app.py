@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from .auth import Authenticator
-from .binding import bind_clients, make_cache
+from .binding import bind_clients, make_cache, make_mirror
 from .cache import LastGood
 from .clients import ResponseCache, ServiceClient
 from .context import Principal, current_context
@@ -23,7 +23,7 @@ from .edge import Edge
 from .errors import DeclarationError, Problem
 from .limits import Criticality, LagMonitor, Shedder
 from .pages import SECURITY, Page, PageRoute, PageServices
-from .resilience import Upstream
+from .resilience import CircuitMirror, Upstream
 from .settings import Settings
 from .telemetry import Events, configure_logs
 
@@ -129,7 +129,7 @@ def create_bff(
         bound,
         settings,
         title=options.pop("title", name),
-        lifespan=_lifespan(upstreams, cache, auth, options.pop("lifespan", None)),
+        lifespan=_lifespan(upstreams, cache, make_mirror(name, settings, events), auth, options.pop("lifespan", None)),
         dependencies=[Depends(authenticated)] if auth is not None else [],
         **docs,
         **options,
@@ -164,7 +164,13 @@ async def authenticated(request: Request) -> Principal:
     return context.authenticated()
 
 
-def _lifespan(upstreams: dict[str, Upstream], cache: ResponseCache, auth: Authenticator | None, inner: Any) -> Any:
+def _lifespan(
+    upstreams: dict[str, Upstream],
+    cache: ResponseCache,
+    mirror: CircuitMirror | None,
+    auth: Authenticator | None,
+    inner: Any,
+) -> Any:
     @asynccontextmanager
     async def lifespan(app: Bff) -> AsyncIterator[Any]:
         # What is alive now stays: full collections over the framework's own heap were the tail of the latency.
@@ -172,6 +178,8 @@ def _lifespan(upstreams: dict[str, Upstream], cache: ResponseCache, auth: Authen
         gc.freeze()
         monitor = LagMonitor(app.shedder)
         monitor.start()
+        if mirror is not None:
+            mirror.start()
         app.ready = True
         if inner is None:
             yield
@@ -183,6 +191,8 @@ def _lifespan(upstreams: dict[str, Upstream], cache: ResponseCache, auth: Authen
         for upstream in upstreams.values():
             await upstream.wire.aclose()
         await cache.aclose()
+        if mirror is not None:
+            await mirror.aclose()
         if auth is not None:
             await auth.aclose()
 

@@ -10,12 +10,14 @@ from .cache import ValkeyStore
 from .clients import BoundOperation, Flights, ResponseCache, ServiceClient
 from .errors import SettingsError
 from .policy import Policy
-from .resilience import Layer, Resolved, Upstream, resolve
+from .resilience import CircuitMirror, Layer, Resolved, Upstream, resolve
 from .settings import ServiceSettings, Settings
 from .telemetry import Events
 from .wire import HttpxWire, Wire
 
-__all__ = ["bind_clients", "make_cache"]
+__all__ = ["bind_clients", "make_cache", "make_mirror"]
+
+MEMORY = "memory://"
 
 Clients = dict[type[ServiceClient], ServiceClient]
 
@@ -23,9 +25,18 @@ Clients = dict[type[ServiceClient], ServiceClient]
 def make_cache(name: str, settings: Settings) -> ResponseCache:
     """The gateway's response cache: in memory, and shared by replicas when ``cache_url`` names a Valkey."""
     remote = None
-    if settings.cache_url != "memory://":
+    if settings.cache_url != MEMORY:
         remote = ValkeyStore(settings.cache_url, prefix=f"bff:{name}:")
     return ResponseCache(settings.cache_bytes, remote)
+
+
+def make_mirror(name: str, settings: Settings, events: Events) -> CircuitMirror | None:
+    """What mirrors the gateway's circuits to the Valkey that it shares with its replicas, if there is one."""
+    if settings.cache_url == MEMORY:
+        return None
+    mirror = CircuitMirror(settings.cache_url, name)
+    events.subscribe(mirror)
+    return mirror
 
 
 def bind_clients(

@@ -7,15 +7,13 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from hashlib import blake2b
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import structlog
 
+from ..stores import valkey_client
 from .codec import decode, encode
 from .rfc9111 import Stored
-
-if TYPE_CHECKING:
-    from valkey.asyncio import Valkey
 
 __all__ = ["ValkeyStore"]
 
@@ -42,7 +40,7 @@ class ValkeyStore:
     def __init__(
         self, url: str, *, prefix: str, timeout: float = 0.05, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._client = _client(url)
+        self._client = valkey_client(url, connections=CONNECTIONS)
         self._prefix = prefix.encode()
         self._timeout = timeout
         self._clock = clock
@@ -118,17 +116,3 @@ class ValkeyStore:
 
 def _digest(name: bytes) -> bytes:
     return blake2b(name, digest_size=DIGEST_SIZE).digest()
-
-
-def _client(url: str) -> Valkey:
-    try:
-        from valkey.asyncio import Valkey  # noqa: PLC0415 - an extra
-        from valkey.asyncio.retry import Retry  # noqa: PLC0415
-        from valkey.backoff import NoBackoff  # noqa: PLC0415
-    except ImportError as error:
-        raise ImportError("a cache in Valkey needs its client: pip install bff-core[valkey]") from error
-    # One retry at once: a connection that the server closed while it was idle is no failure.
-    client: Valkey = Valkey.from_url(
-        url, max_connections=CONNECTIONS, retry=Retry(NoBackoff(), 1), decode_responses=False
-    )
-    return client

@@ -10,7 +10,7 @@ import asyncio
 import copy
 import inspect
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
 
@@ -162,18 +162,17 @@ class Run:
 
     def _evaluate(self, section: PlannedSection, deadline: float) -> None:
         assert section.function is not None  # noqa: S101 - for the type checker: no operation means a function
-        result = section.function(*section.arguments(self.values))
-        if not inspect.iscoroutine(result):
-            self._succeed(section, result)
+        if not inspect.iscoroutinefunction(section.function):
+            self._succeed(section, section.function(*section.arguments(self.values)))
             return
-        task = asyncio.get_running_loop().create_task(self._await(section, result, deadline))
+        task = asyncio.get_running_loop().create_task(self._await(section, section.function, deadline))
         self._handles[section.index] = task
 
-    async def _await(self, section: PlannedSection, result: Any, deadline: float) -> None:
+    async def _await(self, section: PlannedSection, function: Callable[..., Any], deadline: float) -> None:
         use_context(replace(self._context, deadline=deadline))
         try:
             async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
-                value = await result
+                value = await function(*section.arguments(self.values))
         except TimeoutError:
             self._handles.pop(section.index, None)
             self._fail(section, CallTimeout(f"section '{section.name}' did not end in time"))
@@ -183,8 +182,6 @@ class Run:
         else:
             self._handles.pop(section.index, None)
             self._succeed(section, value)
-        finally:
-            result.close()
 
     def _succeed(self, section: PlannedSection, value: Any) -> None:
         self.values[section.slot] = value

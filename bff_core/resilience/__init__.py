@@ -4,6 +4,7 @@ from .attempt import Request
 from .breaker import Breaker
 from .budget import RetryBudget
 from .layers import Layer, Resolved, resolve
+from .mirror import CircuitMirror
 from .pipeline import Call
 from .upstream import CallPolicy, Upstream
 
@@ -11,6 +12,7 @@ __all__ = [
     "Breaker",
     "Call",
     "CallPolicy",
+    "CircuitMirror",
     "Layer",
     "Request",
     "Resolved",
