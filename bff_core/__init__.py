@@ -19,7 +19,7 @@ from .errors import (
     UnexpectedStatus,
 )
 from .pages import Page, optional, required, section, shape
-from .policy import AdaptivePolicy, BreakerPolicy, HedgePolicy, Policy, RetryPolicy
+from .policy import AdaptivePolicy, BreakerPolicy, HealthPolicy, HedgePolicy, OutlierPolicy, Policy, RetryPolicy
 from .settings import ServiceSettings, Settings
 from .telemetry import Event
 
@@ -40,8 +40,10 @@ __all__ = [
     "ConnectionLost",
     "DeclarationError",
     "Event",
+    "HealthPolicy",
     "HedgePolicy",
     "Operation",
+    "OutlierPolicy",
     "Page",
     "Policy",
     "Principal",

@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from .auth import Authenticator
+from .balance import BalancedWire
 from .binding import bind_clients, make_cache, make_mirror
 from .cache import LastGood
 from .clients import ResponseCache, ServiceClient
@@ -178,6 +179,9 @@ def _lifespan(
         gc.freeze()
         monitor = LagMonitor(app.shedder)
         monitor.start()
+        for upstream in upstreams.values():
+            if isinstance(upstream.wire, BalancedWire):
+                upstream.wire.start()
         if mirror is not None:
             mirror.start()
         app.ready = True

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import httpx
 
+from .balance import BalancedWire, parse_targets
 from .cache import ValkeyStore
 from .clients import BoundOperation, Flights, ResponseCache, ServiceClient
 from .errors import SettingsError
@@ -107,12 +108,20 @@ def _upstream(
     transport: httpx.AsyncBaseTransport | None,
     events: Events,
 ) -> Upstream:
-    url = httpx.URL(service.url)
-    wire = _wire(f"{url.scheme}://{url.netloc.decode()}", policy, transport)
-    return Upstream(name, wire, policy, prefix=url.raw_path.decode().rstrip("/"), events=events)
+    targets = parse_targets(service.url)
+
+    def make_wire(origin: str, authority: str | None) -> Wire:
+        return _wire(origin, authority, policy, transport)
+
+    wire: Wire
+    if len(targets) == 1 and targets[0].resolve is None:
+        wire = make_wire(targets[0].origin, None)
+    else:
+        wire = BalancedWire(name, targets, policy, make_wire, events)
+    return Upstream(name, wire, policy, prefix=targets[0].path, events=events)
 
 
-def _wire(origin: str, policy: Policy, transport: httpx.AsyncBaseTransport | None) -> Wire:
+def _wire(origin: str, authority: str | None, policy: Policy, transport: httpx.AsyncBaseTransport | None) -> Wire:
     most = max(policy.bulkhead, policy.adaptive.maximum if policy.adaptive.enabled else 0)
     limits = httpx.Limits(max_connections=most, max_keepalive_connections=most)
     return HttpxWire(
@@ -120,4 +129,5 @@ def _wire(origin: str, policy: Policy, transport: httpx.AsyncBaseTransport | Non
         transport or httpx.AsyncHTTPTransport(limits=limits),
         connect_timeout=policy.connect_timeout,
         max_body=policy.max_body,
+        authority=authority,
     )

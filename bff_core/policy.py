@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["AdaptivePolicy", "BreakerPolicy", "HedgePolicy", "Policy", "RetryPolicy"]
+__all__ = ["AdaptivePolicy", "BreakerPolicy", "HealthPolicy", "HedgePolicy", "OutlierPolicy", "Policy", "RetryPolicy"]
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 Rate = Annotated[float, Field(gt=0, le=1)]
@@ -67,10 +67,31 @@ class AdaptivePolicy(_Value):
     tolerance: Annotated[float, Field(ge=1)] = 1.5
 
 
+class OutlierPolicy(_Value):
+    """An endpoint that fails ``consecutive`` times in a row is asked no more for ``base`` seconds, times the ejections
+    in a row, up to ``cap``; at most the fraction ``most`` of the endpoints at one time (Envoy, "Outlier detection")."""
+
+    consecutive: Annotated[int, Field(ge=1)] = 5
+    base: Seconds = 30.0
+    cap: Seconds = 300.0
+    most: Annotated[float, Field(ge=0, le=1)] = 0.5
+
+
+class HealthPolicy(_Value):
+    """Active checks: ``GET path`` every ``interval`` seconds; so many of the other kind in a row change the verdict.
+    None for ``path``: none."""
+
+    path: Annotated[str, Field(pattern="^/")] | None = None
+    interval: Seconds = 5.0
+    timeout: Seconds = 1.0
+    unhealthy: Annotated[int, Field(ge=1)] = 3
+    healthy: Annotated[int, Field(ge=1)] = 2
+
+
 class Policy(_Value):
     """How one service is called. ``timeout`` bounds one attempt, ``connect_timeout`` the making of a connection within
     it, ``bulkhead`` the calls in flight, ``max_body`` an answer's size in bytes; ``cache`` says whether answers to GETs
-    are used again as far as the service allows it.
+    are used again as far as the service allows it; a new endpoint gets its full share after ``slow_start``.
 
     A policy that says only some of it leaves the rest to the level above: gateway, service, operation.
     """
@@ -83,6 +104,9 @@ class Policy(_Value):
     breaker: BreakerPolicy = BreakerPolicy()
     hedge: HedgePolicy = HedgePolicy()
     adaptive: AdaptivePolicy = AdaptivePolicy()
+    outlier: OutlierPolicy = OutlierPolicy()
+    health: HealthPolicy = HealthPolicy()
+    slow_start: Annotated[float, Field(ge=0, le=3600)] = 10.0
     cache: bool = True
 
     @model_validator(mode="after")

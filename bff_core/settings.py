@@ -18,6 +18,7 @@ from pydantic_settings import (
 
 from .errors import SettingsError
 from .policy import Policy
+from .targets import parse_targets
 
 __all__ = ["ServiceSettings", "Settings"]
 
@@ -25,7 +26,8 @@ Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
 class ServiceSettings(BaseModel):
-    """Where a service is (``http://host:port`` or with a path below it) and how it is called; ``operations`` says so
+    """Where a service is (``http://host:port[/path]``, several of them with commas between, each with ``;weight=N`` or
+    ``;resolve=SECONDS``) and how it is called; ``operations`` says so
     for single operations by name."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -37,20 +39,7 @@ class ServiceSettings(BaseModel):
     @field_validator("url")
     @classmethod
     def _check_url(cls, url: str) -> str:
-        import httpx  # noqa: PLC0415 - only start-up needs it here
-
-        try:
-            parsed = httpx.URL(url)
-        except httpx.InvalidURL as error:
-            raise ValueError(str(error)) from None
-        if (
-            parsed.scheme not in ("http", "https")
-            or not parsed.host
-            or parsed.query
-            or parsed.fragment
-            or parsed.userinfo
-        ):
-            raise ValueError("must be http(s)://host[:port][/path], without user, query or fragment")
+        parse_targets(url)
         return url.rstrip("/")
 
 

@@ -23,8 +23,8 @@ STATES = {"OnCircuitOpened": "open", "OnCircuitClosed": "closed", "OnCircuitHalf
 
 
 class CircuitMirror:
-    """Writes ``{service: {"state", "since"}}`` as JSON to ``bff:{gateway}:circuits:{replica}`` in the Valkey at ``url``:
-    when a circuit changes, and every fifteen seconds. It is gone a minute after the replica is; ``since`` is Unix time.
+    """Writes ``{service: {"state", "since"}}`` as JSON to ``bff:{gateway}:circuits:{replica}`` in Valkey when a circuit
+    changes, and every fifteen seconds. It is gone a minute after the replica is; ``since`` is Unix time.
 
     Subscribe it to a gateway's events. What goes wrong is logged when it begins to, and tried again later.
     """

@@ -13,15 +13,26 @@ __all__ = ["HttpxWire"]
 
 
 class HttpxWire:
-    """Sends through ``transport`` to ``origin`` (``scheme://host[:port]``).
+    """Sends through ``transport`` to ``origin`` (``scheme://host[:port]``), speaking to ``authority`` if there is one.
 
     httpx loses a pool slot when a call is cancelled (encode/httpcore#1093), so no cancellation reaches it: an
     abandoned exchange runs on, unheard, until its own timeouts end it, and counts as in flight until then.
     """
 
     def __init__(
-        self, origin: str, transport: httpx.AsyncBaseTransport, *, connect_timeout: float, max_body: int
+        self,
+        origin: str,
+        transport: httpx.AsyncBaseTransport,
+        *,
+        connect_timeout: float,
+        max_body: int,
+        authority: str | None = None,
     ) -> None:
+        self._extensions: dict[str, object] = {}
+        self._authority: list[tuple[bytes, bytes]] = []
+        if authority is not None:
+            self._authority.append((b"host", authority.encode()))
+            self._extensions["sni_hostname"] = authority.rpartition(":")[0] or authority
         self._origin = origin
         self._transport = transport
         self._connect_timeout = connect_timeout
@@ -39,15 +50,16 @@ class HttpxWire:
         request = httpx.Request(
             method,
             self._origin + target,
-            headers=[(name, value) for name, value in lines],
+            headers=[*self._authority, *((name, value) for name, value in lines)],
             content=body or None,
             extensions={
+                **self._extensions,
                 "timeout": {
                     "connect": min(self._connect_timeout, timeout),
                     "read": timeout,
                     "write": timeout,
                     "pool": timeout,
-                }
+                },
             },
         )
         exchange = _HttpxExchange(done)
