@@ -14,7 +14,7 @@ from .policy import Policy
 from .resilience import CircuitMirror, Layer, Resolved, Upstream, resolve
 from .settings import ServiceSettings, Settings
 from .telemetry import Events
-from .wire import HttpxWire, Wire
+from .wire import Http1Wire, HttpxWire, Wire
 
 __all__ = ["bind_clients", "make_cache", "make_mirror"]
 
@@ -59,7 +59,7 @@ def bind_clients(
         classes = [client for client in clients if client.service == name]
         _check_operations(name, service, classes)
         layers = _service_layers(name, service, classes, settings)
-        upstream = upstreams[name] = _upstream(name, service, resolve(name, layers).policy, transport, events)
+        upstream = upstreams[name] = _upstream(name, settings, resolve(name, layers).policy, transport, events)
         flights = Flights()
         for client in classes:
             resolved = {key: _resolve(client, key, service, layers) for key in client.operations}
@@ -103,15 +103,15 @@ def _resolve(client: type[ServiceClient], key: str, service: ServiceSettings, la
 
 def _upstream(
     name: str,
-    service: ServiceSettings,
+    settings: Settings,
     policy: Policy,
     transport: httpx.AsyncBaseTransport | None,
     events: Events,
 ) -> Upstream:
-    targets = parse_targets(service.url)
+    targets = parse_targets(settings.services[_key(name)].url)
 
     def make_wire(origin: str, authority: str | None) -> Wire:
-        return _wire(origin, authority, policy, transport)
+        return _wire(origin, authority, policy, settings.wire, transport)
 
     wire: Wire
     if len(targets) == 1 and targets[0].resolve is None:
@@ -121,8 +121,17 @@ def _upstream(
     return Upstream(name, wire, policy, prefix=targets[0].path, events=events)
 
 
-def _wire(origin: str, authority: str | None, policy: Policy, transport: httpx.AsyncBaseTransport | None) -> Wire:
+def _wire(
+    origin: str,
+    authority: str | None,
+    policy: Policy,
+    kind: str,
+    transport: httpx.AsyncBaseTransport | None,
+) -> Wire:
     most = max(policy.bulkhead, policy.adaptive.maximum if policy.adaptive.enabled else 0)
+    # Speaking to a name at an address of our own choosing is httpx' for now.
+    if kind == "http1" and transport is None and authority is None:
+        return Http1Wire(origin, connect_timeout=policy.connect_timeout, max_body=policy.max_body, max_connections=most)
     limits = httpx.Limits(max_connections=most, max_keepalive_connections=most)
     return HttpxWire(
         origin,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import (
@@ -64,6 +64,7 @@ class Settings(BaseSettings):
     deadline: Seconds = 2.5
     max_body: Annotated[int, Field(ge=0)] = 1024 * 1024
     max_query: Annotated[int, Field(ge=0)] = 8 * 1024
+    wire: Literal["httpx", "http1"] = "httpx"
     shed_after: Seconds = 0.05
     cache_url: Annotated[str, Field(pattern=r"^(memory://$|valkeys?://|rediss?://)")] = "memory://"
     cache_bytes: Annotated[int, Field(ge=0)] = 64 * 1024 * 1024

@@ -36,8 +36,11 @@ class DisconnectWatcher:
         self._task = asyncio.get_running_loop().create_task(self._watch())
 
     async def _watch(self) -> None:
-        while True:
+        ended = False
+        message = await self._receive()
+        while message["type"] == "http.request":
+            if ended:
+                return  # a server that goes on after the end would have us spin
+            ended = not message.get("more_body")
             message = await self._receive()
-            if message["type"] == "http.disconnect":
-                self._run.abandon(ClientDisconnected())
-                return
+        self._run.abandon(ClientDisconnected())

@@ -141,7 +141,7 @@ async def _flaky(server: HostileServer, _: asyncio.StreamReader, writer: asyncio
 
 
 async def _trickle(server: HostileServer, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-    writer.write(HEAD + b"content-length: 1000000\r\n\r\n")
+    writer.write(HEAD + b"content-length: 50000\r\n\r\n")
     while not server.release.is_set():
         writer.write(b" ")
         await writer.drain()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import AsyncIterator
+from typing import Literal
 
 import httpx
 import pytest
@@ -44,12 +45,22 @@ async def hostile() -> AsyncIterator[HostileServer]:
         yield server
 
 
-def gateway(url: str, *, timeout: float = 0.2, deadline: float = 0.4) -> Bff:
+@pytest.fixture(params=["httpx", "http1"])
+def wire(request: pytest.FixtureRequest) -> Literal["httpx", "http1"]:
+    """Both wires."""
+    kind: Literal["httpx", "http1"] = request.param
+    return kind
+
+
+def gateway(url: str, wire: Literal["httpx", "http1"], *, timeout: float = 0.2, deadline: float = 0.4) -> Bff:
     policy = Policy(
         timeout=timeout, connect_timeout=0.2, bulkhead=16, max_body=100_000, breaker=BreakerPolicy(minimum_calls=10_000)
     )
     settings = Settings(
-        services={"hostile": ServiceSettings(url=url, policy=policy)}, deadline=deadline, log_level="CRITICAL"
+        services={"hostile": ServiceSettings(url=url, policy=policy)},
+        deadline=deadline,
+        log_level="CRITICAL",
+        wire=wire,
     )
     app = create_bff("test", settings=settings, clients=[Hostile])
     app.page("/{behaviour}", AskPage, public=True)
@@ -107,9 +118,9 @@ def test_every_behaviour_is_expected() -> None:
 
 
 @pytest.mark.parametrize("behaviour", sorted(STATUS))
-async def test_fault(hostile: HostileServer, behaviour: str) -> None:
+async def test_fault(hostile: HostileServer, wire: Literal["httpx", "http1"], behaviour: str) -> None:
     """Each fault has its answer; the next healthy call works, and nothing is in use any more."""
-    app = gateway(hostile.url)
+    app = gateway(hostile.url, wire)
     async with bff_client(app) as client:
         answer = await client.get(f"/{behaviour}")
         assert answer.status_code == STATUS[behaviour], answer.text
@@ -119,9 +130,9 @@ async def test_fault(hostile: HostileServer, behaviour: str) -> None:
         await settled(app, hostile)
 
 
-async def test_refused() -> None:
+async def test_refused(wire: Literal["httpx", "http1"]) -> None:
     """Nobody listens: one retry, then 503."""
-    app = gateway(f"http://127.0.0.1:{refused_port()}")
+    app = gateway(f"http://127.0.0.1:{refused_port()}", wire)
     async with bff_client(app) as client:
         answer = await client.get("/ok")
         assert answer.status_code == 503
@@ -129,9 +140,9 @@ async def test_refused() -> None:
         await settled(app)
 
 
-async def test_deadline_storm(hostile: HostileServer) -> None:
+async def test_deadline_storm(hostile: HostileServer, wire: Literal["httpx", "http1"]) -> None:
     """Many calls that run into their deadline at once leave nothing behind."""
-    app = gateway(hostile.url, timeout=0.05 + 0.2, deadline=0.25)
+    app = gateway(hostile.url, wire, timeout=0.05 + 0.2, deadline=0.25)
     async with bff_client(app) as client:
         answers = await asyncio.gather(*(client.get("/never") for _ in range(16)))
         assert {answer.status_code for answer in answers} == {504}
@@ -139,9 +150,9 @@ async def test_deadline_storm(hostile: HostileServer) -> None:
         assert (await client.get("/ok")).status_code == 200
 
 
-async def test_a_thousand_cycles_leak_nothing(hostile: HostileServer) -> None:
+async def test_a_thousand_cycles_leak_nothing(hostile: HostileServer, wire: Literal["httpx", "http1"]) -> None:
     """Faults, cancellations and successes in turn: no task, connection or permit stays."""
-    app = gateway(hostile.url, timeout=0.03 + 0.2, deadline=0.25)
+    app = gateway(hostile.url, wire, timeout=0.03 + 0.2, deadline=0.25)
     behaviours = ["ok", "reset", "close-mid-body", "not-json", "error", "close-after", "garbage", "two-answers"]
     async with bff_client(app) as client:
         await client.get("/ok")
