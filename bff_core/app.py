@@ -37,17 +37,24 @@ class Bff(FastAPI):
 
     auth: Authenticator | None
     upstreams: dict[str, Upstream]
-    events: Events
 
     def __init__(
-        self, name: str, clients: dict[type[ServiceClient], ServiceClient], settings: Settings, **kwargs: Any
+        self,
+        name: str,
+        clients: dict[type[ServiceClient], ServiceClient],
+        settings: Settings,
+        events: Events,
+        **kwargs: Any,
     ) -> None:
         self.name = name
+        self.events = events
         self.settings = settings
         self.ready = False
         self.clients = clients
         self.shedder = Shedder(settings.shed_after)
-        self._services = PageServices(self._client, settings.max_body, self.shedder, LastGood(settings.stale_bytes))
+        self._services = PageServices(
+            self._client, settings.max_body, self.shedder, LastGood(settings.stale_bytes), events
+        )
         super().__init__(**kwargs)
 
     def page(
@@ -129,6 +136,7 @@ def create_bff(
         name,
         bound,
         settings,
+        events,
         title=options.pop("title", name),
         lifespan=_lifespan(upstreams, cache, make_mirror(name, settings, events), auth, options.pop("lifespan", None)),
         dependencies=[Depends(authenticated)] if auth is not None else [],
@@ -137,7 +145,6 @@ def create_bff(
     )
     app.auth = auth
     app.upstreams = upstreams
-    app.events = events
     app.router.routes += [
         Route("/health/live", _live, include_in_schema=False),
         Route("/health/ready", _ready, include_in_schema=False),

@@ -21,6 +21,7 @@ from ..clients import ServiceClient
 from ..context import RequestContext, current_context
 from ..errors import DeclarationError, Problem
 from ..limits import Criticality, Shedder
+from ..telemetry import Event, Events
 from .body import read_json_body
 from .declare import Page
 from .disconnect import DisconnectWatcher
@@ -57,6 +58,7 @@ class PageServices:
     max_body: int
     shedder: Shedder
     last_good: LastGood
+    events: Events
 
 
 class PageRoute(APIRoute):
@@ -142,6 +144,7 @@ class _PageEndpoint:
         self._auth = auth
         self._max_body = services.max_body
         self._shedder = services.shedder
+        self._events = services.events
         self._criticality = criticality
         self._last_good = services.last_good
         self._watches = route.method == "GET"
@@ -164,6 +167,7 @@ class _PageEndpoint:
         context = current_context()
         context.route = self._path
         if not self._shedder.admits(self._criticality):
+            self._events.emit(Event("OnShed", "warning", self._plan.name, "LoadShedding", detail=self._criticality))
             raise Problem(503, "There is more to do than can be done; try again soon.", headers={"retry-after": "1"})
         if self._auth is not None:
             context.principal = await self._auth.authenticate(scope["headers"])

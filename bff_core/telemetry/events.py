@@ -16,10 +16,13 @@ log = structlog.get_logger("bff.resilience")
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One decision. ``name`` is ``OnRetry``, ``OnHedging``, ``OnTimeout``, ``OnCircuitOpened``, ``OnCircuitClosed``,
-    ``OnCircuitHalfOpened``, ``OnBulkheadRejected``, ``OnCircuitRejected``, ``OnFallback``, ``OnStale``, ``OnShed`` or
-    ``OnEjected``; ``pipeline`` is the service, ``attempt`` counts from 0, ``handled`` says whether the failure was one
-    the strategy answers to."""
+    """One decision.
+
+    ``name`` is ``OnRetry``, ``OnHedging``, ``OnTimeout``, ``OnCircuitOpened``, ``OnCircuitClosed``,
+    ``OnCircuitHalfOpened``, ``OnCircuitRejected``, ``OnBulkheadRejected``, ``OnFallback``, ``OnStale``, ``OnMissing``,
+    ``OnEjected`` or ``OnShed``. ``pipeline`` is the service, of ``OnShed`` the page; ``attempt`` counts from 0;
+    ``handled`` says whether the failure was one the strategy answers to.
+    """
 
     name: str
     severity: Severity

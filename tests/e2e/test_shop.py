@@ -197,6 +197,18 @@ def test_required_service_fails(whole: Project, faults: dict[str, float], status
         assert answer.headers["content-type"] == "application/problem+json"
 
 
+def test_a_total_outage_is_not_amplified(whole: Project) -> None:
+    """Counted by the service itself: what it is asked while it is down is a fraction of what the gateway is asked."""
+    whole.fault("catalog", down=True)
+    before = whole.requests("catalog")
+    arrivals = 300
+    with httpx.Client(base_url=whole.url("mobile")) as client:
+        statuses = {client.get(f"/products/p{number}").status_code for number in range(1, arrivals + 1)}
+    assert statuses == {503}
+    assert whole.requests("catalog") - before <= 1.2 * arrivals + 100
+    assert whole.requests("catalog") - before < arrivals / 3
+
+
 @pytest.mark.parametrize("service", sorted(PORTS))
 def test_kill_9(whole: Project, service: str) -> None:
     """Any service may die at any time: gateways answer, stay the same processes, and the dead one comes back."""

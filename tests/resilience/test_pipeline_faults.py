@@ -193,7 +193,7 @@ async def test_a_full_bulkhead_refuses_at_once(services: FakeServices) -> None:
 async def test_a_flood_of_the_unimportant_leaves_room(services: FakeServices) -> None:
     """Overloaded, the gateway refuses the sheddable at once, with 503 and Retry-After, and serves the critical."""
     services["things"].get(path__regex=".*").respond(json={"ok": True})
-    app, _ = gateway("http://things.test", services.transport)
+    app, heard = gateway("http://things.test", services.transport)
     async with bff_client(app) as client:
         app.shedder.level = 1.5
         statuses = {kind: Counter[int]() for kind in ("sheddable", "critical", "")}
@@ -206,4 +206,5 @@ async def test_a_flood_of_the_unimportant_leaves_room(services: FakeServices) ->
                     assert answer.headers["content-type"] == "application/problem+json"
     assert statuses["sheddable"] == {503: 100}
     assert statuses["critical"] == {200: 100}
+    assert heard["OnShed"] == statuses["sheddable"][503] + statuses[""][503]
     assert statuses[""][503] == pytest.approx(50, abs=1)
