@@ -16,8 +16,7 @@ from starlette.routing import Route
 
 from .auth import Authenticator
 from .balance import BalancedWire
-from .binding import bind_clients, make_cache, make_mirror
-from .cache import LastGood
+from .binding import bind_clients, make_cache, make_last_good, make_mirror
 from .clients import ResponseCache, ServiceClient
 from .context import Principal, current_context
 from .edge import Edge
@@ -52,9 +51,8 @@ class Bff(FastAPI):
         self.ready = False
         self.clients = clients
         self.shedder = Shedder(settings.shed_after)
-        self._services = PageServices(
-            self._client, settings.max_body, self.shedder, LastGood(settings.stale_bytes), events
-        )
+        self.last_good = make_last_good(name, settings)
+        self._services = PageServices(self._client, settings.max_body, self.shedder, self.last_good, events)
         super().__init__(**kwargs)
 
     def page(
@@ -202,6 +200,7 @@ def _lifespan(
         for upstream in upstreams.values():
             await upstream.wire.aclose()
         await cache.aclose()
+        await app.last_good.aclose()
         if mirror is not None:
             await mirror.aclose()
         if auth is not None:

@@ -7,16 +7,17 @@ from collections.abc import Sequence
 import httpx
 
 from .balance import BalancedWire, parse_targets
-from .cache import ValkeyStore
+from .cache import LastGood, ValkeyStore
 from .clients import BoundOperation, Flights, ResponseCache, ServiceClient
 from .errors import SettingsError
+from .pages import LastGoodValues
 from .policy import Policy
 from .resilience import CircuitMirror, Layer, Resolved, Upstream, resolve
 from .settings import ServiceSettings, Settings
 from .telemetry import Events
 from .wire import Http1Wire, HttpxWire, Wire
 
-__all__ = ["bind_clients", "make_cache", "make_mirror"]
+__all__ = ["bind_clients", "make_cache", "make_last_good", "make_mirror"]
 
 MEMORY = "memory://"
 
@@ -29,6 +30,14 @@ def make_cache(name: str, settings: Settings) -> ResponseCache:
     if settings.cache_url != MEMORY:
         remote = ValkeyStore(settings.cache_url, prefix=f"bff:{name}:")
     return ResponseCache(settings.cache_bytes, remote)
+
+
+def make_last_good(name: str, settings: Settings) -> LastGoodValues:
+    """The last good values of the gateway's sections, shared by replicas as the cache is."""
+    remote = None
+    if settings.cache_url != MEMORY:
+        remote = ValkeyStore(settings.cache_url, prefix=f"bff:{name}:last-good:")
+    return LastGoodValues(LastGood(settings.stale_bytes), remote)
 
 
 def make_mirror(name: str, settings: Settings, events: Events) -> CircuitMirror | None:

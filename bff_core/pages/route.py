@@ -16,7 +16,6 @@ from starlette.routing import compile_path
 from starlette.types import Receive, Scope, Send
 
 from ..auth import Authenticator
-from ..cache import LastGood
 from ..clients import ServiceClient
 from ..context import RequestContext, current_context
 from ..errors import DeclarationError, Problem
@@ -26,6 +25,7 @@ from .body import read_json_body
 from .declare import Page
 from .disconnect import DisconnectWatcher
 from .inputs import RequestInputs, parse_query
+from .last_good import LastGoodValues
 from .plan import Plan
 from .run import DONE, SKIPPED, Bound, Run
 from .select import Selector
@@ -57,7 +57,7 @@ class PageServices:
     client: Callable[[type[ServiceClient], str], ServiceClient]
     max_body: int
     shedder: Shedder
-    last_good: LastGood
+    last_good: LastGoodValues
     events: Events
 
 

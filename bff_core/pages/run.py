@@ -16,11 +16,11 @@ from typing import Any
 
 import structlog
 
-from ..cache import LastGood
 from ..clients import BoundOperation, Invocation
 from ..context import RequestContext, use_context
 from ..errors import BffError, CallTimeout, ServiceError
 from .failure import problem_of
+from .last_good import LastGoodValues, StaleKey
 from .plan import Plan, PlannedSection
 
 __all__ = ["Bound", "Run"]
@@ -60,7 +60,7 @@ class Run:
         context: RequestContext,
         values: list[Any],
         selected: Collection[str] | None = None,
-        last_good: LastGood | None = None,
+        last_good: LastGoodValues | None = None,
     ) -> None:
         self._plan = plan
         self._bound = bound
@@ -154,10 +154,11 @@ class Run:
         if section.stale_for and self._last_good is not None:
             value, body = invocation.value, invocation.body
             size = len(body) if body is not None else len(repr(value))
-            self._last_good.put(self._stale_key(section), value, size, time.monotonic())
+            returns = section.operation.returns if section.operation is not None else Any
+            self._last_good.put(self._stale_key(section), value, size, returns, section.stale_for)
         self._succeed(section, invocation.value)
 
-    def _stale_key(self, section: PlannedSection) -> tuple[str, str, object]:
+    def _stale_key(self, section: PlannedSection) -> StaleKey:
         return self._plan.name + section.target, repr(section.arguments(self.values)), self._context.principal
 
     def _evaluate(self, section: PlannedSection, deadline: float) -> None:
@@ -200,14 +201,31 @@ class Run:
             self._settle(section, FAILED)
             return
         if section.stale_for and self._last_good is not None:
-            known = self._last_good.get(self._stale_key(section), section.stale_for, time.monotonic())
+            known = self._last_good.get(self._stale_key(section), section.stale_for)
+            if known is None and self._last_good.remote is not None:
+                task = asyncio.get_running_loop().create_task(self._recall(section, self._last_good))
+                self._handles[section.index] = task
+                return
             if known is not None:
-                self._context.degraded[section.name] = f"stale: {known[1]:.0f} s"
-                self._tell("OnStale", section)
-                self._succeed(section, known[0])
+                self._use_stale(section, *known)
                 return
         self._tell("OnFallback", section)
         self._degrade(section)
+
+    async def _recall(self, section: PlannedSection, last_good: LastGoodValues) -> None:
+        returns = section.operation.returns if section.operation is not None else Any
+        known = await last_good.recall(self._stale_key(section), returns, section.stale_for)
+        self._handles.pop(section.index, None)
+        if known is not None:
+            self._use_stale(section, *known)
+        else:
+            self._tell("OnFallback", section)
+            self._degrade(section)
+
+    def _use_stale(self, section: PlannedSection, value: Any, age: float) -> None:
+        self._context.degraded[section.name] = f"stale: {age:.0f} s"
+        self._tell("OnStale", section)
+        self._succeed(section, value)
 
     def _tell(self, name: str, section: PlannedSection) -> None:
         bound = self._bound[section.index]

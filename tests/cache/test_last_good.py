@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import httpx
@@ -13,6 +14,7 @@ from pydantic import BaseModel
 from bff_core import ApiKey, ApiKeys, Bff, Page, ServiceClient, Settings, create_bff, get, optional
 from bff_core.cache import LastGood
 from bff_core.testing import FakeServices, bff_client
+from tests.cache.test_valkey import Server
 
 
 class Note(BaseModel):
@@ -81,6 +83,42 @@ async def test_nobody_sees_anothers(client: httpx.AsyncClient, services: FakeSer
     services["notes"].get("/notes/mine").respond(500)
     assert (await client.get("/mine", headers={"x-api-key": "two"})).json() == {"note": None, "_degraded": ["note"]}
     assert (await client.get("/mine", headers={"x-api-key": "one"})).json()["note"] == {"text": "secret of one"}
+
+
+async def test_replicas_share_them(services: FakeServices) -> None:
+    """What one replica showed last, another can show; nobody else's; and without the store each has its own."""
+    server = Server()
+    try:
+        settings = Settings(services=services.settings, log_level="CRITICAL", cache_url=server.url)
+
+        def replica() -> Bff:
+            app = create_bff("t", settings=settings, clients=[Notes], auth=ApiKeys(KEYS), transport=services.transport)
+            app.page("/notes/{key}", Public, public=True)
+            app.page("/mine", Mine)
+            return app
+
+        notes = services["notes"]
+        notes.get("/notes/a").respond(json={"text": "good"})
+        notes.get("/notes/mine").respond(json={"text": "of one"})
+        notes.get("/names").respond(json=["x"])
+        async with bff_client(replica()) as first, bff_client(replica()) as second:
+            await first.get("/notes/a")
+            await first.get("/mine", headers={"x-api-key": "one"})
+            for path in ("/notes/a", "/notes/mine", "/names"):
+                notes.get(path).respond(500)
+            for _ in range(100):
+                body = (await second.get("/notes/a")).json()
+                if body["note"]:
+                    break
+                await asyncio.sleep(0.01)
+            assert body == {"note": {"text": "good"}, "names": ["x"], "_degraded": ["note", "names"]}
+            assert (await second.get("/mine", headers={"x-api-key": "two"})).json()["note"] is None
+            server.kill()
+            third = await second.get("/notes/a")
+            assert (third.status_code, third.json()["note"]) == (200, None)
+            assert (await first.get("/notes/a")).json()["note"] == {"text": "good"}
+    finally:
+        server.close()
 
 
 def test_age_and_copies() -> None:
