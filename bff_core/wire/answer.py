@@ -116,7 +116,7 @@ class Answer:
         """A header or, once the body has begun, a trailer."""
         name = name.lower()
         if self.in_body:
-            self._trailer()
+            self._trailer(name)
             return
         self.headers.append((name, value))
         if name in _SPECIAL:
@@ -192,9 +192,11 @@ class Answer:
         else:
             self.chunked = True
 
-    def _trailer(self) -> None:
+    def _trailer(self, name: bytes) -> None:
         if self.complete:
             raise StopParsing
+        if name in _SPECIAL:
+            self.keep = False  # llhttp heeds them, which is wrong, and may now be in any state
         self._trailers += 1
         if self._trailers > self._limits.max_headers:
             self._refuse(f"more than {self._limits.max_headers} trailers")

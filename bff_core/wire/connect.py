@@ -46,7 +46,7 @@ async def dial(
                     protocol,
                     sock=sock,
                     ssl=context,
-                    server_hostname=origin.host,
+                    server_hostname=origin.name,
                     ssl_handshake_timeout=timeout,
                     ssl_shutdown_timeout=1.0,
                 )

@@ -25,11 +25,17 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class Origin:
-    """``scheme://host[:port]``, taken apart; raises ``ValueError`` for anything else."""
+    """``scheme://host[:port]``, taken apart; raises ``ValueError`` for anything else.
 
-    __slots__ = ("authority", "host", "port", "secure")
+    ``host`` and ``port`` are where to connect, ``authority`` and ``name`` whom to speak to: the same, or the
+    ``host[:port]`` given as such.
+    """
 
-    def __init__(self, origin: str) -> None:
+    __slots__ = ("authority", "host", "name", "port", "secure")
+
+    def __init__(self, origin: str, authority: str | None = None) -> None:
+        if not origin.isprintable() or " " in origin:
+            raise ValueError(f"not an origin: {origin!r}")  # urlsplit leaves such characters out
         parts = urlsplit(origin)
         host = parts.hostname
         default = _DEFAULT_PORTS.get(parts.scheme)
@@ -43,6 +49,10 @@ class Origin:
         self.port = parts.port or default
         self.secure = parts.scheme == "https"
         self.authority = (name if self.port == default else f"{name}:{self.port}").encode()
+        self.name = self.host
+        if authority is not None:
+            other = Origin(f"{parts.scheme}://{authority}")
+            self.authority, self.name = other.authority, other.host
 
 
 class Verb:

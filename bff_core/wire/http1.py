@@ -24,7 +24,8 @@ class Http1Wire:
     seconds an unused connection is kept. ``ssl_context`` is for ``https`` (default: system authorities, host names
     verified); client certificates are loaded into it. ``accept_encoding`` is sent with every buffered request that
     has none: between services compression costs more than it saves, so there is none by default. What comes coded
-    is decoded all the same.
+    is decoded all the same. ``authority`` (``host[:port]``) is whom to speak to when ``origin`` is but an address of
+    theirs: it is sent as ``host``, and TLS verifies its name.
 
     Requests beyond ``max_connections`` wait in order of arrival. A request of an idempotent method is sent once more,
     over a new connection, when a reused one is dropped before the first byte of the answer. Cancellation is safe
@@ -45,8 +46,9 @@ class Http1Wire:
         idle: float = 30.0,
         ssl_context: ssl.SSLContext | None = None,
         accept_encoding: str | None = None,
+        authority: str | None = None,
     ) -> None:
-        where = Origin(origin)
+        where = Origin(origin, authority)
         if max_connections < 1:
             raise ValueError("max_connections must be at least 1")
         context = (ssl_context or default_ssl_context()) if where.secure else None

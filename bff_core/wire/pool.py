@@ -112,6 +112,9 @@ class Pool:
 
     def released(self, connection: Connection) -> None:
         """It can take the next exchange: that of who waits longest, unless that one wants a new connection."""
+        if not connection.usable():
+            connection.close()
+            return
         for exchange in self._waiting:
             if not exchange.fresh:
                 self._waiting.remove(exchange)
@@ -187,6 +190,11 @@ class Pool:
         if dial.task is not None:
             dial.task.cancel()
 
+    def _unmade(self, connection: Connection) -> None:
+        connection.close()
+        # When connecting is cancelled at its last step, uvloop closes the socket without a word to the protocol.
+        self.gone(connection)
+
     async def _dial(self, dial: Dial) -> None:
         connection = Connection(self, asyncio.get_running_loop())
         error: ServiceError | None = None
@@ -195,7 +203,7 @@ class Pool:
             if not connection.usable():
                 error = ConnectFailed("closed as soon as it was open")
         except asyncio.CancelledError:
-            connection.close()
+            self._unmade(connection)
             raise
         except TimeoutError:
             error = ConnectFailed(f"no connection within {self._connect_timeout:.3f} s")
@@ -212,7 +220,7 @@ class Pool:
             else:
                 self.released(connection)
             return
-        connection.close()
+        self._unmade(connection)
         if owner is not None:
             # Sent before, over a connection that was dropped: "nothing was sent" would be wrong.
             owner.fail(ConnectionLost(error.detail) if owner.fresh else error)

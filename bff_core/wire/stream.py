@@ -144,7 +144,7 @@ class Stream(Pending):
         try:
             async for piece in body:
                 connection = self.connection
-                if connection is None:
+                if connection is None or not connection.usable():
                     return
                 if not piece:
                     continue
@@ -161,8 +161,11 @@ class Stream(Pending):
                     connection.until(time.monotonic() + self._timeout)
             if left:
                 raise ValueError("the body is shorter than its length")
-            if left is None and self.connection is not None:
-                self.connection.write(b"0\r\n\r\n")
+            connection = self.connection
+            if connection is None or not connection.usable():
+                return
+            if left is None:
+                connection.write(b"0\r\n\r\n")
             self.sending = False
         except Exception as error:  # noqa: BLE001 - the caller's own iterator: raised where the caller waits
             self._cause = error
