@@ -138,9 +138,14 @@ def _wire(
     transport: httpx.AsyncBaseTransport | None,
 ) -> Wire:
     most = max(policy.bulkhead, policy.adaptive.maximum if policy.adaptive.enabled else 0)
-    # Speaking to a name at an address of our own choosing is httpx' for now.
-    if kind == "http1" and transport is None and authority is None:
-        return Http1Wire(origin, connect_timeout=policy.connect_timeout, max_body=policy.max_body, max_connections=most)
+    if kind == "http1" and transport is None:
+        return Http1Wire(
+            origin,
+            connect_timeout=policy.connect_timeout,
+            max_body=policy.max_body,
+            max_connections=most,
+            authority=authority,
+        )
     limits = httpx.Limits(max_connections=most, max_keepalive_connections=most)
     return HttpxWire(
         origin,

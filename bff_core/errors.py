@@ -69,7 +69,7 @@ class Problem(BffError):
             document["detail"] = self.detail
         if request_id is not None:
             document["instance"] = f"urn:request:{request_id}"
-        return json.dumps({**document, **self.extensions}, ensure_ascii=False, default=str).encode()
+        return json.dumps({**document, **self.extensions}, ensure_ascii=False, default=str).encode(errors="replace")
 
 
 def _phrase(status: int) -> str:

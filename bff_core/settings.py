@@ -64,7 +64,7 @@ class Settings(BaseSettings):
     deadline: Seconds = 2.5
     max_body: Annotated[int, Field(ge=0)] = 1024 * 1024
     max_query: Annotated[int, Field(ge=0)] = 8 * 1024
-    wire: Literal["httpx", "http1"] = "httpx"
+    wire: Literal["http1", "httpx"] = "http1"
     shed_after: Seconds = 0.05
     cache_url: Annotated[str, Field(pattern=r"^(memory://$|valkeys?://|rediss?://)")] = "memory://"
     cache_bytes: Annotated[int, Field(ge=0)] = 64 * 1024 * 1024

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from http import HTTPStatus
 
-from ..errors import ServiceError
+from ..errors import CallTimeout, ServiceError
 from ..policy import Policy
 from ..targets import Target
 from ..telemetry import Event, Events
@@ -47,7 +47,7 @@ class BalancedWire:
     def send(self, method: str, target: str, headers: bytes, body: bytes, timeout: float, done: Done) -> Exchange:
         """See ``Wire.send``."""
         endpoint = self.balancer.pick(time.monotonic())
-        exchange = _Balanced(self, endpoint, done)
+        exchange = _Balanced(self, endpoint, done, hurried=timeout < self._policy.timeout)
         exchange.inner = endpoint.wire.send(method, target, headers, body, timeout, exchange.ended)
         endpoint.started()
         return exchange
@@ -104,9 +104,10 @@ class BalancedWire:
 class _Balanced:
     """An exchange with one endpoint, and what it says about it."""
 
-    __slots__ = ("_done", "_endpoint", "_started", "_wire", "inner")
+    __slots__ = ("_done", "_endpoint", "_hurried", "_started", "_wire", "inner")
 
-    def __init__(self, wire: BalancedWire, endpoint: Endpoint, done: Done) -> None:
+    def __init__(self, wire: BalancedWire, endpoint: Endpoint, done: Done, *, hurried: bool) -> None:
+        self._hurried = hurried
         self._wire = wire
         self._endpoint = endpoint
         self._done: Done | None = done
@@ -126,7 +127,9 @@ class _Balanced:
         if done is None:
             return
         now = time.monotonic()
-        if response is None or response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        if self._hurried and isinstance(error, CallTimeout):
+            self._endpoint.dropped()
+        elif response is None or response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             self._wire.failed(self._endpoint, now, now - self._started)
         else:
             self._endpoint.succeeded(now, now - self._started)

@@ -9,9 +9,12 @@ from typing import Any
 
 __all__ = ["LastGood"]
 
+OVERHEAD = 512
+
 
 class LastGood:
-    """Values by key, the least lately used forgotten first, bounded by the sizes (bytes) they are said to have.
+    """Values by key, the least lately used forgotten first, bounded by the sizes (bytes) they are said to have
+    and half a kilobyte each.
 
     A key must hold all that could change the value, and whose data it is. Pure: ``now`` is a monotonic instant.
     """
@@ -29,8 +32,10 @@ class LastGood:
         known = self._values.pop(key, None)
         if known is not None:
             self.bytes -= known[1]
+        size += OVERHEAD
         if size > self._max:
             return
+        value = copy.deepcopy(value)
         self._values[key] = (value, size, now)
         self.bytes += size
         while self.bytes > self._max:

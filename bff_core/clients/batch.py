@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..context import RequestContext
-from ..errors import BffError
+from ..errors import BadResponse, BffError
 from .bound import BoundOperation
 
 __all__ = ["Batch", "Lookup"]
@@ -60,10 +60,14 @@ class Batch:
         asyncio.get_running_loop().call_soon(self._flush)
 
     @classmethod
-    def of(cls, bound: BoundOperation, context: RequestContext, values: list[Any], fetch: Fetch) -> Batch:
+    def of(
+        cls, bound: BoundOperation, context: RequestContext, values: list[Any], deadline: float, fetch: Fetch
+    ) -> Batch:
         """The batch that this request is collecting for these values (their ids apart), a new one if there is none."""
         index = bound.operation.batch_index
-        key = (bound, repr(values[:index]), repr(values[index + 1 :]))
+        # Rendered without its ids, a request is told apart as the service would tell it; who has less time goes alone.
+        others = [*values[:index], (), *values[index + 1 :]]
+        key = (bound, bound.operation.template.render(others), deadline)
         batch: Batch | None = context.batches.get(key)
         if batch is None:
             batch = context.batches[key] = cls(bound, context, key, values, fetch)
@@ -94,8 +98,8 @@ class Batch:
             values[operation.batch_index] = chunk
             try:
                 self._calls.append(self._fetch(values, self._fetched))
-            except BffError as error:
-                self._fetched(None, error)
+            except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must be told
+                self._fetched(None, error if isinstance(error, BffError) else BadResponse(type(error).__name__))
 
     def _fetched(self, rows: Any, error: BffError | None) -> None:
         self._pending -= 1
@@ -103,8 +107,10 @@ class Batch:
             self._error = self._error or error
         else:
             attribute = self._bound.operation.key
-            for row in rows:
-                self._rows[getattr(row, attribute)] = row
+            try:
+                self._rows |= {getattr(row, attribute): row for row in rows}
+            except (AttributeError, TypeError) as wrong:
+                self._error = self._error or BadResponse(f"a row has no usable '{attribute}': {type(wrong).__name__}")
         if not self._pending:
             self._deal()
 

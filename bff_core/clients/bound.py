@@ -29,5 +29,5 @@ class BoundOperation:
         self.upstream = upstream
         self.resolved = resolved
         self.flights = flights
-        self.cache = cache if resolved.policy.cache and operation.method == "GET" else None
+        self.cache = cache if resolved.policy.cache and operation.method == "GET" and operation.idempotent else None
         self.policy = CallPolicy(operation.name, operation.method, resolved.policy, idempotent=operation.idempotent)

@@ -6,9 +6,13 @@ import asyncio
 import time
 from collections.abc import Callable
 
+import structlog
+
 from ..errors import CallTimeout, ServiceError
 from ..resilience import Call
 from ..wire import WireResponse
+
+log = structlog.get_logger("bff.clients")
 
 __all__ = ["Flight", "Flights", "Key", "Waiter"]
 
@@ -128,7 +132,11 @@ class Seat:
         if self._timer is not None:
             self._timer.cancel()
         if waiter is not None:
-            waiter(response, error)
+            try:
+                waiter(response, error)
+            except Exception:
+                # One who cannot take the answer must not keep it from the others.
+                log.exception("flight.error")
 
     def _expire(self) -> None:
         waiter, self._waiter = self._waiter, None

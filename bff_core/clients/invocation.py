@@ -80,7 +80,7 @@ class Invocation:
         if not ids:
             self.value = []
             return True
-        batch = Batch.of(self._bound, self._context, list(values), self._fetch)
+        batch = Batch.of(self._bound, self._context, list(values), self.deadline, self._fetch)
         self._handle = batch.add(ids, self._end)
         return False
 
@@ -105,7 +105,7 @@ class Invocation:
         bound, context = self._bound, self._context
         target, headers, body = bound.operation.template.render(values)
         self._request = Request(bound.upstream.prefix + target, context.headers + headers, body)
-        if bound.operation.method != "GET":
+        if bound.operation.method != "GET" or not bound.operation.idempotent:
             self._handle = self._begin(None, lambda call: self._answered(call.response, call.error))
             return False
         # All that could change the answer is in the key; whom it is for as well.
@@ -121,8 +121,13 @@ class Invocation:
         return self._use(stored)
 
     def _recalled(self, stored: Stored | None) -> None:
-        if self._finished is not None and self._use(stored):
-            self._end(self.value, self.error)
+        if self._finished is None:
+            return
+        try:
+            if self._use(stored):
+                self._end(self.value, self.error)
+        except Exception as error:  # noqa: BLE001 - nobody above would tell those who wait
+            self._end(None, error if isinstance(error, BffError) else BadResponse(type(error).__name__))
 
     def _use(self, stored: Stored | None) -> bool:
         """Answer from ``stored`` if that is allowed (true then), else ask the service."""

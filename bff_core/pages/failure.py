@@ -34,7 +34,7 @@ def problem_of(error: ServiceError, relay_status: frozenset[int] = frozenset()) 
 def _document(body: bytes) -> dict[str, Any]:
     try:
         document = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     if not isinstance(document, dict):
         return {}

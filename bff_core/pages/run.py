@@ -159,7 +159,9 @@ class Run:
         self._succeed(section, invocation.value)
 
     def _stale_key(self, section: PlannedSection) -> StaleKey:
-        return self._plan.name + section.target, repr(section.arguments(self.values)), self._context.principal
+        # The request as it would be sent: all that could change the answer, however arguments print themselves.
+        request = section.operation.template.render(section.arguments(self.values)) if section.operation else ()
+        return self._plan.name + section.target, repr(request), self._context.principal
 
     def _evaluate(self, section: PlannedSection, deadline: float) -> None:
         assert section.function is not None  # noqa: S101 - for the type checker: no operation means a function
@@ -177,6 +179,13 @@ class Run:
         except TimeoutError:
             self._handles.pop(section.index, None)
             self._fail(section, CallTimeout(f"section '{section.name}' did not end in time"))
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if self.error is not None or (task is not None and task.cancelling()):
+                raise
+            # Not the page was cancelled but something that the section waited for.
+            self._handles.pop(section.index, None)
+            self._fail(section, error)
         except Exception as error:  # noqa: BLE001 - the author's functions may raise anything
             self._handles.pop(section.index, None)
             self._fail(section, error)
@@ -189,7 +198,7 @@ class Run:
         self._settle(section, DONE)
 
     def _skip(self, section: PlannedSection) -> None:
-        self.values[section.slot] = copy.copy(section.fallback)
+        self.values[section.slot] = copy.deepcopy(section.fallback)
         self._settle(section, SKIPPED)
 
     def _fail(self, section: PlannedSection, error: BaseException) -> None:
@@ -214,7 +223,11 @@ class Run:
 
     async def _recall(self, section: PlannedSection, last_good: LastGoodValues) -> None:
         returns = section.operation.returns if section.operation is not None else Any
-        known = await last_good.recall(self._stale_key(section), returns, section.stale_for)
+        known = None
+        try:
+            known = await last_good.recall(self._stale_key(section), returns, section.stale_for)
+        except Exception:
+            log.exception("last_good.error", page=self._plan.name, section=section.name)
         self._handles.pop(section.index, None)
         if known is not None:
             self._use_stale(section, *known)
@@ -261,6 +274,8 @@ class Run:
             self._begin(section)
 
     def _problem(self, section: PlannedSection, error: BaseException) -> BaseException:
+        if isinstance(error, asyncio.CancelledError):
+            return RuntimeError(f"section '{section.name}' was cancelled by its own doing")
         if not isinstance(error, ServiceError):
             return error
         return problem_of(error, section.relay_status)

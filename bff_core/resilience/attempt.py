@@ -43,7 +43,17 @@ Ended = Callable[["Attempt", WireResponse | None, ServiceError | None], None]
 class Attempt:
     """Told once through ``ended`` how it went, unless it is abandoned."""
 
-    __slots__ = ("_conditional", "_ended", "_exchange", "_permit", "_policy", "_started", "_upstream", "number")
+    __slots__ = (
+        "_conditional",
+        "_ended",
+        "_exchange",
+        "_hurried",
+        "_permit",
+        "_policy",
+        "_started",
+        "_upstream",
+        "number",
+    )
 
     def __init__(self, upstream: Upstream, policy: CallPolicy, number: int, ended: Ended) -> None:
         self._upstream = upstream
@@ -53,6 +63,7 @@ class Attempt:
         self._permit: Permit | None = None
         self._started = 0.0
         self._conditional = False
+        self._hurried = False
         self.number = number
 
     def send(self, request: Request, deadline: float) -> None:
@@ -61,13 +72,14 @@ class Attempt:
         self._conditional = request.conditional
         now = self._started = time.monotonic()
         timeout = min(policy.timeout, deadline - now)
+        self._hurried = timeout < policy.timeout
         if timeout < MINIMUM:
             raise CallTimeout("the deadline has passed")
         if upstream.wire.in_flight >= upstream.limit:
             upstream.emit("OnBulkheadRejected", "error", "Bulkhead", policy.name, self.number)
             raise BulkheadFull(f"{upstream.limit} calls in flight")
         try:
-            self._permit = upstream.breaker.admit(now)
+            self._permit = upstream.breaker.admit(now, policy.timeout)
         except CircuitOpen:
             upstream.emit("OnCircuitRejected", "error", "CircuitBreaker", policy.name, self.number)
             raise
@@ -107,7 +119,10 @@ class Attempt:
         if response is not None:
             error = _status_error(response)
         if permit is not None:
-            if response is None or response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            if isinstance(error, CallTimeout) and self._hurried:
+                # We were in a hurry, or our client: that says nothing about the service.
+                permit.drop()
+            elif response is None or response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 permit.failure(now)
             else:
                 permit.drop()

@@ -26,9 +26,10 @@ class Permit:
     """The right to make one call. Exactly one of ``success``, ``failure`` and ``drop`` ends it; later ones are ignored,
     and so are reports on a permit given before the circuit last changed."""
 
-    __slots__ = ("_breaker", "generation", "since")
+    __slots__ = ("_breaker", "generation", "since", "slow_after")
 
-    def __init__(self, breaker: Breaker, generation: int, since: float) -> None:
+    def __init__(self, breaker: Breaker, generation: int, since: float, slow_after: float) -> None:
+        self.slow_after = slow_after
         self._breaker: Breaker | None = breaker
         self.generation = generation
         self.since = since
@@ -87,10 +88,14 @@ class Breaker:
         """``closed``, ``open`` or ``half-open``."""
         return self._state
 
-    def admit(self, now: float) -> Permit:
-        """A permit for one call, or ``CircuitOpen`` with the seconds until it is worth asking again."""
+    def admit(self, now: float, timeout: float | None = None) -> Permit:
+        """A permit for one call, or ``CircuitOpen`` with the seconds until it is worth asking again.
+
+        ``timeout`` is the attempt's, where that is another than the service's.
+        """
+        slow_after = self._slow_after if self.policy.slow_after or timeout is None else timeout
         if self._state is CLOSED:
-            return Permit(self, self._generation, now)
+            return Permit(self, self._generation, now, slow_after)
         if self._state is OPEN:
             if now < self._open_until:
                 raise CircuitOpen(retry_after=self._open_until - now)
@@ -98,8 +103,8 @@ class Breaker:
         self._probes = {permit: until for permit, until in self._probes.items() if until > now}
         if len(self._probes) + self._passed >= self.policy.half_open_calls:
             raise CircuitOpen(retry_after=self._lease)
-        permit = Permit(self, self._generation, now)
-        self._probes[permit] = now + self._lease
+        permit = Permit(self, self._generation, now, slow_after)
+        self._probes[permit] = now + (self._lease if timeout is None else timeout)
         return permit
 
     def report(self, permit: Permit, now: float, *, failed: bool) -> None:
@@ -109,7 +114,7 @@ class Breaker:
         if self._state is HALF_OPEN:
             self._judge_probe(permit, now, failed=failed)
             return
-        slow = now - permit.since >= self._slow_after
+        slow = now - permit.since >= permit.slow_after
         self._calls.add(now)
         if failed:
             self._failures.add(now)
@@ -124,7 +129,7 @@ class Breaker:
 
     def _judge_probe(self, permit: Permit, now: float, *, failed: bool) -> None:
         expired = self._probes.pop(permit, 0.0) <= now
-        if failed or now - permit.since >= self._slow_after:
+        if failed or now - permit.since >= permit.slow_after:
             self._open(now)
             return
         if expired:

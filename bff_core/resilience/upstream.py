@@ -28,7 +28,7 @@ class CallPolicy:
         self.idempotent = idempotent
         self.timeout = policy.timeout
         self.retry = policy.retry
-        hedges = policy.hedge.enabled and method == "GET"
+        hedges = policy.hedge.enabled and method == "GET" and idempotent
         self.hedge_delay = (policy.hedge.delay or 0.0) if hedges else None
 
 

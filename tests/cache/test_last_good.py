@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from bff_core import ApiKey, ApiKeys, Bff, Page, ServiceClient, Settings, create_bff, get, optional
 from bff_core.cache import LastGood
+from bff_core.cache.last_good import OVERHEAD
 from bff_core.testing import FakeServices, bff_client
 from tests.cache.test_valkey import Server
 
@@ -123,7 +124,7 @@ async def test_replicas_share_them(services: FakeServices) -> None:
 
 def test_age_and_copies() -> None:
     """Too old is gone; who changes what they got changes nothing here."""
-    kept = LastGood(100)
+    kept = LastGood(1000)
     kept.put("k", [1], 10, now=5.0)
     got = kept.get("k", 60, now=65.0)
     assert got == ([1], 60.0)
@@ -132,14 +133,14 @@ def test_age_and_copies() -> None:
     assert kept.get("k", 60, now=65.1) is None
 
 
-@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(min_value=0, max_value=60)), max_size=200))
+@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(min_value=0, max_value=3000)), max_size=200))
 def test_bounded(steps: list[tuple[str, int]]) -> None:
     """Never more bytes than allowed, whatever is put in; the sum is that of what is there."""
-    kept = LastGood(100)
+    kept = LastGood(5000)
     sizes: dict[str, int] = {}
     for key, size in steps:
         kept.put(key, size, size, now=0.0)
         sizes[key] = size
         there = [name for name in sizes if kept.get(name, 1, 0.0) is not None]
-        assert kept.bytes == sum(sizes[name] for name in there) <= 100
+        assert kept.bytes == sum(sizes[name] + OVERHEAD for name in there) <= 5000
         assert len(kept) == len(there)
