@@ -1,0 +1,50 @@
+"""SQL: a SQLite file or a PostgreSQL server, by SQLAlchemy's asyncio engine; an extra of the framework."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..errors import SettingsError
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+__all__ = ["sql_engine"]
+
+DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
+BUSY_MS = 5000
+
+
+def sql_engine(url: str, *, connections: int = 10) -> AsyncEngine:
+    """An engine for ``sqlite:///path`` or ``postgresql://user:password@host/database`` with so many connections at the
+    most. Every transaction of SQLite takes the write lock as it begins, so that none fails half way; its file is in WAL
+    mode and written through (``synchronous=FULL``).
+
+    Raises ``ImportError`` with the remedy when the extra is not installed, ``SettingsError`` for another URL.
+    """
+    scheme, separator, rest = url.partition("://")
+    if scheme not in DRIVERS or not separator:
+        raise SettingsError(f"a SQL store is sqlite:///path or postgresql://…, not '{scheme}://…'")
+    try:
+        from sqlalchemy import event  # noqa: PLC0415 - an extra
+        from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415
+    except ImportError as error:
+        raise ImportError("SQL stores need their drivers: pip install bff-core[sql]") from error
+    options: dict[str, Any] = {"pool_size": connections, "max_overflow": 0, "pool_pre_ping": scheme == "postgresql"}
+    engine = create_async_engine(f"{DRIVERS[scheme]}://{rest}", **options)
+    if scheme == "sqlite":
+        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+        event.listen(engine.sync_engine, "begin", _begin_immediate)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _: Any) -> None:
+    connection.isolation_level = None  # the driver begins nothing; _begin_immediate does
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={BUSY_MS}", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_immediate(connection: Any) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
