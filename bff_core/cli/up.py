@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 
 from rich.console import Console
@@ -18,6 +19,20 @@ from .supervisor import Supervisor
 __all__ = ["up"]
 
 COLOURS = ["cyan", "green", "magenta", "blue", "yellow", "bright_red", "bright_cyan", "bright_green"]
+
+
+class Output(Console):
+    """Standard output. When nobody reads it any more (``bff up | head``) it is silent, and ``closed`` is called."""
+
+    def __init__(self, closed: Callable[[], object]) -> None:
+        super().__init__()
+        self._closed = closed
+
+    def on_broken_pipe(self) -> None:
+        """Rich would raise ``SystemExit`` in whatever task or thread happens to print."""
+        with suppress(SystemExit):
+            super().on_broken_pipe()
+        self._closed()
 
 
 class Voice:
@@ -37,15 +52,22 @@ class Voice:
         self._console.print(f"[{colour}]{name:<{self._width}} |[/] {escape(line)}", soft_wrap=True, highlight=False)
 
 
-async def up(project: Project, port_base: int, *, once: bool, console: Console) -> int:
+async def up(project: Project, port_base: int, *, once: bool) -> int:
     """Run the project, take the tour, and stay up unless ``once``. Gives the exit status."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    console = Output(lambda: loop.call_soon_threadsafe(stop.set))
     voice = Voice(console, [*project.services, *project.gateways])
     supervisor = Supervisor(project, port_base, voice)
     supervisor.check_ports()
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
+
+    def told_to_stop() -> None:
+        if stop.is_set():  # for the second time
+            supervisor.kill()
+        stop.set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, told_to_stop)
     voice.quiet = True
     work = asyncio.create_task(_work(project, supervisor, port_base, once=once, console=console, stop=stop))
     stopped = asyncio.create_task(stop.wait())
@@ -55,7 +77,7 @@ async def up(project: Project, port_base: int, *, once: bool, console: Console) 
             work.cancel()
             with suppress(asyncio.CancelledError):
                 await work
-            return 0
+            return int(console.quiet)
         return work.result()
     finally:
         stopped.cancel()

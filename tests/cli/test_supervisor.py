@@ -14,6 +14,7 @@ import pytest
 
 from bff_core import SettingsError
 from bff_core.cli.config import PORT_BASE, Project, Service
+from bff_core.cli.leash import Leash
 from bff_core.cli.processes import Child
 from bff_core.cli.supervisor import Supervisor
 
@@ -129,7 +130,7 @@ async def test_a_deaf_child_is_killed(heard: Heard, monkeypatch: pytest.MonkeyPa
     code = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
     )
-    child = Child("deaf", [sys.executable, "-c", code], {}, 1, heard)
+    child = Child("deaf", [sys.executable, "-c", code], {}, 1, heard, Leash())
     await child.start()
     await until(lambda: heard.lines("deaf") == ["deaf"], "it runs")
     await child.stop()
