@@ -5,17 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from bff_core import SettingsError
 from bff_core.cli.config import load_project
 from bff_core.cli.serve import load_app
-from bff_core.pages.graph import mermaid, svg
 
 ROOT = Path(__file__).parents[2]
 
@@ -125,37 +121,3 @@ def test_an_apps_own_import_error_is_not_hidden(tmp_path: Path, monkeypatch: pyt
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="not_there_at_all"):
         load_app("broken_gateway:app")
-
-
-@dataclass
-class Drawn:
-    name: str
-    required: bool
-    target: str
-    depends_on: tuple[str, ...]
-
-
-@dataclass
-class DrawnPage:
-    name: str
-    sections: list[Drawn] = field(default_factory=list)
-
-
-@given(
-    st.text(min_size=1),
-    st.lists(st.tuples(st.booleans(), st.text(), st.sets(st.integers(0, 20))), min_size=1, max_size=12),
-)
-def test_every_graph_can_be_drawn(title: str, rows: list[tuple[bool, str, set[int]]]) -> None:
-    """Whatever the names: well-formed XML, a box for each section, an edge for each dependency."""
-    title = "".join(letter for letter in title if letter.isprintable()) or "x"
-    sections: list[Drawn] = []
-    for number, (required, target, needs) in enumerate(rows):
-        printable = "".join(letter for letter in target if letter.isprintable())
-        sections.append(Drawn(f"s{number}", required, printable, tuple(f"s{n}" for n in sorted(needs) if n < number)))
-    page = DrawnPage(title, sections)
-    drawing = ET.fromstring(svg(page))
-    assert len(drawing.findall(".//{*}g")) == len(sections)
-    used = {name for section in sections for name in section.depends_on}
-    edges = sum(len(section.depends_on) or 1 for section in sections) + sum(s.name not in used for s in sections)
-    assert len(drawing.findall(".//{*}path")) == edges
-    assert mermaid(page).count("-->") + mermaid(page).count("-.->") == edges
