@@ -14,6 +14,8 @@ __all__ = ["Child"]
 
 GRACE = 20.0  # longer than a gateway's own ``shutdown_grace``, which is 15 s unless it is set
 POLL = 0.05
+LAST_WORDS = 1.0
+LONGEST_LINE = 1024 * 1024
 Say = Callable[[str, str], None]
 
 
@@ -40,17 +42,21 @@ class Child:
 
     async def start(self) -> None:
         """Start it; raises ``OSError`` when there is no such program."""
-        self._process = await asyncio.create_subprocess_exec(
-            *self._command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            env=self._environment,
-            start_new_session=True,
-            limit=1024 * 1024,
-        )
+        # A pipe of our own: asyncio's would be waited for with the process, and children of a child may hold it longer.
+        reading, writing = os.pipe()
+        self._reader = asyncio.create_task(self._read(reading))
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=writing,
+                stderr=asyncio.subprocess.STDOUT,
+                env=self._environment,
+                start_new_session=True,
+            )
+        finally:
+            os.close(writing)
         self._leash.hold(self._process.pid)
-        self._reader = asyncio.create_task(self._read(self._process))
 
     async def wait(self) -> int:
         """Its exit status, when it has ended, its own children have ended and all it printed is said."""
@@ -72,7 +78,7 @@ class Child:
         self._process = None
         if self._reader is not None:
             with suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(self._reader), 1.0)
+                await asyncio.wait_for(self._reader, LAST_WORDS)
 
     def kill(self) -> None:
         """End it at once."""
@@ -89,18 +95,22 @@ class Child:
             there = _signal(process.pid, 0)
         return not there
 
-    async def _read(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stdout is not None  # noqa: S101 - it is a pipe
-        while True:
-            try:
-                line = await process.stdout.readline()
-            except ValueError:
-                continue  # a line longer than the limit: what was read of it is dropped
-            if not line:
-                return
-            # What cannot be said is dropped: a pipe that nobody reads would fill and stop the child.
-            with suppress(OSError, ValueError):
-                self._say(self.name, line.decode(errors="replace").rstrip())
+    async def _read(self, pipe: int) -> None:
+        lines = asyncio.StreamReader(LONGEST_LINE)
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(lines), os.fdopen(pipe, "rb", buffering=0)
+        )
+        try:
+            while True:
+                # What cannot be said is dropped, and what was read of a line that is too long: a pipe that nobody reads
+                # would fill and stop the child.
+                with suppress(OSError, ValueError):
+                    line = await lines.readline()
+                    if not line:
+                        return
+                    self._say(self.name, line.decode(errors="replace").rstrip())
+        finally:
+            transport.close()
 
 
 def _signal(group: int, number: int) -> bool:

@@ -6,7 +6,6 @@ import importlib
 import math
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import uvicorn
@@ -15,8 +14,6 @@ from ..app import Bff
 from ..errors import SettingsError
 
 __all__ = ["load_app", "serve"]
-
-NOT_STARTED = 3
 
 
 def load_app(target: str) -> Bff:
@@ -40,9 +37,12 @@ def load_app(target: str) -> Bff:
 
 def serve(target: str, host: str, port: int) -> None:
     """Serve until SIGTERM or Ctrl-C; requests in flight are finished within the app's ``shutdown_grace``."""
-    _on_stop(lambda: sys.exit(0))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # For the time of the import, and for the end, when uvicorn repeats the signal that stopped it: a stop that was
+        # asked for is a success.
+        signal.signal(number, lambda *_: sys.exit(0))
     app = load_app(target)
-    config = uvicorn.Config(
+    uvicorn.run(
         app,
         host=host,
         port=port,
@@ -51,19 +51,3 @@ def serve(target: str, host: str, port: int) -> None:
         server_header=False,
         timeout_graceful_shutdown=math.ceil(app.settings.shutdown_grace),
     )
-    server = uvicorn.Server(config)
-
-    def stop() -> None:
-        server.should_exit = True
-
-    # Between here and its own handlers, and again when uvicorn repeats the signal that stopped it: what was asked to
-    # stop stops, and that is a success.
-    _on_stop(stop)
-    server.run()
-    if not server.started:
-        sys.exit(NOT_STARTED)
-
-
-def _on_stop(function: Callable[[], object]) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: function())

@@ -69,7 +69,7 @@ async def up(project: Project, port_base: int, *, once: bool) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, told_to_stop)
     voice.quiet = True
-    work = asyncio.create_task(_work(project, supervisor, port_base, once=once, console=console, stop=stop))
+    work = asyncio.create_task(_work(project, supervisor, port_base, console))
     stopped = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -77,31 +77,27 @@ async def up(project: Project, port_base: int, *, once: bool) -> int:
             work.cancel()
             with suppress(asyncio.CancelledError):
                 await work
-            return int(console.quiet)
-        return work.result()
+        elif once or work.exception():
+            return work.result()
+        else:
+            console.print("\nRunning. Ctrl-C stops it; [bold]bff tour[/] takes the walk again.")
+            await stopped
+        return int(console.quiet)
     finally:
         stopped.cancel()
-        console.print("stopping …")
+        with suppress(OSError, ValueError):  # a full disk, a letter that the terminal lacks
+            console.print("stopping …")
         await supervisor.stop()
 
 
-async def _work(
-    project: Project, supervisor: Supervisor, port_base: int, *, once: bool, console: Console, stop: asyncio.Event
-) -> int:
+async def _work(project: Project, supervisor: Supervisor, port_base: int, console: Console) -> int:
     total = len(supervisor.services) + len(supervisor.gateways)
     columns = (TextColumn("starting"), BarColumn(), TextColumn("{task.completed}/{task.total} {task.description}"))
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("", total=total)
         await supervisor.start(lambda name: progress.update(task, advance=1, description=f"{name} is ready"))
     console.print(_addresses(supervisor))
-    status = 0
-    if "tour" in project.commands:
-        status = await _tour(port_base)
-    if once:
-        return status
-    console.print("\nRunning. Ctrl-C stops it; [bold]bff tour[/] takes the walk again.")
-    await stop.wait()
-    return 0
+    return await _tour(port_base) if "tour" in project.commands else 0
 
 
 async def _tour(port_base: int) -> int:
