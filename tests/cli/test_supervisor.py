@@ -202,7 +202,7 @@ async def test_a_leash_let_go_ends_what_it_holds(monkeypatch: pytest.MonkeyPatch
     leash = Leash()
     leash.start()
     deaf = (
-        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(9)"
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
     )
     children = [Child(name, [sys.executable, "-c", deaf], {}, 1, heard, leash) for name in ("held", "released")]
     for child in children:
