@@ -195,14 +195,20 @@ def test_configuration_is_found_upward(tmp_path: Path) -> None:
     assert (list(project.services), project.root) == (["a"], tmp_path)
 
 
-def test_from_a_folder_of_the_project() -> None:
-    """The project's modules and relative paths are its root's; a file is written where one stands."""
-    folder = ROOT / "tests" / "cli"
-    assert bff("token", "u7", cwd=folder).stdout.count(".") == 2
-    assert not (folder / ".shop").exists()
-    result = bff("graph", "SearchPage", "--output", "drawing.txt", cwd=folder)
+def test_from_a_folder_of_the_project(tmp_path: Path) -> None:
+    """A command's module and relative paths are those of the project's root."""
+    (tmp_path / "pyproject.toml").write_text("[tool.bff.commands]\nwhere = 'own:where'")
+    (tmp_path / "own.py").write_text("import pathlib\ndef where(): print(pathlib.Path('data').resolve())")
+    inner = tmp_path / "a" / "b"
+    inner.mkdir(parents=True)
+    assert bff("where", cwd=inner).stdout == f"{tmp_path / 'data'}\n"
+
+
+def test_a_drawing_is_written_where_one_stands() -> None:
+    """Not in the project's root."""
+    result = bff("graph", "SearchPage", "--output", "drawing.txt", cwd=ROOT / "tests" / "cli")
     assert result.returncode == 0, result.stderr
-    drawing = folder / "drawing.txt"
+    drawing = ROOT / "tests" / "cli" / "drawing.txt"
     assert drawing.read_text().startswith("flowchart LR")
     drawing.unlink()
 

@@ -74,7 +74,9 @@ def along(path: str) -> Iterator[Point]:
 def test_no_edge_runs_behind_a_box(rows: list[tuple[bool, str, set[int]]]) -> None:
     """Whatever depends on whatever: an edge only touches the boxes it connects, and all of it is in the picture."""
     drawing = ET.fromstring(svg(DrawnPage("Page", drawn(rows))))
-    boxes = [[float(box.attrib[name]) for name in ("x", "y", "width", "height")] for box in drawing.findall(".//{*}rect")]
+    boxes = [
+        [float(box.attrib[name]) for name in ("x", "y", "width", "height")] for box in drawing.findall(".//{*}rect")
+    ]
     assert len(boxes) == len(rows) + 2
     for path in drawing.findall(".//{*}path"):
         for x, y in along(path.attrib["d"]):
