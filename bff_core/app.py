@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import httpx
@@ -16,13 +17,14 @@ from starlette.routing import Route
 
 from .auth import Authenticator
 from .balance import BalancedWire
-from .binding import bind_clients, make_cache, make_last_good, make_mirror
+from .binding import bind_clients, bind_service, make_cache, make_last_good, make_mirror
 from .clients import ResponseCache, ServiceClient
 from .context import Principal, current_context
 from .edge import Edge
 from .errors import DeclarationError, Problem
 from .limits import Criticality, LagMonitor, Shedder
 from .pages import SECURITY, Page, PageRoute, PageServices
+from .proxy import ProxyLimits, ProxyRoute, ProxyServices
 from .resilience import CircuitMirror, Upstream
 from .settings import Settings
 from .telemetry import Events, configure_logs
@@ -36,6 +38,7 @@ class Bff(FastAPI):
 
     auth: Authenticator | None
     upstreams: dict[str, Upstream]
+    _bind: Callable[[str], Upstream]
 
     def __init__(
         self,
@@ -71,11 +74,7 @@ class Bff(FastAPI):
 
         Raises ``DeclarationError`` when the page and the path do not fit, or a client is missing.
         """
-        if not public and self.auth is None:
-            raise DeclarationError(
-                f"{page.__name__} at '{path}' is private, but gateway '{self.name}' has no authentication: "
-                "give create_bff(auth=...), or declare the page public=True"
-            )
+        self._check_private(f"{page.__name__} at '{path}'", public=public)
         route = PageRoute(
             path,
             page,
@@ -87,9 +86,61 @@ class Bff(FastAPI):
         )
         self.router.routes.append(route)
 
+    def proxy(
+        self,
+        path: str,
+        *,
+        service: str,
+        to: str,
+        methods: Collection[str] = ("GET", "HEAD"),
+        public: bool = False,
+        criticality: Criticality = "default",
+        query: Collection[str] | bool = (),
+        request_headers: Collection[str] = (),
+        response_headers: Collection[str] = (),
+        max_body: int | None = None,
+        timeout: float | None = None,
+        idle: float = 30.0,
+    ) -> None:
+        """Pass requests to ``path`` on to ``service`` at ``to``, and its answers back, as streams.
+
+        ``query`` names the parameters that are passed on (True: all); ``request_headers`` and ``response_headers`` are
+        passed besides the usual ones, also ``authorization``, ``cookie`` and ``set-cookie``. ``max_body`` (bytes, of a
+        request) is the gateway's by default. ``timeout`` (seconds, the service policy's by default) is for the head of
+        the answer, ``idle`` for each further wait for either side. Raises ``DeclarationError``, or ``SettingsError``
+        when the service has no URL.
+        """
+        self._check_private(f"the proxy at '{path}'", public=public)
+        if service not in self.upstreams:
+            self.upstreams[service] = self._bind(service)
+        route = ProxyRoute(
+            path,
+            self.upstreams[service],
+            to=to,
+            methods=methods,
+            query=query,
+            request_headers=request_headers,
+            response_headers=response_headers,
+            limits=ProxyLimits(self.settings.max_body if max_body is None else max_body, timeout, idle),
+            auth=None if public else self.auth,
+            criticality=criticality,
+            services=ProxyServices(self.shedder, self.events, self.settings.deadline),
+        )
+        self.router.routes.append(route)
+
+    def _check_private(self, what: str, *, public: bool) -> None:
+        if not public and self.auth is None:
+            raise DeclarationError(
+                f"{what} is private, but gateway '{self.name}' has no authentication: "
+                "give create_bff(auth=...), or declare it public=True"
+            )
+
     def openapi(self) -> dict[str, Any]:
-        """The OpenAPI document, with the gateway's security scheme."""
+        """The OpenAPI document, with the gateway's security scheme and its pass-through routes."""
         document = super().openapi()
+        for route in self.router.routes:
+            if isinstance(route, ProxyRoute):
+                route.document(document["paths"], SECURITY)
         if self.auth is not None:
             schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
             schemes[SECURITY] = self.auth.scheme
@@ -143,6 +194,7 @@ def create_bff(
     )
     app.auth = auth
     app.upstreams = upstreams
+    app._bind = partial(bind_service, settings=settings, transport=transport, events=events)  # noqa: SLF001 - assembled here
     app.router.routes += [
         Route("/health/live", _live, include_in_schema=False),
         Route("/health/ready", _ready, include_in_schema=False),

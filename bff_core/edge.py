@@ -9,8 +9,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .context import RequestContext, use_context
-from .errors import PROBLEM_JSON, Problem
-from .pages.body import ClientDisconnected
+from .errors import PROBLEM_JSON, ClientDisconnected, Problem
 from .resilience.deadline import parse_timeout
 from .telemetry import read_trace
 
