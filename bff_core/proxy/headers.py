@@ -17,6 +17,7 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _HOST = re.compile(rb"[A-Za-z0-9.\-_:\[\]]{1,255}")
+_ADDRESS = re.compile(r"[0-9A-Fa-f.:]{2,45}")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 
 _REQUEST = frozenset(b"""
@@ -106,9 +107,11 @@ class RequestHeaders:
 @lru_cache(maxsize=1024)
 def forwarded(client: str, host: bytes, scheme: str) -> bytes:
     """``Forwarded`` (RFC 7239) and the ``X-Forwarded-`` headers that preceded it, as lines."""
-    node = f'"[{client}]"' if ":" in client else client or "unknown"
+    if _ADDRESS.fullmatch(client) is None:
+        client = "unknown"
+    node = f'"[{client}]"' if ":" in client else client
     line = f"forwarded: for={node};proto={scheme}".encode("latin-1")
-    further = f"\r\nx-forwarded-for: {client or 'unknown'}\r\nx-forwarded-proto: {scheme}\r\n".encode("latin-1")
+    further = f"\r\nx-forwarded-for: {client}\r\nx-forwarded-proto: {scheme}\r\n".encode("latin-1")
     if _HOST.fullmatch(host) is None:
         return line + further
     return b'%b;host="%b"%bx-forwarded-host: %b\r\n' % (line, host, further, host)
