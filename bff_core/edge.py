@@ -9,7 +9,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .context import RequestContext, use_context
-from .errors import PROBLEM_JSON, ClientDisconnected, Problem
+from .errors import PROBLEM_JSON, ClientDisconnected, Problem, ServiceError
 from .resilience.deadline import parse_timeout
 from .telemetry import read_trace
 
@@ -67,7 +67,11 @@ class Edge:
             await self._send_problem(problem, context, answer)
         except ClientDisconnected:
             status = CLIENT_CLOSED
-        except Exception:
+        except Exception as error:
+            if status and isinstance(error, ServiceError):
+                # An answer that broke off midway. Raised, it has the server break the client's connection as well.
+                log.warning("response.broken", request_id=context.request_id, path=scope["path"], error=str(error))
+                raise
             log.exception("request.error", request_id=context.request_id, path=scope["path"])
             if status:
                 raise

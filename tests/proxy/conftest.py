@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Literal
 
@@ -48,6 +49,10 @@ class Gateway:
 
     def in_flight(self, service: str = "media") -> int:
         return self.app.upstreams[service].wire.in_flight
+
+    def failures(self) -> int:
+        """How many the breaker has counted lately."""
+        return self.app.upstreams["media"].breaker._failures.total(time.monotonic())
 
 
 Start = Callable[..., Awaitable[Gateway]]

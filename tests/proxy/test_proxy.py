@@ -243,6 +243,35 @@ async def test_failures_are_problem_documents(start: Start, wire: WireKind, beha
         server.release.set()
 
 
+@pytest.mark.parametrize(
+    ("options", "asked", "counted"),
+    [({"timeout": 0.05}, {}, 2), ({"timeout": 30.0}, {"grpc-timeout": "50m"}, 0)],
+    ids=["the route's", "the client's"],
+)
+async def test_deadlines(start: Start, wire: WireKind, options: Any, asked: Any, counted: int) -> None:
+    """The route's timeout may be shorter or longer than the service's; a client's hurry does not count against it."""
+    async with HostileServer() as server:
+        gateway = await start(server.url, wire=wire, **options)
+        assert (await gateway.client.get("/media/never", headers=asked)).status_code == 504
+        assert gateway.failures() == counted
+        server.release.set()
+
+
+async def test_a_route_may_be_more_patient_than_the_gateway(start: Start, serve: Any, wire: WireKind) -> None:
+    """Its ``timeout`` wins over the gateway's deadline and the service's policy."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await asyncio.sleep(0.3)
+        await peer.say(ok())
+
+    server = await serve(script)
+    policy = CALM.model_copy(update={"timeout": 0.05})
+    url = f"http://127.0.0.1:{server.port}"
+    gateway = await start(url, wire=wire, policy=policy, settings={"deadline": 0.1}, timeout=20.0)
+    assert (await gateway.client.get("/media/x")).status_code == 200
+
+
 async def test_nobody_listens(start: Start, wire: WireKind) -> None:
     """503, with Retry-After."""
     gateway = await start(f"http://127.0.0.1:{refused_port()}", wire=wire)

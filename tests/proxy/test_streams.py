@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bff_core import Policy
+from bff_core import Policy, ServiceError
 from bff_core.testing import HostileServer
 from tests.wire.raw import Peer, answers, ok, settled
 
@@ -182,7 +182,7 @@ async def test_silence_in_the_middle_ends_it(start: Start, serve: Any, wire: Wir
     gateway = await start(f"http://127.0.0.1:{(await serve(script)).port}", wire=wire, idle=0.1)
     got = await gateway.raw(b"GET /media/x HTTP/1.1\r\nhost: x\r\n\r\n")
     assert got.endswith(b"\r\n\r\nhello")
-    assert gateway.app.upstreams["media"].breaker._failures.total(1e12) == 0
+    assert gateway.failures() == 0
 
 
 async def test_events_go_out_as_they_come(start: Start, serve: Any, wire: WireKind) -> None:
@@ -225,7 +225,7 @@ async def test_a_client_that_leaves_frees_its_slot(start: Start, wire: WireKind,
     """Before the head, or amid the body; the service's connection is closed, the circuit unmoved."""
     async with HostileServer() as server:
         policy = CALM.model_copy(update={"timeout": 1.0} if wire == "httpx" else {"timeout": 30.0})
-        gateway = await start(server.url, wire=wire, policy=policy)
+        gateway = await start(server.url, wire=wire, policy=policy, settings={"deadline": 600})
         request = b"GET /media/%b HTTP/1.1\r\nhost: x\r\n\r\n" % behaviour.encode()
         for _ in range(3):
             before = server.requests[behaviour]
@@ -233,7 +233,7 @@ async def test_a_client_that_leaves_frees_its_slot(start: Start, wire: WireKind,
         await settled(lambda: gateway.in_flight() == 0)
         server.release.set()
         await settled(lambda: server.open == 0)
-        assert gateway.app.upstreams["media"].breaker._failures.total(1e12) == 0
+        assert gateway.failures() == 0
         assert (await gateway.client.get("/media/ok")).status_code == 200
 
 
@@ -253,7 +253,7 @@ async def test_a_client_that_leaves_amid_its_upload(start: Start, serve: Any, wi
     await leave(gateway, request, lambda: bool(seen))
     await settled(lambda: bool(ended) and gateway.in_flight() == 0)
     assert ended == [b"5\r\nhello\r\n"]
-    assert gateway.app.upstreams["media"].breaker._failures.total(1e12) == 0
+    assert gateway.failures() == 0
 
 
 async def test_a_client_that_stalls_amid_its_upload(start: Start, serve: Any, wire: WireKind) -> None:
@@ -267,7 +267,7 @@ async def test_a_client_that_stalls_amid_its_upload(start: Start, serve: Any, wi
     writer.write(b"PUT /media/x HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\nhello")
     assert (await reader.readuntil(b"\r\n")).split()[1] == b"408"
     writer.close()
-    assert gateway.app.upstreams["media"].breaker._failures.total(1e12) == 0
+    assert gateway.failures() == 0
 
 
 async def test_a_client_that_takes_nothing(start: Start, serve: Any, wire: WireKind) -> None:
@@ -318,13 +318,11 @@ async def test_cancelled_at_any_time(start: Start, serve: Any, wire: WireKind) -
     gc.collect()
 
 
-async def test_a_small_answer_is_two_messages(start: Start, serve: Any) -> None:
-    """Start and body, no more."""
-    server = await serve(answers(ok(b"hello")))
-    gateway = await start(f"http://127.0.0.1:{server.port}")
-    app, messages = gateway.app, []
+async def call(gateway: Gateway, target: str) -> list[Any]:
+    """The messages that the application sends; raises what it raises."""
+    messages: list[Any] = []
     scope = {
-        "type": "http", "method": "GET", "path": "/media/x", "raw_path": b"/media/x", "query_string": b"",
+        "type": "http", "method": "GET", "path": target, "raw_path": target.encode(), "query_string": b"",
         "headers": [(b"host", b"x")], "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 1), "scheme": "http",
         "http_version": "1.1", "root_path": "", "asgi": {"version": "3.0"},
     }  # fmt: skip
@@ -335,6 +333,21 @@ async def test_a_small_answer_is_two_messages(start: Start, serve: Any) -> None:
     async def send(message: Any) -> None:
         messages.append(message)
 
-    await app(scope, receive, send)
+    await gateway.app(scope, receive, send)
+    return messages
+
+
+async def test_a_small_answer_is_two_messages(start: Start, serve: Any) -> None:
+    """Start and body, no more."""
+    server = await serve(answers(ok(b"hello")))
+    messages = await call(await start(f"http://127.0.0.1:{server.port}"), "/media/x")
     assert [message["type"] for message in messages] == ["http.response.start", "http.response.body"]
     assert messages[1] == {"type": "http.response.body", "body": b"hello", "more_body": False}
+
+
+async def test_what_breaks_off_is_raised_to_the_server(start: Start, wire: WireKind) -> None:
+    """Which is how an ASGI application says that the connection must not look as if all were well."""
+    async with HostileServer() as server:
+        gateway = await start(server.url, wire=wire)
+        with pytest.raises(ServiceError, match=r"media\.proxy /media/\{path:path\}"):
+            await call(gateway, "/media/close-mid-body")
