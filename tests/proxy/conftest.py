@@ -15,7 +15,7 @@ import uvloop
 from bff_core import Bff, BreakerPolicy, Policy, RetryPolicy, ServiceSettings, Settings, create_bff
 from bff_core.balance import BalancedWire
 from bff_core.wire import Http1Wire
-from tests.wire.raw import RawServer, Script, settled
+from tests.wire.raw import RawServer, Script
 
 WireKind = Literal["http1", "httpx"]
 CALM = Policy(
@@ -24,6 +24,15 @@ CALM = Policy(
     retry=RetryPolicy(base=0.001, cap=0.001, reserve=1000),
     breaker=BreakerPolicy(minimum_calls=10_000),
 )
+
+
+async def settled(condition: Callable[[], bool]) -> None:
+    """Wait until ``condition`` holds, for a while."""
+    for _ in range(3000):
+        if condition():
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError("it never came to be")
 
 
 class Gateway:

@@ -14,9 +14,9 @@ import pytest
 
 from bff_core import Policy, ServiceError
 from bff_core.testing import HostileServer
-from tests.wire.raw import Peer, answers, ok, settled
+from tests.wire.raw import Peer, answers, ok
 
-from .conftest import CALM, Gateway, Start, WireKind
+from .conftest import CALM, Gateway, Start, WireKind, settled
 
 MB = 1024 * 1024
 BLOCK = bytes(range(256)) * 256
