@@ -3,14 +3,17 @@
 from .declare import Page, optional, required, section, shape
 from .last_good import LastGoodValues
 from .plan import Plan, PlannedSection
-from .route import SECURITY, PageRoute, PageServices
+from .route import SECURITY, PageEndpoint, PageRoute, PageServices
+from .table import PageTable
 
 __all__ = [
     "SECURITY",
     "LastGoodValues",
     "Page",
+    "PageEndpoint",
     "PageRoute",
     "PageServices",
+    "PageTable",
     "Plan",
     "PlannedSection",
     "optional",
