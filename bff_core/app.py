@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import httpx
@@ -18,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from .auth import Authenticator
 from .balance import BalancedWire
-from .binding import bind_clients, make_cache, make_last_good, make_mirror
+from .binding import bind_clients, bind_service, make_cache, make_last_good, make_mirror
 from .cache import MemoryStore
 from .clients import ResponseCache, ServiceClient
 from .context import Principal, current_context
@@ -26,6 +27,7 @@ from .edge import Edge
 from .errors import DeclarationError, Problem
 from .limits import Criticality, LagMonitor, Shedder
 from .pages import SECURITY, Page, PageRoute, PageServices, PageTable
+from .proxy import ProxyLimits, ProxyRoute, ProxyServices
 from .resilience import CircuitMirror, Upstream
 from .settings import Settings
 from .telemetry import AccessLog, Events, configure_logs
@@ -43,6 +45,7 @@ class Bff(FastAPI):
     upstreams: dict[str, Upstream]
     direct: Edge | None
     handlers: frozenset[Any]
+    _bind: Callable[[str], Upstream]
 
     def __init__(
         self,
@@ -99,11 +102,7 @@ class Bff(FastAPI):
 
         Raises ``DeclarationError`` when the page and the path do not fit, or a client is missing.
         """
-        if not public and self.auth is None:
-            raise DeclarationError(
-                f"{page.__name__} at '{path}' is private, but gateway '{self.name}' has no authentication: "
-                "give create_bff(auth=...), or declare the page public=True"
-            )
+        self._check_private(f"{page.__name__} at '{path}'", public=public)
         route = PageRoute(
             path,
             page,
@@ -116,9 +115,61 @@ class Bff(FastAPI):
         )
         self.router.routes.append(route)
 
+    def proxy(
+        self,
+        path: str,
+        *,
+        service: str,
+        to: str,
+        methods: Collection[str] = ("GET", "HEAD"),
+        public: bool = False,
+        criticality: Criticality = "default",
+        query: Collection[str] | bool = (),
+        request_headers: Collection[str] = (),
+        response_headers: Collection[str] = (),
+        max_body: int | None = None,
+        timeout: float | None = None,
+        idle: float = 30.0,
+    ) -> None:
+        """Pass requests to ``path`` on to ``service`` at ``to``, and its answers back, as streams.
+
+        ``query`` names the parameters that are passed on (True: all); ``request_headers`` and ``response_headers`` are
+        passed besides the usual ones, also ``authorization``, ``cookie`` and ``set-cookie``. ``max_body`` (bytes, of a
+        request) is the gateway's by default. ``timeout`` (seconds, the service policy's by default) is for the head of
+        the answer, ``idle`` for each further wait for either side. Raises ``DeclarationError``, or ``SettingsError``
+        when the service has no URL.
+        """
+        self._check_private(f"the proxy at '{path}'", public=public)
+        if service not in self.upstreams:
+            self.upstreams[service] = self._bind(service)
+        route = ProxyRoute(
+            path,
+            self.upstreams[service],
+            to=to,
+            methods=methods,
+            query=query,
+            request_headers=request_headers,
+            response_headers=response_headers,
+            limits=ProxyLimits(self.settings.max_body if max_body is None else max_body, timeout, idle),
+            auth=None if public else self.auth,
+            criticality=criticality,
+            services=ProxyServices(self.shedder, self.events, self.settings.deadline),
+        )
+        self.router.routes.append(route)
+
+    def _check_private(self, what: str, *, public: bool) -> None:
+        if not public and self.auth is None:
+            raise DeclarationError(
+                f"{what} is private, but gateway '{self.name}' has no authentication: "
+                "give create_bff(auth=...), or declare it public=True"
+            )
+
     def openapi(self) -> dict[str, Any]:
-        """The OpenAPI document, with the gateway's security scheme."""
+        """The OpenAPI document, with the gateway's security scheme and its pass-through routes."""
         document = super().openapi()
+        for route in self.router.routes:
+            if isinstance(route, ProxyRoute):
+                route.document(document["paths"], SECURITY)
         if self.auth is not None:
             schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
             schemes[SECURITY] = self.auth.scheme
@@ -173,6 +224,7 @@ def create_bff(
     )
     app.auth = auth
     app.upstreams = upstreams
+    app._bind = partial(bind_service, settings=settings, transport=transport, events=events)  # noqa: SLF001 - assembled here
     app.router.routes += [
         Route("/health/live", _live, include_in_schema=False),
         Route("/health/ready", _ready, include_in_schema=False),

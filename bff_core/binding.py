@@ -17,7 +17,7 @@ from .settings import ServiceSettings, Settings
 from .telemetry import Events
 from .wire import Http1Wire, HttpxWire, Wire
 
-__all__ = ["bind_clients", "make_cache", "make_last_good", "make_mirror"]
+__all__ = ["bind_clients", "bind_service", "make_cache", "make_last_good", "make_mirror"]
 
 MEMORY = "memory://"
 
@@ -79,6 +79,17 @@ def bind_clients(
                 }
             )
     return bound, upstreams
+
+
+def bind_service(name: str, settings: Settings, transport: httpx.AsyncBaseTransport | None, events: Events) -> Upstream:
+    """A service that no client of the gateway speaks to. Raises ``SettingsError``."""
+    service = settings.services.get(_key(name))
+    if service is None:
+        raise SettingsError(f"no URL for {name}; set BFF_SERVICES__{_key(name).upper()}__URL")
+    _check_operations(name, service, ())
+    return _upstream(
+        name, settings, resolve(name, _service_layers(name, service, (), settings)).policy, transport, events
+    )
 
 
 def _key(service: str) -> str:

@@ -9,8 +9,8 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .context import RequestContext, use_context
-from .errors import PROBLEM_JSON, Problem
-from .pages import ClientDisconnected, PageEndpoint
+from .errors import PROBLEM_JSON, ClientDisconnected, Problem, ServiceError
+from .pages import PageEndpoint
 from .resilience.deadline import parse_timeout
 from .telemetry import AccessLog, read_trace
 
@@ -94,6 +94,10 @@ class Edge:
         if isinstance(error, ClientDisconnected):
             context.status = CLIENT_CLOSED
             return
+        if context.status and isinstance(error, ServiceError):
+            # An answer that broke off midway. Raised, it has the server break the client's connection as well.
+            log.warning("response.broken", request_id=context.request_id, path=scope["path"], error=str(error))
+            raise error
         if not isinstance(error, Problem):
             log.error("request.error", request_id=context.request_id, path=scope["path"], exc_info=error)
         if context.status:

@@ -13,6 +13,7 @@ __all__ = [
     "BulkheadFull",
     "CallTimeout",
     "CircuitOpen",
+    "ClientDisconnected",
     "ConnectFailed",
     "ConnectionLost",
     "DeclarationError",
@@ -35,6 +36,10 @@ class DeclarationError(BffError):
 
 class SettingsError(BffError):
     """The settings are not usable; the message names every offending key."""
+
+
+class ClientDisconnected(BffError):
+    """The client left before its request or its answer was complete; nobody is there to be answered."""
 
 
 class Problem(BffError):
