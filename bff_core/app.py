@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.security import SecurityScopes
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from .auth import Authenticator
+from .auth import Allow, Authenticator, Gate, schemes_of
 from .balance import BalancedWire
-from .binding import bind_clients, make_cache, make_last_good, make_mirror
+from .binding import bind_clients, close_credentials, make_cache, make_last_good, make_mirror
 from .clients import ResponseCache, ServiceClient
 from .context import Principal, current_context
 from .edge import Edge
-from .errors import DeclarationError, Problem
+from .errors import DeclarationError, Problem, Refused
 from .limits import Criticality, LagMonitor, Shedder
 from .pages import SECURITY, Page, PageRoute, PageServices
 from .resilience import CircuitMirror, Upstream
@@ -63,9 +64,12 @@ class Bff(FastAPI):
         method: str = "GET",
         status: int = 200,
         public: bool = False,
+        scopes: Collection[str] = (),
+        allow: Allow | None = None,
         criticality: Criticality = "default",
     ) -> None:
-        """Serve ``page`` at ``path``. Only an authenticated principal gets it, unless it is ``public``.
+        """Serve ``page`` at ``path``. Only an authenticated principal gets it, unless it is ``public``; it needs all of
+        ``scopes``, and ``allow`` (a function of the principal) must say True, else 403.
 
         When the gateway is overloaded, ``sheddable`` pages are refused first and ``critical`` ones last.
 
@@ -76,12 +80,14 @@ class Bff(FastAPI):
                 f"{page.__name__} at '{path}' is private, but gateway '{self.name}' has no authentication: "
                 "give create_bff(auth=...), or declare the page public=True"
             )
+        if public and (scopes or allow is not None):
+            raise DeclarationError(f"{page.__name__} at '{path}' is public, so nobody's scopes can be asked for")
         route = PageRoute(
             path,
             page,
             method=method,
             status=status,
-            auth=None if public else self.auth,
+            gate=None if public or self.auth is None else Gate(self.auth, scopes, allow),
             criticality=criticality,
             services=self._services,
         )
@@ -92,7 +98,7 @@ class Bff(FastAPI):
         document = super().openapi()
         if self.auth is not None:
             schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
-            schemes[SECURITY] = self.auth.scheme
+            schemes.update(schemes_of(self.auth, SECURITY))
         return document
 
     @property
@@ -128,7 +134,7 @@ def create_bff(
     configure_logs(name, settings.log_level)
     events = Events()
     cache = make_cache(name, settings)
-    bound, upstreams = bind_clients(clients, settings, transport, events, cache)
+    bound, upstreams = bind_clients(clients, settings, transport, events, cache, name)
     docs = {} if settings.docs else {"openapi_url": None}
     app = Bff(
         name,
@@ -158,16 +164,20 @@ def create_bff(
     return app
 
 
-async def authenticated(request: Request) -> Principal:
-    """A FastAPI dependency: the principal of the request; a 401 problem without one.
+async def authenticated(request: Request, security: SecurityScopes) -> Principal:
+    """A FastAPI dependency: the principal of the request; a 401 problem without one, and a 403 when it lacks one of the
+    scopes of ``Security(authenticated, scopes=[...])``.
 
     In force on every plain route of a gateway that has ``auth``.
     """
     context = current_context()
-    if context.principal is None:
-        auth: Authenticator | None = request.app.auth
-        context.principal = await auth.authenticate(request.scope["headers"]) if auth is not None else None
-    return context.authenticated()
+    auth: Authenticator | None = request.app.auth
+    if context.principal is None and auth is not None:
+        await Gate(auth).enter(request.scope, context)
+    principal = context.authenticated()
+    if not principal.scopes.issuperset(security.scopes):
+        raise Refused(403, "missing_scope")
+    return principal
 
 
 def _lifespan(
@@ -199,6 +209,7 @@ def _lifespan(
         monitor.stop()
         for upstream in upstreams.values():
             await upstream.wire.aclose()
+        await close_credentials(app.clients)
         await cache.aclose()
         await app.last_good.aclose()
         if mirror is not None:

@@ -9,10 +9,10 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .context import RequestContext, use_context
-from .errors import PROBLEM_JSON, Problem
+from .errors import PROBLEM_JSON, Problem, Refused
 from .pages.body import ClientDisconnected
 from .resilience.deadline import parse_timeout
-from .telemetry import read_trace
+from .telemetry import log_refused, read_trace
 
 __all__ = ["Edge"]
 
@@ -63,6 +63,8 @@ class Edge:
                 raise Problem(414, f"The query is longer than {self._max_query} bytes.")
             await self._app(scope, receive, answer)
         except Problem as problem:
+            if isinstance(problem, Refused):
+                log_refused(problem, scope, context)
             if status:
                 raise
             await self._send_problem(problem, context, answer)
@@ -84,7 +86,8 @@ class Edge:
             (b"cache-control", b"no-store"),
         ]
         headers += [(name.lower().encode(), value.encode("latin-1")) for name, value in problem.headers.items()]
-        if problem.status == 401 and self._challenge is not None:  # noqa: PLR2004 - an HTTP status
+        told = any(name == b"www-authenticate" for name, _ in headers)
+        if problem.status == 401 and self._challenge is not None and not told:  # noqa: PLR2004 - an HTTP status
             headers.append((b"www-authenticate", self._challenge.encode()))
         await send({"type": "http.response.start", "status": problem.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})

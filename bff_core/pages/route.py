@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, create_model
 from starlette.routing import compile_path
 from starlette.types import Receive, Scope, Send
 
-from ..auth import Authenticator
+from ..auth import Gate
 from ..clients import ServiceClient
 from ..context import RequestContext, current_context
 from ..errors import DeclarationError, Problem
@@ -33,7 +33,7 @@ from .select import Selector
 __all__ = ["SECURITY", "PageRoute", "PageServices", "ProblemDocument"]
 
 SECURITY = "gateway"
-"""The name of the gateway's security scheme in its OpenAPI document."""
+"""The name of the gateway's security scheme in its OpenAPI document; further ones are ``gateway-2`` and so on."""
 
 JSON = (b"content-type", b"application/json")
 PRIVATE = (b"cache-control", b"private, no-store")
@@ -62,7 +62,7 @@ class PageServices:
 
 
 class PageRoute(APIRoute):
-    """Serves one page, to anybody when ``auth`` is None."""
+    """Serves one page, to anybody when ``gate`` is None."""
 
     def __init__(
         self,
@@ -71,12 +71,12 @@ class PageRoute(APIRoute):
         *,
         method: str,
         status: int,
-        auth: Authenticator | None,
+        gate: Gate | None,
         criticality: Criticality,
         services: PageServices,
     ) -> None:
         plan = page.plan
-        if auth is None and plan.uses_principal:
+        if gate is None and plan.uses_principal:
             raise DeclarationError(f"{plan.name}: uses the principal, so its route cannot be public")
         self.page = page
         self.plan = plan
@@ -93,14 +93,15 @@ class PageRoute(APIRoute):
             summary=plan.doc.partition("\n")[0] or plan.name,
             description=plan.doc,
             response_model=_documented(plan),
-            openapi_extra={"security": [{SECURITY: []}]} if auth is not None else None,
+            openapi_extra={"security": gate.requirements(SECURITY)} if gate is not None else None,
             responses={
                 code: {"model": ProblemDocument, "description": text, "content": {"application/problem+json": {}}}
                 for code, text in _PROBLEMS.items()
-                if (code != 401 or auth is not None) and (code != 404 or convertors)  # noqa: PLR2004 - HTTP statuses
+                if (code not in (401, 403) or (gate is not None and (code == 401 or gate.restricts)))  # noqa: PLR2004 - HTTP
+                and (code != 404 or convertors)  # noqa: PLR2004 - statuses
             },
         )
-        self.app = _PageEndpoint(self, status, auth=auth, criticality=criticality, services=services)
+        self.app = _PageEndpoint(self, status, gate=gate, criticality=criticality, services=services)
 
     def _check_method(self, method: str) -> None:
         plan = self.plan
@@ -117,6 +118,7 @@ class PageRoute(APIRoute):
 _PROBLEMS = {
     400: "The request is not usable.",
     401: "Credentials are missing or not valid.",
+    403: "This is not allowed.",
     404: "There is no such resource.",
     422: "A parameter is missing or not valid.",
     502: "A required service gave no usable answer.",
@@ -133,7 +135,7 @@ class _PageEndpoint:
         route: PageRoute,
         status: int,
         *,
-        auth: Authenticator | None,
+        gate: Gate | None,
         criticality: Criticality,
         services: PageServices,
     ) -> None:
@@ -141,7 +143,7 @@ class _PageEndpoint:
         self._plan = plan
         self._inputs = route.inputs
         self._selector = Selector(plan)
-        self._auth = auth
+        self._gate = gate
         self._max_body = services.max_body
         self._shedder = services.shedder
         self._events = services.events
@@ -169,9 +171,8 @@ class _PageEndpoint:
         if not self._shedder.admits(self._criticality):
             self._events.emit(Event("OnShed", "warning", self._plan.name, "LoadShedding", detail=self._criticality))
             raise Problem(503, "There is more to do than can be done; try again soon.", headers={"retry-after": "1"})
-        if self._auth is not None:
-            context.principal = await self._auth.authenticate(scope["headers"])
-            context.authenticated()
+        if self._gate is not None:
+            await self._gate.enter(scope, context)
         query = parse_query(scope["query_string"])
         selection = self._selector.read(query)
         body = await read_json_body(scope, receive, self._max_body) if self._inputs.body is not None else b""
@@ -196,7 +197,7 @@ class _PageEndpoint:
                 content, [section.name for section in self._plan.sections if section.name in context.degraded]
             )
         headers = [JSON, (b"content-length", b"%d" % len(content)), (b"server-timing", self._timing(run, context))]
-        if self._auth is not None or context.degraded:
+        if self._gate is not None or context.degraded:
             headers.append(PRIVATE)
         await send({"type": "http.response.start", "status": self._status, "headers": headers})
         await send({"type": "http.response.body", "body": content})
