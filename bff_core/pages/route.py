@@ -84,6 +84,12 @@ class PageRoute(APIRoute):
         _, _, convertors = compile_path(path)
         self.inputs = RequestInputs(plan, list(convertors))
         self._check_method(method)
+        guarded = any(section.allow is not None for section in plan.sections)
+        answers = {
+            401: gate is not None,
+            403: gate is not None and (gate.restricts or guarded),
+            404: bool(convertors),
+        }
         super().__init__(
             path,
             _endpoint(plan, self.inputs, selectable=method == "GET"),
@@ -97,8 +103,7 @@ class PageRoute(APIRoute):
             responses={
                 code: {"model": ProblemDocument, "description": text, "content": {"application/problem+json": {}}}
                 for code, text in _PROBLEMS.items()
-                if (code not in (401, 403) or (gate is not None and (code == 401 or gate.restricts)))  # noqa: PLR2004 - HTTP
-                and (code != 404 or convertors)  # noqa: PLR2004 - statuses
+                if answers.get(code, True)
             },
         )
         self.app = _PageEndpoint(self, status, gate=gate, criticality=criticality, services=services)

@@ -60,7 +60,7 @@ async def test_two_keys_are_none(keys: ApiKeys, headers: list[tuple[str, str]]) 
 
 
 @pytest.mark.parametrize(
-    "given",
+    "wrong",
     [
         KEY[:-1] + ("0" if KEY[-1] != "0" else "1"),
         KEY[:12] + ("a" if KEY[12] != "a" else "b") + KEY[13:],
@@ -75,10 +75,10 @@ async def test_two_keys_are_none(keys: ApiKeys, headers: list[tuple[str, str]]) 
         f"{KEY}\t",
     ],
 )
-async def test_a_wrong_form_costs_no_look_up(keys: ApiKeys, given: str) -> None:
+async def test_a_wrong_form_costs_no_look_up(keys: ApiKeys, wrong: str) -> None:
     """A typing error, a cut, an invented key: refused by its checksum."""
     with pytest.raises(Refused) as refused:
-        await keys.authenticate(scope_of(("x-api-key", given)))
+        await keys.authenticate(scope_of(("x-api-key", wrong)))
     assert refused.value.reason == "key_form"
     assert refused.value.challenge == 'ApiKey realm="partner"'
     assert keys._keys.count == 0
@@ -89,9 +89,9 @@ async def test_unknown_keys(keys: ApiKeys) -> None:
     digest, principal = keys._keys[hashlib.sha256(KEY.encode()).digest()[:8]]
     neighbour = hashlib.sha256(OTHER.encode()).digest()
     keys._keys[neighbour[:8]] = (neighbour[:8] + digest[8:], principal)
-    for given in (OTHER, new_api_key(), "anything"):
+    for wrong in (OTHER, new_api_key(), "anything"):
         with pytest.raises(Refused) as refused:
-            await keys.authenticate(scope_of(("x-api-key", given)))
+            await keys.authenticate(scope_of(("x-api-key", wrong)))
         assert refused.value.reason == "unknown_key"
     assert keys._keys.count == 3
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import json
 import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -277,10 +278,8 @@ JSON = st.recursive(
 @given(st.binary(max_size=200) | st.builds(lambda a, b: b64(a) + b"." + b64(b) + b".AA", st.binary(), st.binary()))
 def test_any_bytes_are_a_token_or_a_bad_one(text: bytes) -> None:
     """Nothing else is ever raised."""
-    try:
-        read_token(text)
-    except BadToken as bad:
-        assert str(bad)
+    with suppress(BadToken):
+        assert read_token(text).claims is not None
 
 
 @given(JSON, JSON, JSON, JSON, JSON)
@@ -301,7 +300,7 @@ def test_any_types_of_claims(iss: Any, aud: Any, exp: Any, nbf: Any, sub: Any) -
 
 
 async def test_tokens_of_the_library_itself(auth: BearerJwt, issuer: Issuer) -> None:
-    """What joserfc signs with an unknown header is a good token: such headers are to be ignored (RFC 7515 section 4)."""
+    """Headers that nobody knows are to be ignored (RFC 7515 section 4), and joserfc reads what we read."""
     token = issuer.by_hand(b'{"alg":"RS256","kid":"k1","pi.atm":"x"}', payload(exp=int(time.time()) + 5.5))
     assert await reason(auth, token) == ""
     assert jwt.decode(issuer.token(), KEYS["k1"]).claims["sub"] == "u1"

@@ -100,7 +100,7 @@ async def test_other_answers(
 
 
 async def test_kept_on_demand(service: Service) -> None:
-    """Not at all by default. With a time, for identical headers, method and URI; without these for the headers alone."""
+    """Not by default. With a time, for identical headers, method and URI; without these for the headers alone."""
     plain, kept, blind = service.auth(), service.auth(ttl=10), service.auth(ttl=10, original=False)
     clock = Clock(0.0)
     kept._answers._clock = clock

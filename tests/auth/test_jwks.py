@@ -45,7 +45,7 @@ async def settled(cache: JwksCache) -> None:
 
 
 async def test_rotation(cache: JwksCache, issuer: Issuer, clock: Clock, changes: list[int]) -> None:
-    """A key that is not known makes the keys be fetched, once in the cool-down; the old one is good until it is gone."""
+    """A key that is not known makes the keys be fetched, once in the cool-down; an old one is good until it goes."""
     assert await cache.find("k1", RS256)
     issuer.keys.insert(0, KEYS["k2"])
     clock.now += COOLDOWN - 1
@@ -134,7 +134,9 @@ async def test_who_leaves_does_not_stop_the_others(cache: JwksCache, issuer: Iss
         httpx.Response(404),
     ],
 )
-async def test_answers_that_are_no_keys(cache: JwksCache, issuer: Issuer, clock: Clock, published: httpx.Response) -> None:
+async def test_answers_that_are_no_keys(
+    cache: JwksCache, issuer: Issuer, clock: Clock, published: httpx.Response
+) -> None:
     """They count as none, and do not displace the keys that are known."""
     issuer.published = published
     with pytest.raises(Problem):
