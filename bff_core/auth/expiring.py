@@ -84,8 +84,7 @@ class Shared(Generic[V]):
             if len(self._under_way) >= MAX_UNDER_WAY:
                 raise cannot_verify()
             task = self._under_way[key] = asyncio.get_running_loop().create_task(self._run(key, ask))
-            task.add_done_callback(_heard)
-        return await asyncio.shield(task)
+        return await asyncio.shield(task)  # which also hears the exception of a task that everybody has left
 
     async def _run(self, key: bytes, ask: Callable[[], Awaitable[tuple[V, float, bool]]]) -> V:
         try:
@@ -102,9 +101,3 @@ class Shared(Generic[V]):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _heard(task: asyncio.Task[V]) -> None:
-    # All who waited may have left: then nobody else takes the exception.
-    if not task.cancelled():
-        task.exception()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 from hypothesis import given
@@ -87,13 +88,18 @@ async def test_failures_are_told_and_not_kept() -> None:
     assert [type(error) for error in told] == [Problem] * 3
     source.error = None
     assert await shared.get(b"k", source) == "answer 2"
+    unheard: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
     source.error, source.gate = Problem(503), asyncio.Event()
     left = asyncio.create_task(shared.get(b"other", source))
     await asyncio.sleep(0)
     left.cancel()
     source.gate.set()
-    await asyncio.sleep(0)
-    await shared.aclose()
+    await asyncio.gather(left, return_exceptions=True)
+    while shared._under_way:
+        await asyncio.sleep(0)
+    gc.collect()
+    assert unheard == []
 
 
 async def test_a_flood_of_bad_ones(monkeypatch: pytest.MonkeyPatch) -> None:

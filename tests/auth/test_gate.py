@@ -99,6 +99,7 @@ def app(services: FakeServices, issuer: Issuer) -> Bff:
     app.page("/private", NotePage)
     app.page("/scoped", NotePage, scopes=["read", "write"])
     app.page("/tenant", NotePage, allow=lambda principal: principal.tenant == "t1")
+    app.page("/yes", NotePage, allow=lambda _: "yes")  # type: ignore[arg-type,return-value]  # on purpose
     app.page("/guarded", Guarded)
     app.page("/truthy", Truthy)
 
@@ -183,6 +184,7 @@ async def test_two_issuers() -> None:
         ("/tenant", {"tenant": "t1"}, 200),
         ("/tenant", {"tenant": "t2"}, 403),
         ("/tenant", {}, 403),
+        ("/yes", {}, 403),
         ("/plain", {"scope": "admin"}, 200),
         ("/plain", {}, 403),
         ("/guarded", {"scope": "member"}, 200),

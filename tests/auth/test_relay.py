@@ -380,8 +380,9 @@ def test_principals_mark_what_is_theirs() -> None:
         Principal("u1", "api_key"),
         Principal("u1", tenant="i"),
         Principal("u1", issuer="i"),
+        Principal("u1", issuer="j"),
     ]
-    assert len({principal.whose for principal in [one, *variants]}) == 5
+    assert len({principal.whose for principal in [one, *variants]}) == 6
 
 
 class Sends(ServiceClient, service="notes"):
