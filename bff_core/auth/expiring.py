@@ -90,7 +90,7 @@ class Shared(Generic[V]):
         try:
             answer, seconds, good = await ask()
         finally:
-            del self._under_way[key]
+            self._under_way.pop(key, None)
         if seconds > 0:
             (self._good if good else self._bad).put(key, answer, self._clock() + seconds)
         return answer
@@ -101,3 +101,4 @@ class Shared(Generic[V]):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._under_way.clear()  # also those that were cancelled before they began
