@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from ..cache import MemoryStore, Stored, ValkeyStore, refreshed, store
+from ..cache import MemoryStore, Stored, ValkeyStore, allows_storing, refreshed, store
 from ..context import Principal
 from ..wire import WireResponse
 
 __all__ = ["ResponseCache"]
+
+NOT_MODIFIED = 304
 
 
 class ResponseCache:
@@ -47,17 +49,21 @@ class ResponseCache:
         self,
         key: bytes,
         stored: Stored | None,
-        request: list[tuple[bytes, bytes]],
+        headers: Callable[[], list[tuple[bytes, bytes]]],
         response: WireResponse,
         asked_at: float,
         *,
         shared: bool,
     ) -> WireResponse | None:
-        """Take in an answer to a ``request`` with these headers, sent at ``asked_at`` (Unix time), conditional on
-        ``stored``. Gives what the caller is to see; None for a 304 about something that is not there."""
+        """Take in an answer to a request with these ``headers`` (called only if they matter), sent at ``asked_at``
+        (Unix time), conditional on ``stored``. Gives what the caller is to see; None for a 304 about something that is
+        not there."""
+        if stored is None and response.status != NOT_MODIFIED and not allows_storing(response.headers):
+            return response
         now = time.time()
+        request = headers()
         times = {"now": now, "requested_at": asked_at}
-        if response.status != 304:  # noqa: PLR2004 - an HTTP status
+        if response.status != NOT_MODIFIED:
             new = store(
                 request,
                 response.status,

@@ -210,7 +210,7 @@ class Invocation:
         """Keep the answer, take a 304 for what is stored, and what is stored for no answer, where that is allowed."""
         if call.response is not None:
             shared = self._context.principal is None
-            call.response = cache.absorb(self._key, stored, self._headers(), call.response, asked_at, shared=shared)
+            call.response = cache.absorb(self._key, stored, self._headers, call.response, asked_at, shared=shared)
             if call.response is None:
                 call.error = BadResponse("304 for another response than the stored one")
         elif stored is not None and usable_on_error(stored, time.time()) and _is_failure(call.error):

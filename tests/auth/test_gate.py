@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
@@ -253,11 +254,12 @@ async def test_openapi(app: Bff) -> None:
 
 
 async def test_the_security_log(
-    client: httpx.AsyncClient, issuer: Issuer, security: Recorder, monkeypatch: pytest.MonkeyPatch
+    app: Bff, client: httpx.AsyncClient, issuer: Issuer, security: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who was refused what and why, by request id, and never with which credentials, in no log at all."""
-    access = Recorder()
-    monkeypatch.setattr("bff_core.edge.log", access)
+    edge = Recorder()
+    monkeypatch.setattr("bff_core.edge.log", edge)
+    monkeypatch.setattr("sys.stdout", out := io.StringIO())
     expired, good = token(issuer, exp=1), token(issuer, scope="x", tenant="t2")
     ids = [
         (await client.get(path, headers=headers)).headers["x-request-id"]
@@ -282,7 +284,9 @@ async def test_the_security_log(
     ]
     assert {(line["event"], line["client"], line["method"]) for line in lines} == {("security", "127.0.0.1", "GET")}
     assert lines[3]["tenant"] == "t2"
-    text = json.dumps([*lines, *access.lines])
+    app.access.flush()
+    text = json.dumps([*lines, *edge.lines]) + out.getvalue()
+    assert text.count('"request"') == len(ids)
     for secret in (KEY[:-1], expired["authorization"][7:], good["authorization"][7:]):
         assert secret[-20:] not in text
     await client.get("/private", headers=token(issuer))
