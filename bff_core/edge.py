@@ -9,10 +9,10 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .context import RequestContext, use_context
-from .errors import PROBLEM_JSON, ClientDisconnected, Problem, ServiceError
+from .errors import PROBLEM_JSON, ClientDisconnected, Problem, Refused, ServiceError
 from .pages import PageEndpoint
 from .resilience.deadline import parse_timeout
-from .telemetry import AccessLog, read_trace
+from .telemetry import AccessLog, log_refused, read_trace
 
 __all__ = ["Edge"]
 
@@ -100,6 +100,8 @@ class Edge:
             raise error
         if not isinstance(error, Problem):
             log.error("request.error", request_id=context.request_id, path=scope["path"], exc_info=error)
+        if isinstance(error, Refused):
+            log_refused(error, scope, context)
         if context.status:
             raise error
         problem = error if isinstance(error, Problem) else Problem(SERVER_ERROR, "Something went wrong here.")
@@ -129,7 +131,8 @@ class Edge:
             *context.reply_headers,
         ]
         headers += [(name.lower().encode(), value.encode("latin-1")) for name, value in problem.headers.items()]
-        if problem.status == 401 and self._challenge is not None:  # noqa: PLR2004 - an HTTP status
+        told = any(name == b"www-authenticate" for name, _ in headers)
+        if problem.status == 401 and self._challenge is not None and not told:  # noqa: PLR2004 - an HTTP status
             headers.append((b"www-authenticate", self._challenge.encode()))
         await send({"type": "http.response.start", "status": problem.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})

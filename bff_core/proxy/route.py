@@ -12,7 +12,7 @@ from typing import Any
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from ..auth import Authenticator
+from ..auth import Gate
 from ..context import RequestContext, current_context
 from ..errors import ClientDisconnected, DeclarationError, Problem, ServiceError
 from ..limits import Criticality, Shedder
@@ -56,7 +56,7 @@ class ProxyLimits:
 
 
 class ProxyRoute(Route):
-    """Passes requests of ``methods`` on to ``upstream``; from anybody when ``auth`` is None.
+    """Passes requests of ``methods`` on to ``upstream``; from anybody when ``gate`` is None.
 
     Raises ``DeclarationError`` when path, target, methods or headers do not fit.
     """
@@ -72,7 +72,7 @@ class ProxyRoute(Route):
         request_headers: Collection[str],
         response_headers: Collection[str],
         limits: ProxyLimits,
-        auth: Authenticator | None,
+        gate: Gate | None,
         criticality: Criticality,
         services: ProxyServices,
     ) -> None:
@@ -80,16 +80,16 @@ class ProxyRoute(Route):
             raise DeclarationError(f"the proxy at '{path}': methods are some of {', '.join(METHODS)}")
         self.upstream = upstream
         self.to = to
-        self._secured = auth is not None
+        self._gate = gate
         endpoint = _ProxyEndpoint(
             path,
             upstream,
             methods,
             TargetTemplate(path, to, prefix=upstream.prefix, query=query),
             RequestHeaders(path, request_headers),
-            ResponseHeaders(path, response_headers, private=auth is not None),
+            ResponseHeaders(path, response_headers, private=gate is not None),
             limits,
-            auth=auth,
+            gate=gate,
             criticality=criticality,
             services=services,
         )
@@ -114,8 +114,8 @@ class ProxyRoute(Route):
         }
         if parameters:
             operation["parameters"] = parameters
-        if self._secured:
-            operation["security"] = [{security: []}]
+        if self._gate is not None:
+            operation["security"] = self._gate.requirements(security)
         entry = paths.setdefault(self.path_format, {})
         for method in sorted(self.methods or ()):
             entry.setdefault(method.lower(), operation)
@@ -134,7 +134,7 @@ class _ProxyEndpoint:
         responses: ResponseHeaders,
         limits: ProxyLimits,
         *,
-        auth: Authenticator | None,
+        gate: Gate | None,
         criticality: Criticality,
         services: ProxyServices,
     ) -> None:
@@ -153,7 +153,7 @@ class _ProxyEndpoint:
         self._idle = limits.idle
         self._deadline = services.deadline
         self._longer = max(services.deadline, limits.timeout or 0.0)
-        self._auth = auth
+        self._gate = gate
         self._criticality = criticality
         self._shedder = services.shedder
         self._events = services.events
@@ -164,9 +164,8 @@ class _ProxyEndpoint:
         if not self._shedder.admits(self._criticality):
             self._events.emit(Event("OnShed", "warning", self._path, "LoadShedding", detail=self._criticality))
             raise Problem(503, "There is more to do than can be done; try again soon.", headers={"retry-after": "1"})
-        if self._auth is not None:
-            context.principal = await self._auth.authenticate(scope["headers"])
-            context.authenticated()
+        if self._gate is not None:
+            await self._gate.enter(scope, context)
         policy = self._policies[scope["method"]]
         target = self._target.render(scope)
         headers, length = self._requests.read(scope, context.headers)
