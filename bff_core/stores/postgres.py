@@ -35,8 +35,10 @@ class PostgresDriver:
     def __init__(self, url: str, *, connections: int, timeout: float) -> None:
         self._url = url
         self._timeout = timeout
+        self._most = connections
         self._free = asyncio.Semaphore(connections)
         self._idle: list[Connection] = []
+        self._opening: set[asyncio.Task[None]] = set()
         self._closed = False
 
     async def value(self, statement: str, *parameters: object) -> bytes | None:
@@ -55,6 +57,7 @@ class PostgresDriver:
     async def aclose(self) -> None:
         """Close the connections that are not in use; the others go after their answer."""
         self._closed = True
+        await asyncio.gather(*self._opening, return_exceptions=True)
         await asyncio.gather(*(self._close(connection) for connection in self._idle), return_exceptions=True)
         self._idle.clear()
 
@@ -66,21 +69,41 @@ class PostgresDriver:
             except BaseException:
                 connection.terminate()
                 raise
-            if self._closed:
-                connection.terminate()
-            else:
-                self._idle.append(connection)
+            self._keep(connection)
             return answer
 
+    def _keep(self, connection: Connection) -> None:
+        if self._closed or len(self._idle) >= self._most:
+            connection.terminate()
+        else:
+            self._idle.append(connection)
+
     async def _connection(self) -> Connection:
-        while self._idle:
-            connection = self._idle.pop()
-            if not connection.is_closed():
-                return connection
+        while not self._closed:
+            while self._idle:
+                connection = self._idle.pop()
+                if not connection.is_closed():
+                    return connection
+            opening = asyncio.get_running_loop().create_task(self._open())
+            self._opening.add(opening)
+            opening.add_done_callback(self._opened)
+            await asyncio.wait([opening])
+            opening.result()
+        raise ConnectionError("the store is closed")
+
+    async def _open(self) -> None:
+        """In a task of its own: the driver does not like to be broken off while it connects, and if the caller leaves,
+        another has use for it."""
         import asyncpg  # noqa: PLC0415 - an extra
 
         limit = str(max(1, int(self._timeout * 1000)))
-        return await asyncpg.connect(self._url, server_settings={"statement_timeout": limit})
+        settings = {"statement_timeout": limit}
+        self._keep(await asyncpg.connect(self._url, timeout=self._timeout, server_settings=settings))
+
+    def _opened(self, task: asyncio.Task[None]) -> None:
+        self._opening.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever waited may have left
 
     async def _close(self, connection: Connection) -> None:
         try:

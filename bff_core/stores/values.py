@@ -113,6 +113,8 @@ class SqlKeyValueStore:
 
     async def aclose(self) -> None:
         """Let go of connections; what is under way fails."""
+        if self._closed:
+            return
         self._closed = True
         tasks = [task for task in (self._sweeping, self._preparing) if task is not None]
         for task in tasks:
