@@ -124,7 +124,7 @@ class SqlKeyValueStore:
 
     async def _write(self, statement: str, key: str, *parameters: object) -> int:
         written = await self._ask(self._driver.count, statement, name_of(self._namespace, key), *parameters)
-        if self._clock() >= self._sweep_at:
+        if self._clock() >= self._sweep_at and (self._sweeping is None or self._sweeping.done()):
             self._sweep_at = self._clock() + SWEEP_EVERY
             self._sweeping = asyncio.get_running_loop().create_task(self._sweep())
         return written
