@@ -502,7 +502,15 @@ async def test_a_folder_that_is_gone(tmp_path: Path, opened: Open) -> None:
     folder.mkdir()
     store = opened(f"sqlite:///{folder}/store.db")
     folder.rmdir()
-    await all_fail(store, "^sqlite: OperationalError: unable to open database file$")
+    why = "^sqlite: OperationalError: unable to open database file$"
+    await all_fail(store, why)
+
+    async def insist() -> None:
+        for _ in range(10):
+            with pytest.raises(StoreUnavailable, match=why):
+                await store.get("k")
+
+    await asyncio.gather(*(insist() for _ in range(4)))
     folder.mkdir()
     await works(store)
 
