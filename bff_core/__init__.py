@@ -18,6 +18,7 @@ from .errors import (
     SettingsError,
     UnexpectedStatus,
 )
+from .limits import ConcurrencyLimit, Quota, RateLimit
 from .pages import Page, optional, required, section, shape
 from .policy import AdaptivePolicy, BreakerPolicy, HealthPolicy, HedgePolicy, OutlierPolicy, Policy, RetryPolicy
 from .settings import ServiceSettings, Settings
@@ -36,6 +37,7 @@ __all__ = [
     "BulkheadFull",
     "CallTimeout",
     "CircuitOpen",
+    "ConcurrencyLimit",
     "ConnectFailed",
     "ConnectionLost",
     "DeclarationError",
@@ -48,6 +50,8 @@ __all__ = [
     "Policy",
     "Principal",
     "Problem",
+    "Quota",
+    "RateLimit",
     "RequestContext",
     "RetryPolicy",
     "ServiceClient",

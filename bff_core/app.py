@@ -21,7 +21,8 @@ from .clients import ResponseCache, ServiceClient
 from .context import Principal, current_context
 from .edge import Edge
 from .errors import DeclarationError, Problem
-from .limits import Criticality, LagMonitor, Shedder
+from .forwarded import TrustedProxies
+from .limits import AnyLimit, Criticality, LagMonitor, Limiter, Shedder, stage_dependency
 from .pages import SECURITY, Page, PageRoute, PageServices
 from .resilience import CircuitMirror, Upstream
 from .settings import Settings
@@ -43,6 +44,8 @@ class Bff(FastAPI):
         clients: dict[type[ServiceClient], ServiceClient],
         settings: Settings,
         events: Events,
+        limiter: Limiter,
+        limits: Sequence[AnyLimit],
         **kwargs: Any,
     ) -> None:
         self.name = name
@@ -52,6 +55,8 @@ class Bff(FastAPI):
         self.clients = clients
         self.shedder = Shedder(settings.shed_after)
         self.last_good = make_last_good(name, settings)
+        self.limiter = limiter
+        self._limits = tuple(limits)
         self._services = PageServices(self._client, settings.max_body, self.shedder, self.last_good, events)
         super().__init__(**kwargs)
 
@@ -64,10 +69,12 @@ class Bff(FastAPI):
         status: int = 200,
         public: bool = False,
         criticality: Criticality = "default",
+        limits: Sequence[AnyLimit] = (),
     ) -> None:
         """Serve ``page`` at ``path``. Only an authenticated principal gets it, unless it is ``public``.
 
-        When the gateway is overloaded, ``sheddable`` pages are refused first and ``critical`` ones last.
+        When the gateway is overloaded, ``sheddable`` pages are refused first and ``critical`` ones last. The page is
+        under ``limits`` and under the gateway's.
 
         Raises ``DeclarationError`` when the page and the path do not fit, or a client is missing.
         """
@@ -84,6 +91,7 @@ class Bff(FastAPI):
             auth=None if public else self.auth,
             criticality=criticality,
             services=self._services,
+            guard=self.limiter.guard((*self._limits, *limits), private=not public),
         )
         self.router.routes.append(route)
 
@@ -116,12 +124,14 @@ def create_bff(
     settings: Settings | None = None,
     auth: Authenticator | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
+    limits: Sequence[AnyLimit] = (),
     **options: Any,
 ) -> Bff:
     """A gateway called ``name`` over the services of ``clients``.
 
     ``settings`` are loaded from the environment when not given. ``auth`` says who may come in. ``transport`` replaces
-    the wire to every service (tests, proxies, HTTP/2). ``options`` are FastAPI's. Raises ``SettingsError`` when a
+    the wire to every service (tests, proxies, HTTP/2). Every page and every plain route is under ``limits``.
+    ``options`` are FastAPI's. Raises ``SettingsError`` when a
     service has no URL.
     """
     settings = settings or Settings.load()
@@ -129,15 +139,24 @@ def create_bff(
     events = Events()
     cache = make_cache(name, settings)
     bound, upstreams = bind_clients(clients, settings, transport, events, cache)
+    limiter = Limiter(name, settings.limits_url, settings.deadline, events)
+    guard = limiter.guard(limits, private=auth is not None)
     docs = {} if settings.docs else {"openapi_url": None}
     app = Bff(
         name,
         bound,
         settings,
         events,
+        limiter,
+        limits,
         title=options.pop("title", name),
         lifespan=_lifespan(upstreams, cache, make_mirror(name, settings, events), auth, options.pop("lifespan", None)),
-        dependencies=[Depends(authenticated)] if auth is not None else [],
+        # Of plain routes; a page does the same without FastAPI.
+        dependencies=[
+            *stage_dependency(guard.before),
+            *([Depends(authenticated)] if auth is not None else []),
+            *stage_dependency(guard.after),
+        ],
         **docs,
         **options,
     )
@@ -154,6 +173,7 @@ def create_bff(
         deadline=settings.deadline,
         max_query=settings.max_query,
         challenge=auth.challenge if auth is not None else None,
+        proxies=TrustedProxies(settings.trusted_proxies),
     )
     return app
 
@@ -201,6 +221,7 @@ def _lifespan(
             await upstream.wire.aclose()
         await cache.aclose()
         await app.last_good.aclose()
+        await app.limiter.aclose()
         if mirror is not None:
             await mirror.aclose()
         if auth is not None:

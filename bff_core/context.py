@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import Problem
+from .forwarded import TrustedProxies
 
 __all__ = ["Principal", "RequestContext", "current_context", "use_context"]
 
@@ -30,7 +31,8 @@ class Principal:
 @dataclass(slots=True)
 class RequestContext:
     """One request's context. ``deadline`` is an instant of ``time.monotonic``; ``headers`` is the ready-made header
-    block (``name: value`` lines, each ended by CRLF) that goes with every call to a service."""
+    block (``name: value`` lines, each ended by CRLF) that goes with every call to a service. ``answer_headers`` go with
+    the answer, whatever it is; ``at_end`` is called when it has been sent."""
 
     request_id: str
     trace_id: str
@@ -43,6 +45,19 @@ class RequestContext:
     calls: dict[str, int] = field(default_factory=dict)
     batches: dict[Any, Any] = field(default_factory=dict)
     route: str | None = None
+    scope: Mapping[str, Any] | None = None
+    proxies: TrustedProxies | None = None
+    answer_headers: tuple[tuple[bytes, bytes], ...] = ()
+    at_end: tuple[Callable[[], None], ...] = ()
+    _client_ip: str | None = None
+
+    @property
+    def client_ip(self) -> str | None:
+        """The client's address as far as it can be trusted (``BFF_TRUSTED_PROXIES``); None when it has none."""
+        if self._client_ip is None and self.scope is not None and self.proxies is not None:
+            peer = self.scope.get("client")
+            self._client_ip = self.proxies.client_ip(peer[0] if peer else None, self.scope["headers"])
+        return self._client_ip
 
     def remaining(self) -> float:
         """Seconds left until the deadline, negative when it has passed."""

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .context import RequestContext, use_context
 from .errors import PROBLEM_JSON, Problem
+from .forwarded import TrustedProxies
 from .pages.body import ClientDisconnected
 from .resilience.deadline import parse_timeout
 from .telemetry import read_trace
@@ -24,14 +25,18 @@ SERVER_ERROR = 500
 class Edge:
     """Gives each request its context, each answer its request id, each error a problem document, each a log line.
 
-    ``deadline`` is in seconds, ``max_query`` in bytes; ``challenge`` goes with a 401.
+    ``deadline`` is in seconds, ``max_query`` in bytes; ``challenge`` goes with a 401;
+    ``proxies`` are believed in who the client is.
     """
 
-    def __init__(self, app: ASGIApp, *, deadline: float, max_query: int, challenge: str | None) -> None:
+    def __init__(
+        self, app: ASGIApp, *, deadline: float, max_query: int, challenge: str | None, proxies: TrustedProxies
+    ) -> None:
         self._app = app
         self._deadline = deadline
         self._max_query = max_query
         self._challenge = challenge
+        self._proxies = proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -47,6 +52,7 @@ class Edge:
         context = RequestContext(
             trace.request_id, trace.trace_id, trace.span_id, trace.headers, started + allowed, started
         )
+        context.scope, context.proxies = scope, self._proxies
         use_context(context)
         request_id = (b"x-request-id", trace.request_id.encode())
         status = 0
@@ -55,7 +61,7 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), request_id]
+                message["headers"] = [*message.get("headers", ()), request_id, *context.answer_headers]
             await send(message)
 
         try:
@@ -74,6 +80,8 @@ class Edge:
                 raise
             await self._send_problem(Problem(SERVER_ERROR, "Something went wrong here."), context, answer)
         finally:
+            for end in context.at_end:
+                end()
             _log(scope, context, status)
 
     async def _send_problem(self, problem: Problem, context: RequestContext, send: Send) -> None:

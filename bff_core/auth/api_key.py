@@ -17,13 +17,14 @@ MAX_KEY = 256
 
 
 class ApiKey(BaseModel):
-    """One key: its SHA-256 digest in hex, and the partner it stands for."""
+    """One key: its SHA-256 digest in hex, the partner it stands for, and that one's plan (see ``RateLimit.plans``)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     partner: Annotated[str, Field(min_length=1)]
     scopes: frozenset[str] = frozenset()
+    plan: str | None = None
 
 
 class ApiKeys:
@@ -33,7 +34,15 @@ class ApiKeys:
 
     def __init__(self, keys: Iterable[ApiKey], *, header: str = "X-API-Key") -> None:
         self._header = header.lower().encode()
-        self._keys = [(key.sha256, Principal(key.partner, "api_key", key.scopes, key.partner)) for key in keys]
+        self._keys = [
+            (
+                key.sha256,
+                Principal(
+                    key.partner, "api_key", key.scopes, key.partner, {"key_id": key.sha256[:16], "plan": key.plan}
+                ),
+            )
+            for key in keys
+        ]
         self.scheme = {"type": "apiKey", "in": "header", "name": header}
 
     async def authenticate(self, headers: list[tuple[bytes, bytes]]) -> Principal | None:

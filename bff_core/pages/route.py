@@ -19,7 +19,7 @@ from ..auth import Authenticator
 from ..clients import ServiceClient
 from ..context import RequestContext, current_context
 from ..errors import DeclarationError, Problem
-from ..limits import Criticality, Shedder
+from ..limits import Criticality, Guard, Shedder
 from ..telemetry import Event, Events
 from .body import read_json_body
 from .declare import Page
@@ -74,6 +74,7 @@ class PageRoute(APIRoute):
         auth: Authenticator | None,
         criticality: Criticality,
         services: PageServices,
+        guard: Guard,
     ) -> None:
         plan = page.plan
         if auth is None and plan.uses_principal:
@@ -84,6 +85,7 @@ class PageRoute(APIRoute):
         _, _, convertors = compile_path(path)
         self.inputs = RequestInputs(plan, list(convertors))
         self._check_method(method)
+        absent = {401 if auth is None else 0, 404 if not convertors else 0, 429 if guard == (None, None) else 0}
         super().__init__(
             path,
             _endpoint(plan, self.inputs, selectable=method == "GET"),
@@ -97,10 +99,10 @@ class PageRoute(APIRoute):
             responses={
                 code: {"model": ProblemDocument, "description": text, "content": {"application/problem+json": {}}}
                 for code, text in _PROBLEMS.items()
-                if (code != 401 or auth is not None) and (code != 404 or convertors)  # noqa: PLR2004 - HTTP statuses
+                if code not in absent
             },
         )
-        self.app = _PageEndpoint(self, status, auth=auth, criticality=criticality, services=services)
+        self.app = _PageEndpoint(self, status, auth=auth, criticality=criticality, services=services, guard=guard)
 
     def _check_method(self, method: str) -> None:
         plan = self.plan
@@ -119,6 +121,7 @@ _PROBLEMS = {
     401: "Credentials are missing or not valid.",
     404: "There is no such resource.",
     422: "A parameter is missing or not valid.",
+    429: "A limit is used up; `Retry-After` says when to come again.",
     502: "A required service gave no usable answer.",
     503: "A required service is not available.",
     504: "A required service did not answer in time.",
@@ -136,6 +139,7 @@ class _PageEndpoint:
         auth: Authenticator | None,
         criticality: Criticality,
         services: PageServices,
+        guard: Guard,
     ) -> None:
         plan, clients = route.plan, services.client
         self._plan = plan
@@ -146,6 +150,7 @@ class _PageEndpoint:
         self._shedder = services.shedder
         self._events = services.events
         self._criticality = criticality
+        self._before, self._after = guard
         self._last_good = services.last_good
         self._watches = route.method == "GET"
         self._path = route.path
@@ -169,9 +174,13 @@ class _PageEndpoint:
         if not self._shedder.admits(self._criticality):
             self._events.emit(Event("OnShed", "warning", self._plan.name, "LoadShedding", detail=self._criticality))
             raise Problem(503, "There is more to do than can be done; try again soon.", headers={"retry-after": "1"})
+        if self._before is not None and (waiting := self._before.admit(scope, context)) is not None:
+            await waiting
         if self._auth is not None:
             context.principal = await self._auth.authenticate(scope["headers"])
             context.authenticated()
+        if self._after is not None and (waiting := self._after.admit(scope, context)) is not None:
+            await waiting
         query = parse_query(scope["query_string"])
         selection = self._selector.read(query)
         body = await read_json_body(scope, receive, self._max_body) if self._inputs.body is not None else b""
