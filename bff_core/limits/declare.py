@@ -6,8 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
-from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 from ..errors import DeclarationError
@@ -22,7 +21,6 @@ OnStoreFailure = Literal["allow", "deny"]
 Rated = tuple[Rule, bytes]
 """A rule, and how ``RateLimit-Policy`` says it."""
 
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _RATE = re.compile(r"([0-9]{1,12})/(second|minute|hour|day|week)")
 LONGEST = 366 * 86400
@@ -46,7 +44,7 @@ class RateLimit:
     rate: str
     key: KeySpec = field(kw_only=True)
     burst: int | None = field(default=None, kw_only=True)
-    plans: Mapping[str, str | tuple[str, int] | None] = field(default=_NOTHING, kw_only=True)
+    plans: Mapping[str, str | tuple[str, int] | None] = field(default_factory=dict, kw_only=True)
     on_store_failure: OnStoreFailure = field(default="allow", kw_only=True)
 
     def __post_init__(self) -> None:
@@ -84,7 +82,7 @@ class Quota:
     per: Period = field(kw_only=True)
     key: KeySpec = field(kw_only=True)
     zone: str = field(default="UTC", kw_only=True)
-    plans: Mapping[str, int | None] = field(default=_NOTHING, kw_only=True)
+    plans: Mapping[str, int | None] = field(default_factory=dict, kw_only=True)
     on_store_failure: OnStoreFailure = field(default="allow", kw_only=True)
 
     def __post_init__(self) -> None:
@@ -114,7 +112,7 @@ class ConcurrencyLimit:
     name: str
     limit: int
     key: KeySpec = field(kw_only=True)
-    plans: Mapping[str, int | None] = field(default=_NOTHING, kw_only=True)
+    plans: Mapping[str, int | None] = field(default_factory=dict, kw_only=True)
     on_store_failure: OnStoreFailure = field(default="allow", kw_only=True)
 
     def __post_init__(self) -> None:
