@@ -75,8 +75,8 @@ def node_address(node: str) -> str | None:
         return None
     host, port = node, ""
     if node.startswith("["):
-        host, _, rest = node[1:].partition("]")
-        if ":" not in host or (rest and not rest.startswith(":")):
+        host, closed, rest = node[1:].partition("]")
+        if not closed or ":" not in host or (rest and not rest.startswith(":")):
             return None
         port = rest[1:] or ("x" if rest else "")
     elif node.count(":") == 1:

@@ -11,7 +11,7 @@ from starlette.types import Scope
 from ..context import Principal, RequestContext
 from ..errors import DeclarationError
 from ..forwarded import network
-from .store import Key
+from .store import Key, digest
 
 __all__ = ["KeyFunction", "KeyPart", "KeySpec", "Read", "needs_principal", "plan_of", "reader"]
 
@@ -21,6 +21,7 @@ KeySpec = KeyPart | KeyFunction | tuple[KeyPart | KeyFunction, ...]
 Read = Callable[[Scope, RequestContext], Key | None]
 """The key of a request; None when the limit is not for it."""
 
+LONGEST = 64
 _Part = Callable[[Scope, RequestContext], str | None]
 
 
@@ -68,7 +69,8 @@ def _from_request(function: KeyFunction, name: str) -> _Part:
         value = function(Request(scope))
         if value is not None and not isinstance(value, str):
             raise TypeError(f"the key function of limit '{name}' gave a {type(value).__name__}, not a str or None")
-        return value
+        # What a client writes may be long, and is kept for as long as it counts.
+        return value if value is None or len(value) <= LONGEST else digest((value,))
 
     return read
 

@@ -185,8 +185,7 @@ def test_two_processes(url: str) -> None:
     """Two processes, two hundred calls at a limit of sixty: sixty come through."""
     command = [sys.executable, "-W", "error", "-c", PROGRAM, url]
     running = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-        for _ in range(2)
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) for _ in range(2)
     ]
     try:
         for process in running:
