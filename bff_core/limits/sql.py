@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 from ..stores import sql_engine
 from .rules import Decision, settle
@@ -12,6 +13,7 @@ from .store import Key, Limit, digest, wall_clock
 
 __all__ = ["SqlLimits"]
 
+T = TypeVar("T")
 PURGE_EVERY = 300_000_000
 PURGE_MOST = 1000
 TABLE = "CREATE TABLE IF NOT EXISTS bff_limits (key TEXT PRIMARY KEY, state TEXT, until BIGINT NOT NULL)"
@@ -37,9 +39,39 @@ class SqlLimits:
         self._clock = clock
         self._made = False
         self._purge_at = 0
+        self._running: set[asyncio.Task[Any]] = set()
 
     async def take(self, limits: Sequence[Limit], keys: Sequence[Key], lease: str) -> Decision:
         """As ``SharedLimits.take``."""
+        return await self._run(self._decide(limits, keys, lease))
+
+    async def give_back(self, limits: Sequence[Limit], keys: Sequence[Key], lease: str) -> None:
+        """As ``SharedLimits.give_back``."""
+        await self._run(self._return(limits, keys, lease))
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await asyncio.gather(*self._running, return_exceptions=True)
+        await self._engine.dispose()
+
+    async def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do it; who gives it up need not wait for its connection to be put away, which takes seconds if the server
+        does not answer, and for SQLite as long as another process holds the file."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # was raised to who waited, or nobody does
+
+    async def _decide(self, limits: Sequence[Limit], keys: Sequence[Key], lease: str) -> Decision:
         from sqlalchemy import text  # noqa: PLC0415 - an extra
 
         names = self._names(keys)
@@ -63,8 +95,7 @@ class SqlLimits:
                     await transaction.rollback()
         return decision
 
-    async def give_back(self, limits: Sequence[Limit], keys: Sequence[Key], lease: str) -> None:
-        """As ``SharedLimits.give_back``."""
+    async def _return(self, limits: Sequence[Limit], keys: Sequence[Key], lease: str) -> None:
         from sqlalchemy import text  # noqa: PLC0415 - an extra
 
         names = self._names(keys)
@@ -79,10 +110,6 @@ class SqlLimits:
                 ]
                 if rows:
                     await connection.execute(text(WRITE), rows)
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._engine.dispose()
 
     def _names(self, keys: Sequence[Key]) -> list[str]:
         return [f"{self._gateway}:{digest(key)}" for key in keys]

