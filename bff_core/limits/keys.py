@@ -76,8 +76,11 @@ def _from_request(function: KeyFunction, name: str) -> _Part:
 
 
 def _principal(_: Scope, context: RequestContext) -> str | None:
-    principal = context.principal
-    return None if principal is None else f"{principal.kind}:{principal.subject}"
+    return None if context.principal is None else _who(context.principal)
+
+
+def _who(principal: Principal) -> str:
+    return f"{principal.kind}:{principal.claims.get('iss', '')}:{principal.subject}"
 
 
 def _tenant(_: Scope, context: RequestContext) -> str | None:
@@ -86,7 +89,7 @@ def _tenant(_: Scope, context: RequestContext) -> str | None:
         return None
     # Who belongs to no tenant is one of his own: neither unlimited nor together with the others who do not.
     tenant = principal.tenant
-    return f"of {principal.kind}:{principal.subject}" if tenant is None else f"tenant:{tenant}"
+    return f"of {_who(principal)}" if tenant is None else f"tenant:{tenant}"
 
 
 def _api_key(_: Scope, context: RequestContext) -> str | None:
@@ -94,7 +97,7 @@ def _api_key(_: Scope, context: RequestContext) -> str | None:
     if principal is None:
         return None
     key = principal.claims.get("key_id")
-    return f"of {principal.kind}:{principal.subject}" if key is None else f"key:{key}"
+    return f"of {_who(principal)}" if key is None else f"key:{key}"
 
 
 def _client_ip(_: Scope, context: RequestContext) -> str:

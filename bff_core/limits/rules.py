@@ -39,7 +39,7 @@ class Rule(Protocol):
         """Decide on one more call; ``lease`` identifies it."""
 
     def give_back(self, state: Any, lease: str) -> Any:
-        """What to remember when that call shall not have been, or has ended; None for nothing."""
+        """What to remember when that call shall not have been, or has ended."""
 
     def until(self, state: Any) -> int:
         """From when on ``state`` says no more than None would."""
@@ -134,9 +134,9 @@ class Concurrency:
         inside[lease] = now + self.lease
         return Verdict(True, inside, self.limit - len(inside), None, 0)
 
-    def give_back(self, state: dict[str, int], lease: str) -> dict[str, int] | None:
+    def give_back(self, state: dict[str, int], lease: str) -> dict[str, int]:
         """The call has ended."""
-        return {name: until for name, until in state.items() if name != lease} or None
+        return {name: until for name, until in state.items() if name != lease}
 
     def until(self, state: dict[str, int]) -> int:
         """When the last of them has left, at the most."""

@@ -164,5 +164,4 @@ class SqlLimits:
 
 
 def _row(name: str, limit: Limit, state: Any) -> dict[str, Any]:
-    until = 0 if state is None else limit.rule.until(state)
-    return {"key": name, "state": json.dumps(state), "until": until}
+    return {"key": name, "state": json.dumps(state), "until": limit.rule.until(state)}

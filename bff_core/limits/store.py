@@ -82,13 +82,8 @@ class MemoryLimits:
         """As ``SharedLimits.give_back``, at once."""
         for limit, key in zip(limits, keys, strict=True):
             held = self._states.get(key)
-            if held is None:
-                continue
-            state = limit.rule.give_back(held[1], lease)
-            if state is None:
-                del self._states[key]
-            else:
-                self._states[key] = (limit.rule, state)
+            if held is not None:
+                self._states[key] = (limit.rule, limit.rule.give_back(held[1], lease))
 
     def _make_room(self, now: int) -> None:
         # Two of the oldest are looked at for each new one, so what is over goes as fast as new comes, with no sweep.

@@ -230,7 +230,8 @@ def test_concurrency_and_leases() -> None:
     clock.now += timedelta(seconds=60) // timedelta(microseconds=1)
     assert memory.take(limits, keys, "g").remaining == 1
     memory.give_back(limits, keys, "g")
-    assert len(memory) == 0
+    memory.take([Limit("c", Concurrency(1, 1))], [("other",)], "h")
+    assert len(memory) == 1
 
 
 def test_memory_is_bounded_and_forgets_what_is_over() -> None:
