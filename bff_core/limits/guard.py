@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -126,7 +126,7 @@ class Stage:
         if TAKEN in scope:
             # What is refused consumes nothing of the limits before authentication either.
             earlier, local = scope.pop(TAKEN)
-            self._store.give_back(*earlier.without(Concurrency), local=local)
+            self._store.give_back(*earlier, local=local)
         event = Event("OnRateLimiterRejected", "warning", context.route or "", "RateLimiter", operation=decision.policy)
         self._events.emit(event)
         raise quota_exceeded(decision)
@@ -140,13 +140,7 @@ class _Call(NamedTuple):
     lease: str
 
     def only(self, kind: type) -> _Call:
-        return self._of(isinstance(limit.rule, kind) for limit in self.limits)
-
-    def without(self, kind: type) -> _Call:
-        return self._of(not isinstance(limit.rule, kind) for limit in self.limits)
-
-    def _of(self, chosen: Iterable[bool]) -> _Call:
-        which = list(chosen)
+        which = [isinstance(limit.rule, kind) for limit in self.limits]
         return _Call(
             list(itertools.compress(self.limits, which)), list(itertools.compress(self.keys, which)), self.lease
         )

@@ -70,7 +70,7 @@ def test_the_whole_burst_and_then_the_rate(rate: tuple[int, int, int]) -> None:
         assert not rule.take(refused.state, now + refused.retry_after - 1, "").allowed
         now += refused.retry_after
         state = rule.take(refused.state, now, "").state
-        assert rule.interval * count - seconds * SECOND < count
+    assert seconds * SECOND <= rule.interval * count < seconds * SECOND + count  # rounded up
     assert now - YEAR_2000 == 10 * rule.interval
 
 
