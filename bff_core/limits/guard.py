@@ -51,12 +51,19 @@ def stage_dependency(stage: Stage | None) -> list[Any]:
 
     async def limited(request: Request) -> None:
         context = current_context()
-        context.route = request.scope["route"].path
+        context.route = _template(request.scope)
         waiting = stage.admit(request.scope, context)
         if waiting is not None:
             await waiting
 
     return [Depends(limited)]
+
+
+def _template(scope: Scope) -> str:
+    # Of an included router's route FastAPI knows the whole path here; the route itself has it without the prefix.
+    whole = scope.get("fastapi", {}).get("effective_route_context")
+    path: str = getattr(whole, "path", None) or scope["route"].path
+    return path
 
 
 class _Variant(NamedTuple):

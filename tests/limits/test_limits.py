@@ -11,7 +11,7 @@ from typing import Any
 import http_sf
 import httpx
 import pytest
-from fastapi import Request
+from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
 from bff_core import (
@@ -180,6 +180,22 @@ async def test_a_route_is_its_template() -> None:
     async with bff_client(app) as client:
         assert [(await client.get(f"/public/{number}")).status_code for number in range(3)] == [200, 200, 429]
         assert await statuses(client, *"abc", path="/plain/x") == [200, 200, 429]
+
+
+async def test_the_route_of_an_included_router_has_its_prefix() -> None:
+    """What is included twice is two routes."""
+    app = gateway([Quota("route", 1, per="day", key="route")])
+    router = APIRouter(prefix="/v1")
+
+    @router.get("/x/{name}")
+    async def x(name: str) -> str:
+        return name
+
+    app.include_router(router, prefix="/a")
+    app.include_router(router, prefix="/b")
+    async with bff_client(app) as client:
+        assert await statuses(client, "u", "u", path="/a/v1/x/1") == [200, 429]
+        assert await statuses(client, "u", "u", path="/b/v1/x/1") == [200, 429]
 
 
 async def test_a_key_function() -> None:
