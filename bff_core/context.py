@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,8 +31,8 @@ class Principal:
 @dataclass(slots=True)
 class RequestContext:
     """One request's context. ``deadline`` is an instant of ``time.monotonic``; ``headers`` is the ready-made header
-    block (``name: value`` lines, each ended by CRLF) that goes with every call to a service. ``answer_headers`` go with
-    the answer, whatever it is; ``at_end`` is called when it has been sent."""
+    block (``name: value`` lines, each ended by CRLF) that goes with every call to a service; ``reply_headers`` go with
+    the answer, ``status`` is the answer's, 0 until it has begun; ``at_end`` is called when all is over."""
 
     request_id: str
     trace_id: str
@@ -45,9 +45,10 @@ class RequestContext:
     calls: dict[str, int] = field(default_factory=dict)
     batches: dict[Any, Any] = field(default_factory=dict)
     route: str | None = None
+    status: int = 0
+    reply_headers: Sequence[tuple[bytes, bytes]] = ()
     scope: Mapping[str, Any] | None = None
     proxies: TrustedProxies | None = None
-    answer_headers: tuple[tuple[bytes, bytes], ...] = ()
     at_end: tuple[Callable[[], None], ...] = ()
     _client_ip: str | None = None
 

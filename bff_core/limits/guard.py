@@ -120,7 +120,7 @@ class Stage:
         self, scope: Scope, context: RequestContext, variant: _Variant, call: _Call, decision: Decision
     ) -> None:
         value = limit_value(self._prefixes[decision.policy], decision)
-        context.answer_headers = (*context.answer_headers, variant.policy, (b"ratelimit", value))
+        context.reply_headers = (*context.reply_headers, variant.policy, (b"ratelimit", value))
         if not decision.allowed:
             self._refuse(scope, context, decision)
         if variant.holds:

@@ -13,6 +13,7 @@ import httpx
 import pytest
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
+from pydantic import BaseModel
 
 from bff_core import (
     ApiKey,
@@ -26,15 +27,18 @@ from bff_core import (
     Problem,
     Quota,
     RateLimit,
+    ServiceClient,
     Settings,
     create_bff,
     current_context,
+    get,
+    required,
     section,
 )
 from bff_core.limits import Limiter
 from bff_core.limits.guard import Stage
 from bff_core.telemetry import Events
-from bff_core.testing import bff_client
+from bff_core.testing import FakeServices, bff_client
 
 TYPE = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 
@@ -51,6 +55,19 @@ class Named(Page):
     @section
     def hello(self, name: str) -> str:
         return name
+
+
+class Ok(BaseModel):
+    ok: bool
+
+
+class Things(ServiceClient, service="things"):
+    @get("/x")
+    async def x(self) -> Ok: ...
+
+
+class Kept(Page):
+    thing = required(Things.x)
 
 
 class Users:
@@ -213,6 +230,26 @@ async def test_a_key_function() -> None:
     wrong: Any = Quota("n", 1, per="day", key=lambda _: 1)  # type: ignore[arg-type, return-value]
     async with bff_client(gateway([wrong])) as client:
         assert (await ask(client)).status_code == 500
+
+
+async def test_a_key_function_has_the_path_parameters() -> None:
+    """Of pages as of plain routes."""
+    app = gateway([Quota("name", 1, per="day", key=lambda request: request.path_params.get("name"))])
+    async with bff_client(app) as client:
+        assert [(await ask(client, f"/public/{name}")).status_code for name in "aab"] == [200, 429, 200]
+        assert [(await ask(client, f"/plain/{name}")).status_code for name in "bc"] == [429, 200]
+
+
+async def test_a_kept_page_counts() -> None:
+    """An answer that need not be made again is an answer all the same."""
+    services = FakeServices("things")
+    services["things"].get("/x").respond(json={"ok": True}, headers={"cache-control": "max-age=60"})
+    settings = Settings(services=services.settings, log_level="CRITICAL")
+    app = create_bff("t", settings=settings, clients=[Things], transport=services.transport)
+    app.page("/x", Kept, public=True, cache=True, limits=[Quota("q", 2, per="day", key="client_ip")])
+    async with bff_client(app) as client:
+        assert [(await client.get("/x")).status_code for _ in range(3)] == [200, 200, 429]
+    assert services.count("things") == 1
 
 
 async def test_api_keys_and_their_plans() -> None:
@@ -388,7 +425,7 @@ def test_in_memory_nothing_is_awaited() -> None:
     assert isinstance(guard.before, Stage)
     assert guard.after is None
     scope = {"type": "http", "path": "/", "headers": [], "query_string": b"", "server": ("t", 80), "scheme": "http"}
-    context = type("Context", (), {"principal": None, "answer_headers": (), "at_end": (), "route": None})()
+    context = type("Context", (), {"principal": None, "reply_headers": (), "at_end": (), "route": None})()
     assert guard.before.admit(scope, context) is None
     with pytest.raises(Problem) as refused:
         guard.before.admit(scope, context)
