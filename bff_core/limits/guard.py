@@ -6,7 +6,7 @@ import itertools
 import secrets
 from collections.abc import Awaitable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from fastapi import Depends
 from starlette.requests import Request
@@ -26,11 +26,31 @@ __all__ = ["Guard", "Stage", "guard", "stage_dependency"]
 TAKEN = "bff.limits"
 
 
+class Gate(Protocol):
+    """Who authenticates."""
+
+    async def enter(self, scope: Scope, context: RequestContext) -> object:
+        """Give the context its principal, or raise."""
+
+
 class Guard(NamedTuple):
     """What to ask before and after authentication; None where there is nothing."""
 
-    before: Stage | None
-    after: Stage | None
+    before: Stage | None = None
+    after: Stage | None = None
+
+    async def enter(self, scope: Scope, context: RequestContext, gate: Gate | None) -> None:
+        """Let a request through, by ``gate`` if there is one, or raise."""
+        if self.before is not None:
+            waiting = self.before.admit(scope, context)
+            if waiting is not None:
+                await waiting
+        if gate is not None:
+            await gate.enter(scope, context)
+        if self.after is not None:
+            waiting = self.after.admit(scope, context)
+            if waiting is not None:
+                await waiting
 
 
 def guard(limits: Sequence[AnyLimit], *, private: bool, store: LimitStore, events: Events, lease: int) -> Guard:

@@ -80,7 +80,7 @@ def _principal(_: Scope, context: RequestContext) -> str | None:
 
 
 def _who(principal: Principal) -> str:
-    return f"{principal.kind}:{principal.claims.get('iss', '')}:{principal.subject}"
+    return f"{principal.kind}:{principal.issuer or ''}:{principal.subject}"
 
 
 def _tenant(_: Scope, context: RequestContext) -> str | None:

@@ -36,10 +36,10 @@ class Limiter:
         self._lease = round((deadline + MARGIN) * SECOND)
         self._known: dict[str, AnyLimit] = {}
 
-    def guard(self, limits: Sequence[AnyLimit], *, private: bool) -> Guard:
+    def guard(self, limits: Sequence[AnyLimit], *, private: bool) -> Guard | None:
         """The guard of a route under ``limits``. Raises ``DeclarationError`` when two of them have one name."""
         if not limits:
-            return Guard(None, None)
+            return None
         names = [limit.name for limit in limits]
         for limit in limits:
             if names.count(limit.name) > 1 or self._known.setdefault(limit.name, limit) != limit:

@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from ..auth import Authenticator
+from ..auth import Gate
 from ..cache import MemoryStore
 from ..clients import ServiceClient
 from ..context import RequestContext, current_context
@@ -56,26 +56,25 @@ class PageEndpoint:
         method: str,
         status: int,
         *,
-        auth: Authenticator | None,
+        gate: Gate | None,
         criticality: Criticality,
         cache: bool,
         services: PageServices,
-        guard: Guard,
+        guard: Guard | None,
     ) -> None:
         if cache:
-            PageCache.check(plan, inputs, method, public=auth is None)
+            PageCache.check(plan, inputs, method, public=gate is None)
         self._cache = PageCache(f"{method} {path}", services.memory) if cache else None
         clients = services.client
         self._plan = plan
         self._inputs = inputs
         self._selector = Selector(plan)
-        self._auth = auth
+        self._gate = gate
         self._max_body = services.max_body
         self._shedder = services.shedder
         self._events = services.events
         self._criticality = criticality
-        self._before, self._after = guard
-        self._limited = self._before is not None or self._after is not None
+        self._guard = guard
         self._last_good = services.last_good
         self._watches = method == "GET"
         self._path = path
@@ -107,11 +106,11 @@ class PageEndpoint:
         if known is None and not self._shedder.admits(self._criticality):
             self._events.emit(Event("OnShed", "warning", self._plan.name, "LoadShedding", detail=self._criticality))
             raise Problem(503, "There is more to do than can be done; try again soon.", headers={"retry-after": "1"})
-        if self._limited:
-            await self._enter(scope, context, path_params)
-        elif self._auth is not None:
-            context.principal = await self._auth.authenticate(scope["headers"])
-            context.authenticated()
+        if self._guard is not None:
+            scope["path_params"] = path_params  # the key of a limit may be made of them
+            await self._guard.enter(scope, context, self._gate)
+        elif self._gate is not None:
+            await self._gate.enter(scope, context)
         if known is not None:
             content, age = known
             await self._answer(send, context, content, (b"age", b"%d" % age))
@@ -142,24 +141,10 @@ class PageEndpoint:
         elif self._cache is not None:
             self._cache.put(cache_key, content, run.fresh_for)
         timing = (b"server-timing", self._timing(run, context))
-        if self._auth is not None or context.degraded:
+        if self._gate is not None or context.degraded:
             await self._answer(send, context, content, timing, PRIVATE)
         else:
             await self._answer(send, context, content, timing)
-
-    async def _enter(self, scope: Scope, context: RequestContext, path_params: dict[str, Any]) -> None:
-        scope["path_params"] = path_params  # the key of a limit may be made of them
-        if self._before is not None:
-            waiting = self._before.admit(scope, context)
-            if waiting is not None:
-                await waiting
-        if self._auth is not None:
-            context.principal = await self._auth.authenticate(scope["headers"])
-            context.authenticated()
-        if self._after is not None:
-            waiting = self._after.admit(scope, context)
-            if waiting is not None:
-                await waiting
 
     async def _answer(self, send: Send, context: RequestContext, content: bytes, *headers: tuple[bytes, bytes]) -> None:
         context.status = self._status

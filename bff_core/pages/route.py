@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field, create_model
 from starlette.routing import compile_path
 
-from ..auth import Authenticator
+from ..auth import Gate
 from ..errors import DeclarationError, Problem
 from ..limits import Criticality, Guard
 from .declare import Page
@@ -22,7 +22,7 @@ from .plan import Plan
 __all__ = ["SECURITY", "PageRoute", "ProblemDocument"]
 
 SECURITY = "gateway"
-"""The name of the gateway's security scheme in its OpenAPI document."""
+"""The name of the gateway's security scheme in its OpenAPI document; further ones are ``gateway-2`` and so on."""
 
 
 class ProblemDocument(BaseModel):
@@ -36,7 +36,7 @@ class ProblemDocument(BaseModel):
 
 
 class PageRoute(APIRoute):
-    """Serves one page, to anybody when ``auth`` is None."""
+    """Serves one page, to anybody when ``gate`` is None."""
 
     def __init__(
         self,
@@ -45,14 +45,14 @@ class PageRoute(APIRoute):
         *,
         method: str,
         status: int,
-        auth: Authenticator | None,
+        gate: Gate | None,
         criticality: Criticality,
         cache: bool,
         services: PageServices,
-        guard: Guard,
+        guard: Guard | None,
     ) -> None:
         plan = page.plan
-        if auth is None and plan.uses_principal:
+        if gate is None and plan.uses_principal:
             raise DeclarationError(f"{plan.name}: uses the principal, so its route cannot be public")
         self.page = page
         self.plan = plan
@@ -60,7 +60,13 @@ class PageRoute(APIRoute):
         _, _, convertors = compile_path(path)
         self.inputs = RequestInputs(plan, list(convertors))
         self._check_method(method)
-        absent = {401 if auth is None else 0, 404 if not convertors else 0, 429 if guard == (None, None) else 0}
+        guarded = any(section.allow is not None for section in plan.sections)
+        answers = {
+            401: gate is not None,
+            403: gate is not None and (gate.restricts or guarded),
+            404: bool(convertors),
+            429: guard is not None,
+        }
         super().__init__(
             path,
             _endpoint(plan, self.inputs, selectable=method == "GET"),
@@ -70,11 +76,11 @@ class PageRoute(APIRoute):
             summary=plan.doc.partition("\n")[0] or plan.name,
             description=plan.doc,
             response_model=_documented(plan),
-            openapi_extra={"security": [{SECURITY: []}]} if auth is not None else None,
+            openapi_extra={"security": gate.requirements(SECURITY)} if gate is not None else None,
             responses={
                 code: {"model": ProblemDocument, "description": text, "content": {"application/problem+json": {}}}
                 for code, text in _PROBLEMS.items()
-                if code not in absent
+                if answers.get(code, True)
             },
         )
         self.app = self.page_endpoint = PageEndpoint(
@@ -83,7 +89,7 @@ class PageRoute(APIRoute):
             path,
             method,
             status,
-            auth=auth,
+            gate=gate,
             criticality=criticality,
             cache=cache,
             services=services,
@@ -105,6 +111,7 @@ class PageRoute(APIRoute):
 _PROBLEMS = {
     400: "The request is not usable.",
     401: "Credentials are missing or not valid.",
+    403: "This is not allowed.",
     404: "There is no such resource.",
     422: "A parameter is missing or not valid.",
     429: "A limit is used up; `Retry-After` says when to come again.",

@@ -79,9 +79,9 @@ class Users:
         self.scheme = {"type": "http", "scheme": "test"}
         self.asked = 0
 
-    async def authenticate(self, headers: list[tuple[bytes, bytes]]) -> Principal | None:
+    async def authenticate(self, scope: Any) -> Principal | None:
         self.asked += 1
-        given = dict(headers).get(b"authorization", b"").decode().split()
+        given = dict(scope["headers"]).get(b"authorization", b"").decode().split()
         if not given:
             return None
         tenant = given[1] if len(given) > 1 and given[1] != "-" else None
@@ -422,6 +422,7 @@ def test_in_memory_nothing_is_awaited() -> None:
     """The decision is there when the call returns."""
     limiter = Limiter("t", "memory://", 1.0, Events())
     guard = limiter.guard([Quota("q", 1, per="day", key=lambda request: request.url.path)], private=False)
+    assert guard is not None
     assert isinstance(guard.before, Stage)
     assert guard.after is None
     scope = {"type": "http", "path": "/", "headers": [], "query_string": b"", "server": ("t", 80), "scheme": "http"}
@@ -470,3 +471,28 @@ def test_the_request_a_key_function_gets() -> None:
         return request.headers.get("x-device")
 
     assert RateLimit("r", "1/day", key=(device, "client_ip")).key == (device, "client_ip")
+
+
+async def test_pass_through_routes() -> None:
+    """They are under the gateway's limits and their own, before and after authentication."""
+    services = FakeServices("things")
+    services["things"].get("/x").respond(content=b"x")
+    settings = Settings(services=services.settings, log_level="CRITICAL")
+    app = create_bff(
+        "t",
+        settings=settings,
+        clients=[],
+        auth=Users(),
+        transport=services.transport,
+        limits=[Quota("ip", 4, per="day", key="client_ip")],
+    )
+    limits = [Quota("user", 1, per="day", key="principal"), ConcurrencyLimit("open", 1, key="principal")]
+    app.proxy("/files/{name}", service="things", to="/{name}", limits=limits)
+    async with bff_client(app) as client:
+        first = await ask(client, "/files/x")
+        assert first.status_code == 200
+        assert set(fields(first)[0]) == {"ip", "user", "open"}
+        assert (await ask(client, "/files/x")).json()["violated-policies"] == ["user"]
+        assert (await client.get("/files/x")).status_code == 401
+        assert await statuses(client, "b", "c", "d", path="/files/x") == [200, 200, 429]
+    assert services.count("things") == 3
