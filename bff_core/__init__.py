@@ -31,6 +31,7 @@ from .errors import (
     SettingsError,
     UnexpectedStatus,
 )
+from .limits import ConcurrencyLimit, Quota, RateLimit
 from .pages import Page, optional, required, section, shape
 from .policy import AdaptivePolicy, BreakerPolicy, HealthPolicy, HedgePolicy, OutlierPolicy, Policy, RetryPolicy
 from .settings import ExchangeSettings, ServiceSettings, Settings
@@ -52,6 +53,7 @@ __all__ = [
     "BulkheadFull",
     "CallTimeout",
     "CircuitOpen",
+    "ConcurrencyLimit",
     "ConnectFailed",
     "ConnectionLost",
     "DeclarationError",
@@ -66,6 +68,8 @@ __all__ = [
     "Policy",
     "Principal",
     "Problem",
+    "Quota",
+    "RateLimit",
     "Refused",
     "RequestContext",
     "RetryPolicy",

@@ -26,7 +26,8 @@ from .clients import ResponseCache, ServiceClient
 from .context import Principal, current_context
 from .edge import Edge
 from .errors import DeclarationError, Problem, Refused
-from .limits import Criticality, LagMonitor, Shedder
+from .forwarded import TrustedProxies
+from .limits import AnyLimit, Criticality, Guard, LagMonitor, Limiter, Shedder, stage_dependency
 from .pages import SECURITY, Page, PageRoute, PageServices, PageTable
 from .proxy import ProxyLimits, ProxyRoute, ProxyServices
 from .resilience import CircuitMirror, Upstream
@@ -55,6 +56,8 @@ class Bff(FastAPI):
         settings: Settings,
         events: Events,
         memory: MemoryStore,
+        limiter: Limiter,
+        limits: Sequence[AnyLimit],
         **kwargs: Any,
     ) -> None:
         self.name = name
@@ -64,6 +67,8 @@ class Bff(FastAPI):
         self.clients = clients
         self.shedder = Shedder(settings.shed_after)
         self.last_good = make_last_good(name, settings)
+        self.limiter = limiter
+        self._limits = tuple(limits)
         self._services = PageServices(self._client, settings.max_body, self.shedder, self.last_good, events, memory)
         self.access = AccessLog(name, enabled=logging.getLevelNamesMapping()[settings.log_level] <= logging.INFO)
         self._table: PageTable | None = None
@@ -97,12 +102,14 @@ class Bff(FastAPI):
         allow: Allow | None = None,
         criticality: Criticality = "default",
         cache: bool = False,
+        limits: Sequence[AnyLimit] = (),
     ) -> None:
         """Serve ``page`` at ``path``. Only an authenticated principal gets it, unless it is ``public``; it needs all of
         ``scopes``, and ``allow`` (a function of the principal) must say True, else 403.
 
         When the gateway is overloaded, ``sheddable`` pages are refused first and ``critical`` ones last. ``cache``
-        keeps a public page for as long as all the answers that it was made of are fresh.
+        keeps a public page for as long as all the answers that it was made of are fresh. The page is under ``limits``
+        and under the gateway's.
 
         Raises ``DeclarationError`` when the page and the path do not fit, or a client is missing.
         """
@@ -116,6 +123,7 @@ class Bff(FastAPI):
             criticality=criticality,
             cache=cache,
             services=self._services,
+            guard=self.limiter.guard((*self._limits, *limits), private=not public),
         )
         self.router.routes.append(route)
 
@@ -136,9 +144,10 @@ class Bff(FastAPI):
         max_body: int | None = None,
         timeout: float | None = None,
         idle: float = 30.0,
+        limits: Sequence[AnyLimit] = (),
     ) -> None:
         """Pass requests to ``path`` on to ``service`` at ``to``, and its answers back, as streams; ``public``,
-        ``scopes``, ``allow`` and ``criticality`` are as for pages.
+        ``scopes``, ``allow``, ``criticality`` and ``limits`` are as for pages.
 
         ``query`` names the parameters that are passed on (True: all); ``request_headers`` and ``response_headers`` are
         passed besides the usual ones, also ``authorization``, ``cookie`` and ``set-cookie``. ``max_body`` (bytes, of a
@@ -161,6 +170,7 @@ class Bff(FastAPI):
             gate=self._gate(public, scopes, allow),
             criticality=criticality,
             services=ProxyServices(self.shedder, self.events, self.settings.deadline),
+            guard=self.limiter.guard((*self._limits, *limits), private=not public),
         )
         self.router.routes.append(route)
 
@@ -208,19 +218,22 @@ def create_bff(
     settings: Settings | None = None,
     auth: Authenticator | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
+    limits: Sequence[AnyLimit] = (),
     **options: Any,
 ) -> Bff:
     """A gateway called ``name`` over the services of ``clients``.
 
     ``settings`` are loaded from the environment when not given. ``auth`` says who may come in. ``transport`` replaces
-    the wire to every service (tests, proxies, HTTP/2). ``options`` are FastAPI's. Raises ``SettingsError`` when a
-    service has no URL.
+    the wire to every service (tests, proxies, HTTP/2). Everything it serves is under ``limits``.
+    ``options`` are FastAPI's. Raises ``SettingsError`` when a service has no URL.
     """
     settings = settings or Settings.load()
     configure_logs(name, settings.log_level)
     events = Events()
     cache = make_cache(name, settings)
     bound, upstreams = bind_clients(clients, settings, transport, events, cache, name)
+    limiter = Limiter(name, settings.limits_url, settings.deadline, events)
+    guard = limiter.guard(limits, private=auth is not None) or Guard()
     docs = {} if settings.docs else {"openapi_url": None}
     app = Bff(
         name,
@@ -228,9 +241,16 @@ def create_bff(
         settings,
         events,
         cache.memory,
+        limiter,
+        limits,
         title=options.pop("title", name),
         lifespan=_lifespan(upstreams, cache, make_mirror(name, settings, events), auth, options.pop("lifespan", None)),
-        dependencies=[Depends(authenticated)] if auth is not None else [],
+        # Of plain routes; a page does the same without FastAPI.
+        dependencies=[
+            *stage_dependency(guard.before),
+            *([Depends(authenticated)] if auth is not None else []),
+            *stage_dependency(guard.after),
+        ],
         **docs,
         **options,
     )
@@ -248,6 +268,7 @@ def create_bff(
         "max_query": settings.max_query,
         "challenge": auth.challenge if auth is not None else None,
         "access": app.access,
+        "proxies": TrustedProxies(settings.trusted_proxies),
     }
     app.add_middleware(Edge, **edge)
     app.direct = None if "exception_handlers" in options else Edge(app, **edge)
@@ -306,6 +327,7 @@ def _lifespan(
         await close_credentials(app.clients)
         await cache.aclose()
         await app.last_good.aclose()
+        await app.limiter.aclose()
         if mirror is not None:
             await mirror.aclose()
         if auth is not None:

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .context import RequestContext, use_context
 from .errors import PROBLEM_JSON, ClientDisconnected, Problem, Refused, ServiceError
+from .forwarded import TrustedProxies
 from .pages import PageEndpoint
 from .resilience.deadline import parse_timeout
 from .telemetry import AccessLog, log_refused, read_trace
@@ -25,17 +26,25 @@ class Edge:
     """Gives each request its context, each answer its request id, each error a problem document, each a log line.
 
     ``app`` serves what ``serve`` is not asked to. ``deadline`` is in seconds, ``max_query`` in bytes; ``challenge``
-    goes with a 401.
+    goes with a 401; ``proxies`` are believed in who the client is.
     """
 
     def __init__(
-        self, app: ASGIApp, *, deadline: float, max_query: int, challenge: str | None, access: AccessLog
+        self,
+        app: ASGIApp,
+        *,
+        deadline: float,
+        max_query: int,
+        challenge: str | None,
+        access: AccessLog,
+        proxies: TrustedProxies,
     ) -> None:
         self._app = app
         self._deadline = deadline
         self._max_query = max_query
         self._challenge = challenge
         self._access = access
+        self._proxies = proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -55,7 +64,7 @@ class Edge:
         except Exception as error:  # noqa: BLE001 - every request is answered
             await self._fail(error, scope, context, send)
         finally:
-            self._log(scope, context)
+            self._end(scope, context)
 
     async def serve(
         self, page: PageEndpoint, path_params: dict[str, Any], scope: Scope, receive: Receive, send: Send
@@ -68,7 +77,7 @@ class Edge:
         except Exception as error:  # noqa: BLE001 - every request is answered
             await self._fail(error, scope, context, send)
         finally:
-            self._log(scope, context)
+            self._end(scope, context)
 
     def _begin(self, scope: Scope) -> RequestContext:
         started = time.monotonic()
@@ -82,6 +91,7 @@ class Edge:
             trace.request_id, trace.trace_id, trace.span_id, trace.headers, started + allowed, started
         )
         context.reply_headers = ((b"x-request-id", trace.request_id.encode()),)
+        context.scope, context.proxies = scope, self._proxies
         use_context(context)
         return context
 
@@ -108,7 +118,9 @@ class Edge:
         context.status = problem.status
         await self._send_problem(problem, context, send)
 
-    def _log(self, scope: Scope, context: RequestContext) -> None:
+    def _end(self, scope: Scope, context: RequestContext) -> None:
+        for end in context.at_end:
+            end()
         if self._access.enabled:
             self._access.write(
                 scope["method"],

@@ -11,12 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
 
 from .errors import SettingsError
+from .forwarded import TrustedProxies
 from .policy import Policy
 from .targets import parse_targets
 
@@ -95,9 +97,24 @@ class Settings(BaseSettings):
     cache_url: Annotated[str, Field(pattern=r"^(memory://$|valkeys?://|rediss?://)")] = "memory://"
     cache_bytes: Annotated[int, Field(ge=0)] = 64 * 1024 * 1024
     stale_bytes: Annotated[int, Field(ge=0)] = 16 * 1024 * 1024
+    limits_url: Annotated[str, Field(pattern=r"^(memory://$|valkeys?://|rediss?://|sqlite:///|postgresql://)")] = (
+        "memory://"
+    )
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
     shutdown_grace: Seconds = 15.0
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR|CRITICAL)$")] = "INFO"
     docs: bool = True
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _split_proxies(cls, value: Any) -> Any:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_proxies(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        TrustedProxies(value)
+        return value
 
     @classmethod
     def load(cls, **values: Any) -> Self:

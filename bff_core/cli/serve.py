@@ -49,5 +49,6 @@ def serve(target: str, host: str, port: int) -> None:
         access_log=False,
         log_config=None,
         server_header=False,
+        proxy_headers=False,  # who the client is, is our own to say: BFF_TRUSTED_PROXIES
         timeout_graceful_shutdown=math.ceil(app.settings.shutdown_grace),
     )

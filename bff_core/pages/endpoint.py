@@ -15,7 +15,7 @@ from ..cache import MemoryStore
 from ..clients import ServiceClient
 from ..context import RequestContext, current_context
 from ..errors import Problem
-from ..limits import Criticality, Shedder
+from ..limits import Criticality, Guard, Shedder
 from ..telemetry import Event, Events
 from .body import read_json_body
 from .disconnect import DisconnectWatcher
@@ -60,6 +60,7 @@ class PageEndpoint:
         criticality: Criticality,
         cache: bool,
         services: PageServices,
+        guard: Guard | None,
     ) -> None:
         if cache:
             PageCache.check(plan, inputs, method, public=gate is None)
@@ -73,6 +74,7 @@ class PageEndpoint:
         self._shedder = services.shedder
         self._events = services.events
         self._criticality = criticality
+        self._guard = guard
         self._last_good = services.last_good
         self._watches = method == "GET"
         self._path = path
@@ -99,19 +101,22 @@ class PageEndpoint:
     ) -> None:
         """Answer one request."""
         context.route = self._path
-        cache_key = b""
+        cache_key, known = b"", None
         if self._cache is not None:
             cache_key = self._cache.key(scope)
             known = self._cache.get(cache_key)
-            if known is not None:
-                content, age = known
-                await self._answer(send, context, content, (b"age", b"%d" % age))
-                return
-        if not self._shedder.admits(self._criticality):
+        if known is None and not self._shedder.admits(self._criticality):
             self._events.emit(Event("OnShed", "warning", self._plan.name, "LoadShedding", detail=self._criticality))
             raise Problem(503, "There is more to do than can be done; try again soon.", headers={"retry-after": "1"})
-        if self._gate is not None:
+        if self._guard is not None:
+            scope["path_params"] = path_params  # the key of a limit may be made of them
+            await self._guard.enter(scope, context, self._gate)
+        elif self._gate is not None:
             await self._gate.enter(scope, context)
+        if known is not None:
+            content, age = known
+            await self._answer(send, context, content, (b"age", b"%d" % age))
+            return
         query = parse_query(scope["query_string"])
         selection = self._selector.read(query)
         body = await read_json_body(scope, receive, self._max_body) if self._inputs.body is not None else b""

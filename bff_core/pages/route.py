@@ -13,7 +13,7 @@ from starlette.routing import compile_path
 
 from ..auth import Gate
 from ..errors import DeclarationError, Problem
-from ..limits import Criticality
+from ..limits import Criticality, Guard
 from .declare import Page
 from .endpoint import PageEndpoint, PageServices
 from .inputs import RequestInputs
@@ -49,6 +49,7 @@ class PageRoute(APIRoute):
         criticality: Criticality,
         cache: bool,
         services: PageServices,
+        guard: Guard | None,
     ) -> None:
         plan = page.plan
         if gate is None and plan.uses_principal:
@@ -64,6 +65,7 @@ class PageRoute(APIRoute):
             401: gate is not None,
             403: gate is not None and (gate.restricts or guarded),
             404: bool(convertors),
+            429: guard is not None,
         }
         super().__init__(
             path,
@@ -82,7 +84,16 @@ class PageRoute(APIRoute):
             },
         )
         self.app = self.page_endpoint = PageEndpoint(
-            plan, self.inputs, path, method, status, gate=gate, criticality=criticality, cache=cache, services=services
+            plan,
+            self.inputs,
+            path,
+            method,
+            status,
+            gate=gate,
+            criticality=criticality,
+            cache=cache,
+            services=services,
+            guard=guard,
         )
 
     def _check_method(self, method: str) -> None:
@@ -103,6 +114,7 @@ _PROBLEMS = {
     403: "This is not allowed.",
     404: "There is no such resource.",
     422: "A parameter is missing or not valid.",
+    429: "A limit is used up; `Retry-After` says when to come again.",
     502: "A required service gave no usable answer.",
     503: "A required service is not available.",
     504: "A required service did not answer in time.",

@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from ..auth import Gate
 from ..context import RequestContext, current_context
 from ..errors import ClientDisconnected, DeclarationError, Problem, ServiceError
-from ..limits import Criticality, Shedder
+from ..limits import Criticality, Guard, Shedder
 from ..resilience import CallPolicy, Upstream, open_stream, report_broken
 from ..telemetry import Event, Events
 from ..wire import Streamed
@@ -75,6 +75,7 @@ class ProxyRoute(Route):
         gate: Gate | None,
         criticality: Criticality,
         services: ProxyServices,
+        guard: Guard | None,
     ) -> None:
         if isinstance(methods, str) or not methods or not set(methods) <= set(METHODS):
             raise DeclarationError(f"the proxy at '{path}': methods are some of {', '.join(METHODS)}")
@@ -92,6 +93,7 @@ class ProxyRoute(Route):
             gate=gate,
             criticality=criticality,
             services=services,
+            guard=guard,
         )
         super().__init__(path, endpoint, methods=list(methods), name=f"proxy {path}")
         self.methods = set(methods)  # Starlette adds HEAD to GET
@@ -137,6 +139,7 @@ class _ProxyEndpoint:
         gate: Gate | None,
         criticality: Criticality,
         services: ProxyServices,
+        guard: Guard | None,
     ) -> None:
         policy = upstream.policy
         if limits.timeout is not None:
@@ -154,6 +157,7 @@ class _ProxyEndpoint:
         self._deadline = services.deadline
         self._longer = max(services.deadline, limits.timeout or 0.0)
         self._gate = gate
+        self._guard = guard
         self._criticality = criticality
         self._shedder = services.shedder
         self._events = services.events
@@ -164,7 +168,9 @@ class _ProxyEndpoint:
         if not self._shedder.admits(self._criticality):
             self._events.emit(Event("OnShed", "warning", self._path, "LoadShedding", detail=self._criticality))
             raise Problem(503, "There is more to do than can be done; try again soon.", headers={"retry-after": "1"})
-        if self._gate is not None:
+        if self._guard is not None:
+            await self._guard.enter(scope, context, self._gate)
+        elif self._gate is not None:
             await self._gate.enter(scope, context)
         policy = self._policies[scope["method"]]
         target = self._target.render(scope)
