@@ -18,6 +18,7 @@ from .errors import (
     SettingsError,
     UnexpectedStatus,
 )
+from .hardening import Cors, Hardening
 from .pages import Page, optional, required, section, shape
 from .policy import AdaptivePolicy, BreakerPolicy, HealthPolicy, HedgePolicy, OutlierPolicy, Policy, RetryPolicy
 from .settings import ServiceSettings, Settings
@@ -38,8 +39,10 @@ __all__ = [
     "CircuitOpen",
     "ConnectFailed",
     "ConnectionLost",
+    "Cors",
     "DeclarationError",
     "Event",
+    "Hardening",
     "HealthPolicy",
     "HedgePolicy",
     "Operation",

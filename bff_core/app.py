@@ -21,6 +21,7 @@ from .clients import ResponseCache, ServiceClient
 from .context import Principal, current_context
 from .edge import Edge
 from .errors import DeclarationError, Problem
+from .hardening import AnswerHeaders, CorsPolicy, Gate, HostRule
 from .limits import Criticality, LagMonitor, Shedder
 from .pages import SECURITY, Page, PageRoute, PageServices
 from .resilience import CircuitMirror, Upstream
@@ -130,6 +131,8 @@ def create_bff(
     cache = make_cache(name, settings)
     bound, upstreams = bind_clients(clients, settings, transport, events, cache)
     docs = {} if settings.docs else {"openapi_url": None}
+    # A redirect to the path with or without a last slash would be made of the request's own Host and scheme.
+    options.setdefault("redirect_slashes", False)
     app = Bff(
         name,
         bound,
@@ -149,10 +152,19 @@ def create_bff(
     ]
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _validation_error)
+    cors = CorsPolicy(settings.cors) if settings.cors is not None else None
+    app.add_middleware(
+        Gate,
+        hardening=settings.hardening,
+        hosts=HostRule(settings.allowed_hosts),
+        cors=cors,
+        max_body=settings.max_body,
+        max_query=settings.max_query,
+    )
     app.add_middleware(
         Edge,
         deadline=settings.deadline,
-        max_query=settings.max_query,
+        headers=AnswerHeaders(settings.hardening, cors, filter(None, (app.docs_url, app.redoc_url))),
         challenge=auth.challenge if auth is not None else None,
     )
     return app

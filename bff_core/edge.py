@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .context import RequestContext, use_context
 from .errors import PROBLEM_JSON, Problem
+from .hardening import AnswerHeaders, with_defaults
 from .pages.body import ClientDisconnected
 from .resilience.deadline import parse_timeout
 from .telemetry import read_trace
@@ -24,13 +25,13 @@ SERVER_ERROR = 500
 class Edge:
     """Gives each request its context, each answer its request id, each error a problem document, each a log line.
 
-    ``deadline`` is in seconds, ``max_query`` in bytes; ``challenge`` goes with a 401.
+    ``deadline`` is in seconds; ``challenge`` goes with a 401; ``headers`` gives what goes with every answer.
     """
 
-    def __init__(self, app: ASGIApp, *, deadline: float, max_query: int, challenge: str | None) -> None:
+    def __init__(self, app: ASGIApp, *, deadline: float, headers: AnswerHeaders, challenge: str | None) -> None:
         self._app = app
         self._deadline = deadline
-        self._max_query = max_query
+        self._headers = headers
         self._challenge = challenge
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -48,19 +49,17 @@ class Edge:
             trace.request_id, trace.trace_id, trace.span_id, trace.headers, started + allowed, started
         )
         use_context(context)
-        request_id = (b"x-request-id", trace.request_id.encode())
+        defaults = (*self._headers(scope), (b"x-request-id", trace.request_id.encode()))
         status = 0
 
         async def answer(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), request_id]
+                message["headers"] = with_defaults(message.get("headers", ()), defaults)
             await send(message)
 
         try:
-            if len(scope["query_string"]) > self._max_query:
-                raise Problem(414, f"The query is longer than {self._max_query} bytes.")
             await self._app(scope, receive, answer)
         except Problem as problem:
             if status:
