@@ -6,7 +6,8 @@ import re
 
 __all__ = ["json_fault"]
 
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+# One that never ends takes all the rest with it: tried again at each further quote, it would cost the square.
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _BRACKET = re.compile(rb"[\[\]{}]")
 
 

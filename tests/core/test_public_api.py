@@ -14,8 +14,8 @@ PUBLIC = """
     AdaptivePolicy ApiKey ApiKeys Authenticator BadResponse BearerJwt Bff BffError BreakerPolicy BulkheadFull
     CallTimeout CircuitOpen ConnectFailed ConnectionLost Cors DeclarationError Event Hardening HealthPolicy HedgePolicy
     Operation OutlierPolicy Page Policy Principal Problem RequestContext RetryPolicy ServiceClient ServiceError
-    ServiceSettings Settings SettingsError UnexpectedStatus authenticated create_bff current_context delete get optional patch post
-    put required section shape
+    ServiceSettings Settings SettingsError UnexpectedStatus authenticated create_bff current_context delete get
+    optional patch post put required section shape
 """
 
 

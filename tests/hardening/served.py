@@ -7,7 +7,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import uvicorn
 from fastapi import Header, Request
@@ -55,7 +55,7 @@ class Named:
     """Believes whoever says a name; for tests of what comes after."""
 
     challenge = "Name"
-    scheme = {"type": "apiKey", "in": "header", "name": "x-name"}
+    scheme: ClassVar = {"type": "apiKey", "in": "header", "name": "x-name"}
 
     async def authenticate(self, headers: list[tuple[bytes, bytes]]) -> Principal | None:
         name = next((value for key, value in headers if key == b"x-name"), None)
