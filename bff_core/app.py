@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import Any
 
 import httpx
@@ -24,6 +25,7 @@ from .errors import DeclarationError, Problem
 from .hardening import AnswerHeaders, CorsPolicy, Gate, HostRule
 from .limits import Criticality, LagMonitor, Shedder
 from .pages import SECURITY, Page, PageRoute, PageServices
+from .pages.methods import allowed_methods
 from .resilience import CircuitMirror, Upstream
 from .settings import Settings
 from .telemetry import Events, configure_logs
@@ -231,10 +233,13 @@ async def _ready(request: Request) -> Response:
     return JSONResponse({"status": "ok"}, headers={"cache-control": "no-store"})
 
 
-async def _http_exception(_: Request, error: Exception) -> Response:
+async def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class alone
     detail = error.detail if isinstance(error.detail, str) else None
-    raise Problem(error.status_code, detail, headers=error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = allowed_methods(request.scope, request.app.router.routes)
+    raise Problem(error.status_code, detail, headers=headers)
 
 
 async def _validation_error(_: Request, error: Exception) -> Response:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from fastapi import params as fastapi_params
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field, create_model
-from starlette.routing import compile_path
+from starlette.routing import Match, compile_path
 from starlette.types import Receive, Scope, Send
 
 from ..auth import Authenticator
@@ -26,6 +26,7 @@ from .declare import Page
 from .disconnect import DisconnectWatcher
 from .inputs import RequestInputs, parse_query
 from .last_good import LastGoodValues
+from .methods import without_body
 from .plan import Plan
 from .run import DONE, SKIPPED, Bound, Run
 from .select import Selector
@@ -101,6 +102,23 @@ class PageRoute(APIRoute):
             },
         )
         self.app = _PageEndpoint(self, status, auth=auth, criticality=criticality, services=services)
+
+    @property
+    def answers_head(self) -> bool:
+        """Whether HEAD is answered as GET is, without the body."""
+        return self.method == "GET"
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request; called for a method that is not the page's as well, when no route has that method."""
+        if scope["method"] == "HEAD":
+            for route in scope["app"].router.routes:
+                if isinstance(route, PageRoute) and route.answers_head:
+                    match, child_scope = route.matches(scope)
+                    if match is not Match.NONE:
+                        scope.update(child_scope)
+                        await route.app(scope, receive, without_body(send))
+                        return
+        await super().handle(scope, receive, send)
 
     def _check_method(self, method: str) -> None:
         plan = self.plan
