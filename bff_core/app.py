@@ -25,6 +25,7 @@ from .errors import DeclarationError, Problem
 from .hardening import AnswerHeaders, CorsPolicy, Gate, HostRule
 from .limits import Criticality, LagMonitor, Shedder
 from .pages import SECURITY, Page, PageRoute, PageServices
+from .pages.document import tidy_parameters
 from .pages.methods import allowed_methods
 from .resilience import CircuitMirror, Upstream
 from .settings import Settings
@@ -93,6 +94,7 @@ class Bff(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document, with the gateway's security scheme."""
         document = super().openapi()
+        tidy_parameters(document)
         if self.auth is not None:
             schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
             schemes[SECURITY] = self.auth.scheme

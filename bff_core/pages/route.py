@@ -24,6 +24,7 @@ from ..telemetry import Event, Events
 from .body import read_json_body
 from .declare import Page
 from .disconnect import DisconnectWatcher
+from .document import list_pattern, problem_texts
 from .inputs import RequestInputs, parse_query
 from .last_good import LastGoodValues
 from .methods import without_body
@@ -97,8 +98,9 @@ class PageRoute(APIRoute):
             openapi_extra={"security": [{SECURITY: []}]} if auth is not None else None,
             responses={
                 code: {"model": ProblemDocument, "description": text, "content": {"application/problem+json": {}}}
-                for code, text in _PROBLEMS.items()
-                if (code != 401 or auth is not None) and (code != 404 or convertors)  # noqa: PLR2004 - HTTP statuses
+                for code, text in problem_texts(
+                    plan, private=auth is not None, has_body=self.inputs.body is not None, has_path=bool(convertors)
+                ).items()
             },
         )
         self.app = _PageEndpoint(self, status, auth=auth, criticality=criticality, services=services)
@@ -130,17 +132,6 @@ class PageRoute(APIRoute):
                     raise DeclarationError(
                         f"{plan.name}.{section.name}: a GET page must not {section.operation.method}"
                     )
-
-
-_PROBLEMS = {
-    400: "The request is not usable.",
-    401: "Credentials are missing or not valid.",
-    404: "There is no such resource.",
-    422: "A parameter is missing or not valid.",
-    502: "A required service gave no usable answer.",
-    503: "A required service is not available.",
-    504: "A required service did not answer in time.",
-}
 
 
 class _PageEndpoint:
@@ -263,20 +254,20 @@ def _endpoint(plan: Plan, inputs: RequestInputs, *, selectable: bool) -> Callabl
         )
         for entry, declared in zip(plan.inputs, inputs.declared, strict=True)
     ]
-    extra = {"fields": "Only these members, separated by commas."}
+    members = sorted(field.alias or name for name, field in plan.model.model_fields.items())
+    extra = {"fields": ("Only these members, separated by commas.", members)}
     if plan.optional_names:
-        extra["include"] = (
-            f"Only these optional sections, separated by commas: {', '.join(sorted(plan.optional_names))}."
-        )
+        names = sorted(plan.optional_names)
+        extra["include"] = (f"Only these optional sections, separated by commas: {', '.join(names)}.", names)
     if selectable:
         parameters += [
             inspect.Parameter(
                 name,
                 inspect.Parameter.KEYWORD_ONLY,
-                annotation=Annotated[str | None, fastapi_params.Query(description=text)],
+                annotation=Annotated[str | None, fastapi_params.Query(description=text, pattern=list_pattern(names))],
                 default=None,
             )
-            for name, text in extra.items()
+            for name, (text, names) in extra.items()
         ]
     endpoint.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # the documented way to set one
     endpoint.__name__ = plan.name

@@ -344,7 +344,7 @@ async def test_wrong_method(client: httpx.AsyncClient) -> None:
     """405 says what is allowed."""
     response = await client.delete("/products/p1")
     assert problem(response)["status"] == 405
-    assert response.headers["allow"] == "GET"
+    assert response.headers["allow"] == "GET, HEAD"
 
 
 async def test_private_page(client: httpx.AsyncClient) -> None:
