@@ -134,25 +134,31 @@ class Served:
         """Everything that comes back when these parts are sent one after another, until the gateway closes or has
         been silent for a while; b"<EOF>" marks that it closed."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        found = b""
-        try:
-            for index, part in enumerate(parts):
-                if index:
-                    await asyncio.sleep(pause)
-                writer.write(part)
-                with contextlib.suppress(ConnectionError):
-                    await writer.drain()
-            while True:
-                data = await asyncio.wait_for(reader.read(65536), patience)
-                if not data:
-                    return found + b"<EOF>"
-                found += data
-        except TimeoutError:
-            return found
-        except ConnectionError:
-            return found + b"<EOF>"
-        finally:
-            writer.close()
+        found = bytearray()
+        # Read while writing: what was said before a connection is reset is lost otherwise.
+        listening = asyncio.ensure_future(_listen(reader, found))
+        for index, part in enumerate(parts):
+            if index:
+                await asyncio.sleep(pause)
+            if listening.done():
+                break
+            writer.write(part)
+            with contextlib.suppress(ConnectionError):
+                await writer.drain()
+        heard = -1
+        while not listening.done() and heard != len(found):
+            heard = len(found)
+            await asyncio.wait([listening], timeout=patience)
+        listening.cancel()
+        writer.close()
+        return bytes(found)
+
+
+async def _listen(reader: asyncio.StreamReader, found: bytearray) -> None:
+    with contextlib.suppress(ConnectionError):
+        while data := await reader.read(65536):
+            found += data
+    found += b"<EOF>"
 
 
 @contextlib.asynccontextmanager
