@@ -51,10 +51,10 @@ class GuardedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             self._disarm()
         elif not self._receiving:
-            # Between requests uvicorn's keep-alive timer runs; what is no request (a stray line end) stops it.
-            if self._timer is not None:
+            if not self.cycle.response_complete:
                 self._disarm()
-            if self.timeout_keep_alive_task is None and (self.cycle is None or self.cycle.response_complete):
+            elif self._timer is None:
+                # Between requests uvicorn's keep-alive timer runs; what is no request (a stray line end) stopped it.
                 self._arm()
         else:
             if self._in_head:
@@ -119,7 +119,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._disarm()
         self._timed_head = self._in_head
         # The application has a time limit for bodies of its own, and a better answer.
-        seconds = self.header_timeout if self._in_head else self.body_timeout + _GRACE
+        in_body = self._receiving and not self._in_head
+        seconds = self.body_timeout + _GRACE if in_body else self.header_timeout
         self._timer = self.loop.call_later(seconds, self._late)
 
     def _disarm(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
@@ -123,12 +123,10 @@ def gateway(service_url: str, **values: Any) -> Bff:
 
 @dataclass
 class Served:
-    """A served gateway. ``reached`` are the paths of requests that got as far as the application."""
+    """A gateway served at a port of this machine, and the service behind it."""
 
-    app: Bff
     port: int
     service: EchoService
-    reached: list[str]
 
     async def say(self, *parts: bytes, pause: float = 0.0, patience: float = 0.25) -> bytes:
         """Everything that comes back when these parts are sent one after another, until the gateway closes or has
@@ -162,22 +160,12 @@ async def _listen(reader: asyncio.StreamReader, found: bytearray) -> None:
 
 
 @contextlib.asynccontextmanager
-async def served(
-    wrap: Callable[[Bff], Any] = lambda app: app, *, guard: bool = True, **values: Any
-) -> AsyncIterator[Served]:
+async def served(*, guard: bool = True, **values: Any) -> AsyncIterator[Served]:
     """A gateway with these settings; without ``guard`` as plain uvicorn would serve it."""
     async with echo_service() as service:
         app = gateway(service.url, **values)
-        reached: list[str] = []
-        inner = wrap(app)
-
-        async def watched(scope: Any, receive: Any, send: Any) -> None:
-            if scope["type"] == "http":
-                reached.append(scope["path"])
-            await inner(scope, receive, send)
-
         config = uvicorn.Config(
-            watched,
+            app,
             port=0,
             log_config=None,
             access_log=False,
@@ -190,7 +178,7 @@ async def served(
         task = asyncio.ensure_future(server._serve())
         while not server.started:
             await asyncio.sleep(0.01)
-        yield Served(app, server.servers[0].sockets[0].getsockname()[1], service, reached)
+        yield Served(server.servers[0].sockets[0].getsockname()[1], service)
         server.should_exit = True
         await task
 
