@@ -46,7 +46,9 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\bbff_[A-Za-z0-9]+_[A-Za-z0-9_]{8,}"), REDACTED),
 )
 # What the framework itself puts into every line; no client chooses these.
-_OWN = frozenset({"level", "timestamp", "gateway", "method", "route", "trace_id", "service", "operation"})
+_OWN = frozenset(
+    {"level", "timestamp", "gateway", "method", "route", "status", "ms", "trace_id", "calls", "service", "operation"}
+)
 
 
 def redact(_: WrappedLogger, __: str, record: EventDict) -> EventDict:

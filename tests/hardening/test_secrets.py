@@ -271,6 +271,8 @@ async def test_nobody_writes_our_log(tmp_path: Path) -> None:
             )
         for path in (b"/mine", b"/raising", b"/library"):
             await say(edge, b"GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\n" % path, b"X-Name: " + NAME)
+        forwarded = b"GET /things/a HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Forwarded-Proto: https\r\n\r\n"
+        assert b"strict-transport-security" not in await edge.say(forwarded)
         await edge.say(b"GET /\x9b2J" + FORGED.encode() + b"\r\n\r\n")
         await say(edge, b"GET /things/a HTTP/1.1\r\nHost: \x9b2J.evil.com\r\n")
         await say(edge, b"GET /things/a HTTP/1.1\r\nHost: evil.com\r\n")
@@ -278,7 +280,7 @@ async def test_nobody_writes_our_log(tmp_path: Path) -> None:
         await process.wait()
     records = log_lines(file.read_text())
     requests = [record for record in records if record["event"] == "request"]
-    assert len(requests) == len(HOSTILE) + 5
+    assert len(requests) == len(HOSTILE) + 6
     assert not any("forged" in record for record in records)
     assert SECRET not in json.dumps(records)
     (error,) = [record for record in records if record["event"] == "request.error"]
