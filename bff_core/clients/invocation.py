@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from ..cache import Decision, Stored, conditional_headers, decide, matches, usable_on_error
+from ..cache import Decision, Stored, conditional_headers, decide, matches, remaining, usable_on_error
 from ..context import RequestContext
 from ..errors import BadResponse, BffError, ServiceError, UnexpectedStatus
 from ..resilience import Call, Request
@@ -30,7 +30,8 @@ STALE_IF_ERROR = frozenset({500, 502, 503, 504})
 class Invocation:
     """``value`` or ``error`` is set when ``finished`` is called, which happens once, and never after ``cancel``.
 
-    ``deadline`` is an instant of ``time.monotonic``; ``tag`` is the caller's own. ``body`` is the answer as it came.
+    ``deadline`` is an instant of ``time.monotonic``; ``tag`` is the caller's own. ``body`` is the answer as it came;
+    for ``fresh_for`` seconds more a cache may use it.
     """
 
     __slots__ = (
@@ -44,6 +45,7 @@ class Invocation:
         "body",
         "deadline",
         "error",
+        "fresh_for",
         "tag",
         "value",
     )
@@ -64,6 +66,7 @@ class Invocation:
         self._flight_key: FlightKey = ("", b"", None)
         self.tag = tag
         self.deadline = deadline
+        self.fresh_for = 0.0
         self.body: bytes | None = None
         self.value: Any = None
         self.error: BffError | None = None
@@ -142,6 +145,7 @@ class Invocation:
             else:
                 if decision is Decision.STALE_WHILE_REVALIDATE:
                     self._refresh(stored)
+                self.fresh_for = remaining(stored, time.time())
                 return True
         self._handle = self._bound.flights.join(
             self._flight_key, self.deadline, self._answered, partial(self._begin, stored)
@@ -176,9 +180,11 @@ class Invocation:
         """Keep the answer, take a 304 for what is stored, and what is stored for no answer, where that is allowed."""
         if call.response is not None:
             shared = self._context.principal is None
-            call.response = cache.absorb(
+            call.response, kept = cache.absorb(
                 self._key, stored, self._request.headers, call.response, asked_at, shared=shared
             )
+            if kept is not None:
+                self.fresh_for = remaining(kept, asked_at)
             if call.response is None:
                 call.error = BadResponse("304 for another response than the stored one")
         elif stored is not None and usable_on_error(stored, time.time()) and _is_failure(call.error):

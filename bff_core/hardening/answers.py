@@ -56,7 +56,7 @@ class AnswerHeaders:
         return headers + self._cors.answer(scope["headers"])
 
 
-def with_defaults(own: Sequence[Header], defaults: tuple[Header, ...]) -> list[Header]:
+def with_defaults(own: Sequence[Header], defaults: Sequence[Header]) -> list[Header]:
     """``own`` and those of ``defaults`` that it does not have already; ``Vary`` and CORS headers add up."""
     for name, _ in own:
         if name in _NAMES:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
+from ..errors import Problem
 from .nesting import json_fault
 
-__all__ = ["BodyCaps", "LimitedBody"]
+__all__ = ["BodyCaps", "BodyRefused", "LimitedBody"]
 
 _MEDIA_TYPE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+/[!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*(;.*)?")
 _CHARSET = re.compile(rb";[ \t]*charset=\"?([^\";, \t]*)", re.IGNORECASE)
@@ -29,11 +30,19 @@ class BodyCaps:
     max_json_members: int
 
 
+class BodyRefused(Problem, HTTPException):  # type: ignore[misc]  # both mean the same by headers and detail
+    """A problem that FastAPI, too, lets pass where it reads a body: other exceptions are a 400 to it."""
+
+    def __init__(self, status: int, detail: str, *, headers: Mapping[str, str] | None = None) -> None:
+        Problem.__init__(self, status, detail, headers=headers)
+        self.status_code = status
+
+
 class LimitedBody:
     """The ``receive`` of a request that has a body. Nothing is checked before somebody reads it, so that who may not
     come in is told that first.
 
-    Raises Starlette's ``HTTPException``, which FastAPI lets pass wherever a body is read: 408 when it is not all there
+    Raises ``BodyRefused``: 408 when it is not all there
     in time, 413 when it is too large, 415 when its type is missing or it is encoded, 400 when it is JSON that is
     nested too deep or has too many members. A JSON body is handed out whole.
     """
@@ -66,7 +75,7 @@ class LimitedBody:
         body = b"".join(parts) if len(parts) > 1 else parts[0]
         fault = json_fault(body, self._caps.max_json_depth, self._caps.max_json_members)
         if fault is not None:
-            raise HTTPException(400, f"The body {fault}.")
+            raise BodyRefused(400, f"The body {fault}.")
         return {"type": "http.request", "body": body, "more_body": False}
 
     def _begin(self) -> None:
@@ -76,14 +85,14 @@ class LimitedBody:
             raise self._too_large()
         found = _MEDIA_TYPE.fullmatch(headers.get(b"content-type", b""))
         if found is None:
-            raise HTTPException(415, "A body needs a Content-Type that says what it is.")
+            raise BodyRefused(415, "A body needs a Content-Type that says what it is.")
         if headers.get(b"content-encoding", b"identity").lower() != b"identity":
-            raise HTTPException(415, "An encoded body is not taken.", headers={"accept-encoding": "identity"})
+            raise BodyRefused(415, "An encoded body is not taken.", headers={"accept-encoding": "identity"})
         kind = found[1].lower()
         self._json = kind == b"application/json" or kind.endswith(b"+json")
         charset = _CHARSET.search(found[2] or b"") if self._json else None
         if charset is not None and charset[1].lower() not in (b"utf-8", b"utf8"):
-            raise HTTPException(415, "JSON is UTF-8.")
+            raise BodyRefused(415, "JSON is UTF-8.")
         self._due = asyncio.get_running_loop().time() + self._caps.timeout
 
     async def _next(self) -> Message:
@@ -91,7 +100,7 @@ class LimitedBody:
             async with asyncio.timeout_at(self._due):
                 message = await self._receive()
         except TimeoutError:
-            raise HTTPException(
+            raise BodyRefused(
                 408, f"The body did not arrive within {self._caps.timeout:g} seconds.", headers=_CLOSE
             ) from None
         self._size += len(message.get("body", b""))
@@ -100,5 +109,5 @@ class LimitedBody:
         self._whole = not message.get("more_body")
         return message
 
-    def _too_large(self) -> HTTPException:
-        return HTTPException(413, f"The body is larger than {self._caps.max_body} bytes.", headers=_CLOSE)
+    def _too_large(self) -> BodyRefused:
+        return BodyRefused(413, f"The body is larger than {self._caps.max_body} bytes.", headers=_CLOSE)

@@ -1,12 +1,13 @@
-"""The gate: what is refused before anything is routed, and preflights. Plain ASGI."""
+"""The gate: what is refused before anything else is done, and preflights."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import structlog
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope
 
 from ..errors import Problem
 from .answers import Header
@@ -14,7 +15,9 @@ from .body import BodyCaps, LimitedBody
 from .cors import CorsPolicy
 from .hosts import HostRule
 from .path import path_fault
-from .settings import Hardening
+
+if TYPE_CHECKING:
+    from ..settings import Settings  # which itself is made of this room's settings
 
 __all__ = ["Gate"]
 
@@ -41,46 +44,37 @@ _HEALTH = "/health/"
 
 
 class Gate:
-    """Lets a request through that has one meaning and a reasonable size; raises a ``Problem`` for any other.
+    """Lets a request in that has one meaning and a reasonable size."""
 
-    ``max_body`` and ``max_query`` are in bytes. Preflights are answered here, before authentication.
-    """
-
-    def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        hardening: Hardening,
-        hosts: HostRule,
-        cors: CorsPolicy | None,
-        max_body: int,
-        max_query: int,
-    ) -> None:
-        self._app = app
+    def __init__(self, settings: Settings, hosts: HostRule, cors: CorsPolicy | None) -> None:
+        caps = settings.hardening
         self._hosts = hosts
         self._cors = cors
-        self._max_query = max_query
-        self._max_path = hardening.max_path
-        self._max_headers = hardening.max_headers
-        self._max_header_bytes = hardening.max_header_bytes
+        self._max_query = settings.max_query
+        self._max_path = caps.max_path
+        self._max_headers = caps.max_headers
+        self._max_header_bytes = caps.max_header_bytes
         self._warned = False
-        self._caps = BodyCaps(max_body, hardening.body_timeout, hardening.max_json_depth, hardening.max_json_members)
+        self._caps = BodyCaps(settings.max_body, caps.body_timeout, caps.max_json_depth, caps.max_json_members)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+    def admit(self, scope: Scope, receive: Receive) -> Receive:
+        """Raise a ``Problem`` or let the request in; what it gives is to be read instead of ``receive``."""
         pairs = scope["headers"]
         headers = dict(pairs)
         self._check_headers(pairs, headers)
         self._check_target(scope)
         self._check_host(scope, headers.get(b"host"))
-        if self._cors is not None and scope["method"] == "OPTIONS" and self._cors.is_preflight(pairs):
-            await _answer_preflight(self._cors.preflight(pairs), send)
-            return
-        if _has_body(scope, headers):
-            receive = LimitedBody(receive, self._caps, headers)
-        await self._app(scope, receive, send)
+        return LimitedBody(receive, self._caps, headers) if _has_body(scope, headers) else receive
+
+    def preflight(self, scope: Scope) -> list[Header] | None:
+        """The headers of the 204 that answers a preflight; None when the request is none. Raises a 403 problem."""
+        headers = scope["headers"]
+        if self._cors is None or scope["method"] != "OPTIONS" or not self._cors.is_preflight(headers):
+            return None
+        answer = self._cors.preflight(headers)
+        if answer is None:
+            raise Problem(403, "Scripts of this origin may not use this gateway.")
+        return answer
 
     def _check_headers(self, pairs: Sequence[Header], headers: dict[bytes, bytes]) -> None:
         if len(pairs) > self._max_headers:
@@ -147,10 +141,3 @@ def _has_body(scope: Scope, headers: dict[bytes, bytes]) -> bool:
         # Servers that hand the connection over after the head would read the body as the next request.
         raise Problem(400, "A request that asks for another protocol has no body.", headers=_CLOSE)
     return True
-
-
-async def _answer_preflight(headers: list[Header] | None, send: Send) -> None:
-    if headers is None:
-        raise Problem(403, "Scripts of this origin may not use this gateway.")
-    await send({"type": "http.response.start", "status": 204, "headers": headers})
-    await send({"type": "http.response.body", "body": b""})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import inspect
+import math
 import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
@@ -34,7 +35,7 @@ WAITING, RUNNING, DONE, SKIPPED, FAILED = range(5)
 
 class Run:
     """The values of one request's page. ``values`` has the inputs in place; ``selected`` holds the optional sections
-    to run, None for all."""
+    to run, None for all. ``fresh_for`` is how many seconds all answers will still be fresh, infinite without any."""
 
     __slots__ = (
         "_bound",
@@ -48,6 +49,7 @@ class Run:
         "_waiting",
         "error",
         "failures",
+        "fresh_for",
         "seconds",
         "state",
         "values",
@@ -74,6 +76,7 @@ class Run:
         self.state = [WAITING] * self._left
         self.seconds = [0.0] * self._left
         self.failures: dict[str, str] = {}
+        self.fresh_for = math.inf
         self.error: BaseException | None = None
         self.values = values
 
@@ -141,6 +144,7 @@ class Run:
             raise RuntimeError("a section without an operation cannot be invoked")
         invocation = Invocation(bound, self._context, deadline, self._invoked, section)
         if invocation.start(section.arguments(self.values)):
+            self.fresh_for = min(self.fresh_for, invocation.fresh_for)
             self._succeed(section, invocation.value)
         else:
             self._handles[section.index] = invocation
@@ -148,6 +152,7 @@ class Run:
     def _invoked(self, invocation: Invocation) -> None:
         section: PlannedSection = invocation.tag
         self._handles.pop(section.index, None)
+        self.fresh_for = min(self.fresh_for, invocation.fresh_for)
         if invocation.error is not None:
             self._fail(section, invocation.error)
             return
