@@ -4,32 +4,35 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
 import httpx
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.security import SecurityScopes
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from .auth import Authenticator
+from .auth import Allow, Authenticator, Gate, schemes_of
 from .balance import BalancedWire
-from .binding import bind_clients, make_cache, make_last_good, make_mirror
+from .binding import bind_clients, bind_service, close_credentials, make_cache, make_last_good, make_mirror
 from .cache import MemoryStore
 from .clients import ResponseCache, ServiceClient
 from .context import Principal, current_context
 from .edge import Edge
-from .errors import DeclarationError, Problem
-from .hardening import AnswerHeaders, CorsPolicy, Gate, HostRule
+from .errors import DeclarationError, Problem, Refused
+from .hardening import AnswerHeaders, CorsPolicy, Guard, HostRule
 from .limits import Criticality, LagMonitor, Shedder
 from .pages import SECURITY, Page, PageRoute, PageServices, PageTable
 from .pages.document import tidy_parameters
 from .pages.methods import allowed_methods
+from .proxy import ProxyLimits, ProxyRoute, ProxyServices
 from .resilience import CircuitMirror, Upstream
 from .settings import Settings
 from .telemetry import AccessLog, Events, configure_logs
@@ -47,6 +50,7 @@ class Bff(FastAPI):
     upstreams: dict[str, Upstream]
     direct: Edge | None
     handlers: frozenset[Any]
+    _bind: Callable[[str], Upstream]
 
     def __init__(
         self,
@@ -93,40 +97,99 @@ class Bff(FastAPI):
         method: str = "GET",
         status: int = 200,
         public: bool = False,
+        scopes: Collection[str] = (),
+        allow: Allow | None = None,
         criticality: Criticality = "default",
         cache: bool = False,
     ) -> None:
-        """Serve ``page`` at ``path``. Only an authenticated principal gets it, unless it is ``public``.
+        """Serve ``page`` at ``path``. Only an authenticated principal gets it, unless it is ``public``; it needs all of
+        ``scopes``, and ``allow`` (a function of the principal) must say True, else 403.
 
         When the gateway is overloaded, ``sheddable`` pages are refused first and ``critical`` ones last. ``cache``
         keeps a public page for as long as all the answers that it was made of are fresh.
 
         Raises ``DeclarationError`` when the page and the path do not fit, or a client is missing.
         """
-        if not public and self.auth is None:
-            raise DeclarationError(
-                f"{page.__name__} at '{path}' is private, but gateway '{self.name}' has no authentication: "
-                "give create_bff(auth=...), or declare the page public=True"
-            )
+        self._check_access(f"{page.__name__} at '{path}'", public=public, restricted=bool(scopes or allow))
         route = PageRoute(
             path,
             page,
             method=method,
             status=status,
-            auth=None if public else self.auth,
+            gate=self._gate(public, scopes, allow),
             criticality=criticality,
             cache=cache,
             services=self._services,
         )
         self.router.routes.append(route)
 
+    def proxy(
+        self,
+        path: str,
+        *,
+        service: str,
+        to: str,
+        methods: Collection[str] = ("GET", "HEAD"),
+        public: bool = False,
+        scopes: Collection[str] = (),
+        allow: Allow | None = None,
+        criticality: Criticality = "default",
+        query: Collection[str] | bool = (),
+        request_headers: Collection[str] = (),
+        response_headers: Collection[str] = (),
+        max_body: int | None = None,
+        timeout: float | None = None,
+        idle: float = 30.0,
+    ) -> None:
+        """Pass requests to ``path`` on to ``service`` at ``to``, and its answers back, as streams; ``public``,
+        ``scopes``, ``allow`` and ``criticality`` are as for pages.
+
+        ``query`` names the parameters that are passed on (True: all); ``request_headers`` and ``response_headers`` are
+        passed besides the usual ones, also ``authorization``, ``cookie`` and ``set-cookie``. ``max_body`` (bytes, of a
+        request) is the gateway's by default. ``timeout`` (seconds, the service policy's by default) is for the head of
+        the answer, ``idle`` for each further wait for either side. Raises ``DeclarationError``, or ``SettingsError``
+        when the service has no URL.
+        """
+        self._check_access(f"the proxy at '{path}'", public=public, restricted=bool(scopes or allow))
+        if service not in self.upstreams:
+            self.upstreams[service] = self._bind(service)
+        route = ProxyRoute(
+            path,
+            self.upstreams[service],
+            to=to,
+            methods=methods,
+            query=query,
+            request_headers=request_headers,
+            response_headers=response_headers,
+            limits=ProxyLimits(self.settings.max_body if max_body is None else max_body, timeout, idle),
+            gate=self._gate(public, scopes, allow),
+            criticality=criticality,
+            services=ProxyServices(self.shedder, self.events, self.settings.deadline),
+        )
+        self.router.routes.append(route)
+
+    def _gate(self, public: bool, scopes: Collection[str], allow: Allow | None) -> Gate | None:
+        return None if public or self.auth is None else Gate(self.auth, scopes, allow)
+
+    def _check_access(self, what: str, *, public: bool, restricted: bool) -> None:
+        if public and restricted:
+            raise DeclarationError(f"{what} is public, so nobody's scopes can be asked for")
+        if not public and self.auth is None:
+            raise DeclarationError(
+                f"{what} is private, but gateway '{self.name}' has no authentication: "
+                "give create_bff(auth=...), or declare it public=True"
+            )
+
     def openapi(self) -> dict[str, Any]:
-        """The OpenAPI document, with the gateway's security scheme."""
+        """The OpenAPI document, with the gateway's security scheme and its pass-through routes."""
         document = super().openapi()
         tidy_parameters(document)
+        for route in self.router.routes:
+            if isinstance(route, ProxyRoute):
+                route.document(document["paths"], SECURITY)
         if self.auth is not None:
             schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
-            schemes[SECURITY] = self.auth.scheme
+            schemes.update(schemes_of(self.auth, SECURITY))
         return document
 
     @property
@@ -162,7 +225,7 @@ def create_bff(
     configure_logs(name, settings.log_level)
     events = Events()
     cache = make_cache(name, settings)
-    bound, upstreams = bind_clients(clients, settings, transport, events, cache)
+    bound, upstreams = bind_clients(clients, settings, transport, events, cache, name)
     docs = {} if settings.docs else {"openapi_url": None}
     # A redirect to the path with or without a last slash would be made of the request's own Host and scheme.
     options.setdefault("redirect_slashes", False)
@@ -180,6 +243,7 @@ def create_bff(
     )
     app.auth = auth
     app.upstreams = upstreams
+    app._bind = partial(bind_service, settings=settings, transport=transport, events=events)  # noqa: SLF001 - assembled here
     app.router.routes += [
         Route("/health/live", _live, include_in_schema=False),
         Route("/health/ready", _ready, include_in_schema=False),
@@ -189,7 +253,7 @@ def create_bff(
     cors = CorsPolicy(settings.cors) if settings.cors is not None else None
     edge: dict[str, Any] = {
         "deadline": settings.deadline,
-        "gate": Gate(settings, HostRule(settings.allowed_hosts), cors),
+        "guard": Guard(settings, HostRule(settings.allowed_hosts), cors),
         "headers": AnswerHeaders(settings.hardening, cors, filter(None, (app.docs_url, app.redoc_url))),
         "challenge": auth.challenge if auth is not None else None,
         "access": app.access,
@@ -200,16 +264,20 @@ def create_bff(
     return app
 
 
-async def authenticated(request: Request) -> Principal:
-    """A FastAPI dependency: the principal of the request; a 401 problem without one.
+async def authenticated(request: Request, security: SecurityScopes) -> Principal:
+    """A FastAPI dependency: the principal of the request; a 401 problem without one, and a 403 when it lacks one of the
+    scopes of ``Security(authenticated, scopes=[...])``.
 
     In force on every plain route of a gateway that has ``auth``.
     """
     context = current_context()
-    if context.principal is None:
-        auth: Authenticator | None = request.app.auth
-        context.principal = await auth.authenticate(request.scope["headers"]) if auth is not None else None
-    return context.authenticated()
+    auth: Authenticator | None = request.app.auth
+    if context.principal is None and auth is not None:
+        await Gate(auth).enter(request.scope, context)
+    principal = context.authenticated()
+    if not principal.scopes.issuperset(security.scopes):
+        raise Refused(403, "missing_scope")
+    return principal
 
 
 def _lifespan(
@@ -244,6 +312,7 @@ def _lifespan(
         monitor.stop()
         for upstream in upstreams.values():
             await upstream.wire.aclose()
+        await close_credentials(app.clients)
         await cache.aclose()
         await app.last_good.aclose()
         if mirror is not None:

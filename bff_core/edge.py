@@ -9,11 +9,11 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .context import RequestContext, use_context
-from .errors import PROBLEM_JSON, Problem
-from .hardening import AnswerHeaders, Gate, with_defaults
-from .pages import ClientDisconnected, PageEndpoint
+from .errors import PROBLEM_JSON, ClientDisconnected, Problem, Refused, ServiceError
+from .hardening import AnswerHeaders, Guard, with_defaults
+from .pages import PageEndpoint
 from .resilience.deadline import parse_timeout
-from .telemetry import AccessLog, read_trace
+from .telemetry import AccessLog, log_refused, read_trace
 
 __all__ = ["Edge"]
 
@@ -25,7 +25,7 @@ SERVER_ERROR = 500
 class Edge:
     """Gives each request its context, each answer its request id, each error a problem document, each a log line.
 
-    ``app`` serves what ``serve`` is not asked to. ``deadline`` is in seconds; ``gate`` says what comes in, ``headers``
+    ``app`` serves what ``serve`` is not asked to. ``deadline`` is in seconds; ``guard`` says what comes in, ``headers``
     what goes with every answer; ``challenge`` goes with a 401.
     """
 
@@ -34,14 +34,14 @@ class Edge:
         app: ASGIApp,
         *,
         deadline: float,
-        gate: Gate,
+        guard: Guard,
         headers: AnswerHeaders,
         challenge: str | None,
         access: AccessLog,
     ) -> None:
         self._app = app
         self._deadline = deadline
-        self._gate = gate
+        self._guard = guard
         self._headers = headers
         self._challenge = challenge
         self._access = access
@@ -59,8 +59,8 @@ class Edge:
             await send(message)
 
         try:
-            receive = self._gate.admit(scope, receive)
-            preflight = self._gate.preflight(scope)
+            receive = self._guard.admit(scope, receive)
+            preflight = self._guard.preflight(scope)
             if preflight is None:
                 await self._app(scope, receive, answer)
             else:
@@ -77,7 +77,7 @@ class Edge:
         """Have ``page`` answer, without the app's router and its other middleware in between."""
         context = self._begin(scope)
         try:
-            receive = self._gate.admit(scope, receive)
+            receive = self._guard.admit(scope, receive)
             await page.serve(scope, receive, send, context, path_params)
         except Exception as error:  # noqa: BLE001 - every request is answered
             await self._fail(error, scope, context, send)
@@ -104,8 +104,14 @@ class Edge:
         if isinstance(error, ClientDisconnected):
             context.status = CLIENT_CLOSED
             return
+        if context.status and isinstance(error, ServiceError):
+            # An answer that broke off midway. Raised, it has the server break the client's connection as well.
+            log.warning("response.broken", request_id=context.request_id, path=scope["path"], error=str(error))
+            raise error
         if not isinstance(error, Problem):
             log.error("request.error", request_id=context.request_id, path=scope["path"], exc_info=error)
+        if isinstance(error, Refused):
+            log_refused(error, scope, context)
         if context.status:
             raise error
         problem = error if isinstance(error, Problem) else Problem(SERVER_ERROR, "Something went wrong here.")
@@ -135,7 +141,8 @@ class Edge:
             *context.reply_headers,
         ]
         headers += [(name.lower().encode(), value.encode("latin-1")) for name, value in problem.headers.items()]
-        if problem.status == 401 and self._challenge is not None:  # noqa: PLR2004 - an HTTP status
+        told = any(name == b"www-authenticate" for name, _ in headers)
+        if problem.status == 401 and self._challenge is not None and not told:  # noqa: PLR2004 - an HTTP status
             headers.append((b"www-authenticate", self._challenge.encode()))
         await send({"type": "http.response.start", "status": problem.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})

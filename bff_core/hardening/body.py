@@ -57,6 +57,11 @@ class LimitedBody:
         self._size = 0
         self._json = self._whole = False
 
+    @property
+    def unlimited(self) -> Receive:
+        """The body as it comes, for who has caps of its own."""
+        return self._receive
+
     async def __call__(self) -> Message:
         """The next message, in time and within the cap."""
         if self._whole:

@@ -144,7 +144,7 @@ class GuardedProtocol(HttpToolsProtocol):
 def guarded(hardening: Hardening) -> type[GuardedProtocol]:
     """uvicorn's ``http=`` for a gateway with these settings."""
     values: dict[str, Any] = {
-        # The request line and what stands around names and values; the gate counts exactly.
+        # The request line and what stands around names and values; the guard counts exactly.
         "max_head": hardening.max_header_bytes + 64 * 1024,
         "header_timeout": hardening.header_timeout,
         "body_timeout": hardening.body_timeout,

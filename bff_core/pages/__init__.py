@@ -1,6 +1,5 @@
 """Pages: declared, compiled, run, shaped and served."""
 
-from .body import ClientDisconnected
 from .declare import Page, optional, required, section, shape
 from .endpoint import PageEndpoint, PageServices
 from .last_good import LastGoodValues
@@ -10,7 +9,6 @@ from .table import PageTable
 
 __all__ = [
     "SECURITY",
-    "ClientDisconnected",
     "LastGoodValues",
     "Page",
     "PageEndpoint",

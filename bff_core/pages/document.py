@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -14,6 +14,7 @@ __all__ = ["list_pattern", "problem_texts", "tidy_parameters"]
 _PROBLEMS = {
     400: "The request is not usable.",
     401: "Credentials are missing or not valid.",
+    403: "This is not allowed.",
     404: "There is no such resource.",
     422: "A parameter is missing or not valid.",
     502: "A required service gave no usable answer.",
@@ -27,13 +28,11 @@ _BODY_PROBLEMS = {
 }
 
 
-def problem_texts(plan: Plan, *, private: bool, has_body: bool, has_path: bool) -> dict[int, str]:
-    """Every error the page may answer, by status; what its sections relay of a service, too."""
+def problem_texts(plan: Plan, answers: Mapping[int, bool], *, has_body: bool) -> dict[int, str]:
+    """Every error the page may answer, by status, but those that ``answers`` denies; what its sections relay of a
+    service, too."""
     texts = _PROBLEMS | (_BODY_PROBLEMS if has_body else {})
-    if not private:
-        del texts[401]
-    if not has_path:
-        del texts[404]
+    texts = {code: text for code, text in texts.items() if answers.get(code, True)}
     for section in plan.sections:
         if section.required:
             texts |= {code: texts.get(code, HTTPStatus(code).phrase) for code in section.relay_status}

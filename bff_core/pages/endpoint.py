@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from ..auth import Authenticator
+from ..auth import Gate
 from ..cache import MemoryStore
 from ..clients import ServiceClient
 from ..context import RequestContext, current_context
@@ -56,19 +56,19 @@ class PageEndpoint:
         method: str,
         status: int,
         *,
-        auth: Authenticator | None,
+        gate: Gate | None,
         criticality: Criticality,
         cache: bool,
         services: PageServices,
     ) -> None:
         if cache:
-            PageCache.check(plan, inputs, method, public=auth is None)
+            PageCache.check(plan, inputs, method, public=gate is None)
         self._cache = PageCache(f"{method} {path}", services.memory) if cache else None
         clients = services.client
         self._plan = plan
         self._inputs = inputs
         self._selector = Selector(plan)
-        self._auth = auth
+        self._gate = gate
         self._max_body = services.max_body
         self._shedder = services.shedder
         self._events = services.events
@@ -108,9 +108,8 @@ class PageEndpoint:
         if not self._shedder.admits(self._criticality):
             self._events.emit(Event("OnShed", "warning", self._plan.name, "LoadShedding", detail=self._criticality))
             raise Problem(503, "There is more to do than can be done; try again soon.", headers={"retry-after": "1"})
-        if self._auth is not None:
-            context.principal = await self._auth.authenticate(scope["headers"])
-            context.authenticated()
+        if self._gate is not None:
+            await self._gate.enter(scope, context)
         query = parse_query(scope["query_string"])
         selection = self._selector.read(query)
         body = await read_json_body(scope, receive, self._max_body) if self._inputs.body is not None else b""
@@ -137,7 +136,7 @@ class PageEndpoint:
         elif self._cache is not None:
             self._cache.put(cache_key, content, run.fresh_for)
         timing = (b"server-timing", self._timing(run, context))
-        if self._auth is not None or context.degraded:
+        if self._gate is not None or context.degraded:
             await self._answer(send, context, content, timing, PRIVATE)
         else:
             await self._answer(send, context, content, timing)

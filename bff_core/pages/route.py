@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, create_model
 from starlette.routing import Match, compile_path
 from starlette.types import Receive, Scope, Send
 
-from ..auth import Authenticator
+from ..auth import Gate
 from ..errors import DeclarationError, Problem
 from ..limits import Criticality
 from .declare import Page
@@ -25,7 +25,7 @@ from .plan import Plan
 __all__ = ["SECURITY", "PageRoute", "ProblemDocument"]
 
 SECURITY = "gateway"
-"""The name of the gateway's security scheme in its OpenAPI document."""
+"""The name of the gateway's security scheme in its OpenAPI document; further ones are ``gateway-2`` and so on."""
 
 
 class ProblemDocument(BaseModel):
@@ -39,7 +39,7 @@ class ProblemDocument(BaseModel):
 
 
 class PageRoute(APIRoute):
-    """Serves one page, to anybody when ``auth`` is None."""
+    """Serves one page, to anybody when ``gate`` is None."""
 
     def __init__(
         self,
@@ -48,13 +48,13 @@ class PageRoute(APIRoute):
         *,
         method: str,
         status: int,
-        auth: Authenticator | None,
+        gate: Gate | None,
         criticality: Criticality,
         cache: bool,
         services: PageServices,
     ) -> None:
         plan = page.plan
-        if auth is None and plan.uses_principal:
+        if gate is None and plan.uses_principal:
             raise DeclarationError(f"{plan.name}: uses the principal, so its route cannot be public")
         self.page = page
         self.plan = plan
@@ -62,6 +62,12 @@ class PageRoute(APIRoute):
         _, _, convertors = compile_path(path)
         self.inputs = RequestInputs(plan, list(convertors))
         self._check_method(method)
+        guarded = any(section.allow is not None for section in plan.sections)
+        answers = {
+            401: gate is not None,
+            403: gate is not None and (gate.restricts or guarded),
+            404: bool(convertors),
+        }
         super().__init__(
             path,
             _endpoint(plan, self.inputs, selectable=method == "GET"),
@@ -71,16 +77,14 @@ class PageRoute(APIRoute):
             summary=plan.doc.partition("\n")[0] or plan.name,
             description=plan.doc,
             response_model=_documented(plan),
-            openapi_extra={"security": [{SECURITY: []}]} if auth is not None else None,
+            openapi_extra={"security": gate.requirements(SECURITY)} if gate is not None else None,
             responses={
                 code: {"model": ProblemDocument, "description": text, "content": {"application/problem+json": {}}}
-                for code, text in problem_texts(
-                    plan, private=auth is not None, has_body=self.inputs.body is not None, has_path=bool(convertors)
-                ).items()
+                for code, text in problem_texts(plan, answers, has_body=self.inputs.body is not None).items()
             },
         )
         self.app = self.page_endpoint = PageEndpoint(
-            plan, self.inputs, path, method, status, auth=auth, criticality=criticality, cache=cache, services=services
+            plan, self.inputs, path, method, status, gate=gate, criticality=criticality, cache=cache, services=services
         )
 
     @property

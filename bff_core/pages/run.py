@@ -19,7 +19,7 @@ import structlog
 
 from ..clients import BoundOperation, Invocation
 from ..context import RequestContext, use_context
-from ..errors import BffError, CallTimeout, ServiceError
+from ..errors import BffError, CallTimeout, Refused, ServiceError
 from .failure import problem_of
 from .last_good import LastGoodValues, StaleKey
 from .plan import Plan, PlannedSection
@@ -119,6 +119,9 @@ class Run:
                 self._skip(section)
                 return
             values = self.values
+            if section.allow is not None and section.allow.function(*section.allow.get(values)) is not True:
+                self._refuse(section)
+                return
             for derived in section.derived:
                 values[derived.slot] = derived.function(*derived.get(values))
             deadline = self._context.deadline
@@ -137,6 +140,11 @@ class Run:
         if section.when is None:
             return False
         return not section.when.function(*section.when.get(self.values))
+
+    def _refuse(self, section: PlannedSection) -> None:
+        if section.required:
+            raise Refused(403, "section_not_allowed")
+        self._skip(section)
 
     def _invoke(self, section: PlannedSection, deadline: float) -> None:
         bound = self._bound[section.index]
@@ -166,7 +174,9 @@ class Run:
     def _stale_key(self, section: PlannedSection) -> StaleKey:
         # The request as it would be sent: all that could change the answer, however arguments print themselves.
         request = section.operation.template.render(section.arguments(self.values)) if section.operation else ()
-        return self._plan.name + section.target, repr(request), self._context.principal
+        principal = self._context.principal
+        whose = principal.whose if principal is not None else b""
+        return self._plan.name + section.target, repr(request), whose
 
     def _evaluate(self, section: PlannedSection, deadline: float) -> None:
         assert section.function is not None  # noqa: S101 - for the type checker: no operation means a function

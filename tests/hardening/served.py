@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar
 import uvicorn
 from fastapi import Header, Request
 from pydantic import BaseModel
+from starlette.types import Scope
 
 from bff_core import Bff, Page, Principal, ServiceClient, Settings, create_bff, get, post, required
 from bff_core.hardening.server import guarded
@@ -57,8 +58,8 @@ class Named:
     challenge = "Name"
     scheme: ClassVar = {"type": "apiKey", "in": "header", "name": "x-name"}
 
-    async def authenticate(self, headers: list[tuple[bytes, bytes]]) -> Principal | None:
-        name = next((value for key, value in headers if key == b"x-name"), None)
+    async def authenticate(self, scope: Scope) -> Principal | None:
+        name = next((value for key, value in scope["headers"] if key == b"x-name"), None)
         return Principal(name.decode("latin-1")) if name is not None else None
 
     async def aclose(self) -> None:
@@ -108,6 +109,7 @@ def gateway(service_url: str, **values: Any) -> Bff:
     app.page("/things/{thing_id}", ThingPage, public=True)
     app.page("/things", MakePage, method="POST", public=True)
     app.page("/mine", MinePage)
+    app.proxy("/pass/{thing_id}", service="echo", to="/{thing_id}", methods=["POST"], public=True, max_body=5000)
 
     async def plain(request: Request) -> dict[str, int]:
         return {"length": len(await request.body())}

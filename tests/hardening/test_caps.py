@@ -101,6 +101,8 @@ BODIES = {
     "too many members": (post("/things", b'{"items":[1,2,3,4,5,6,7,8,9,0,1]}'), 400),
     "too many members, plain route": (post("/model", b'{"items":[1,2,3,4,5,6,7,8,9,0,1]}'), 400),
     "commas in a text": (post("/things", b'{"name":",,,,,,,,,,,,,,,"}'), 200),
+    "what passes through has its own cap": (post("/pass/a", b"a" * 5000, b"application/json"), 200),
+    "too large to pass through": (post("/pass/a", b"a" * 5001, b"application/json"), 413),
     "no type": (b"POST /things HTTP/1.1\r\n" + HOST + b"Content-Length: 2\r\n\r\n{}", 415),
     "no type, plain route": (b"POST /plain HTTP/1.1\r\n" + HOST + b"X-Name: a\r\nContent-Length: 2\r\n\r\n{}", 415),
     "a type that is none": (post("/things", b"{}", b"json"), 415),

@@ -1,4 +1,4 @@
-"""The gate: what is refused before anything else is done, and preflights."""
+"""The guard: what is refused before anything else is done, and preflights."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .path import path_fault
 if TYPE_CHECKING:
     from ..settings import Settings  # which itself is made of this room's settings
 
-__all__ = ["Gate"]
+__all__ = ["Guard"]
 
 log = structlog.get_logger("bff.security")
 
@@ -43,7 +43,7 @@ _CLOSE = {"connection": "close"}
 _HEALTH = "/health/"
 
 
-class Gate:
+class Guard:
     """Lets a request in that has one meaning and a reasonable size."""
 
     def __init__(self, settings: Settings, hosts: HostRule, cors: CorsPolicy | None) -> None:
