@@ -31,6 +31,7 @@ from .errors import (
     SettingsError,
     UnexpectedStatus,
 )
+from .hardening import Cors, Hardening
 from .limits import ConcurrencyLimit, Quota, RateLimit
 from .pages import Page, optional, required, section, shape
 from .policy import AdaptivePolicy, BreakerPolicy, HealthPolicy, HedgePolicy, OutlierPolicy, Policy, RetryPolicy
@@ -56,10 +57,12 @@ __all__ = [
     "ConcurrencyLimit",
     "ConnectFailed",
     "ConnectionLost",
+    "Cors",
     "DeclarationError",
     "Event",
     "ExchangeSettings",
     "ForwardAuth",
+    "Hardening",
     "HealthPolicy",
     "HedgePolicy",
     "Operation",

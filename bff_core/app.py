@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from http import HTTPStatus
 from typing import Any
 
 import httpx
@@ -27,8 +28,11 @@ from .context import Principal, current_context
 from .edge import Edge
 from .errors import DeclarationError, Problem, Refused
 from .forwarded import TrustedProxies
+from .hardening import Admission, AnswerHeaders, CorsPolicy, HostRule
 from .limits import AnyLimit, Criticality, Guard, LagMonitor, Limiter, Shedder, stage_dependency
 from .pages import SECURITY, Page, PageRoute, PageServices, PageTable
+from .pages.document import tidy_parameters
+from .pages.methods import allowed_methods
 from .proxy import ProxyLimits, ProxyRoute, ProxyServices
 from .resilience import CircuitMirror, Upstream
 from .settings import Settings
@@ -189,6 +193,7 @@ class Bff(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document, with the gateway's security scheme and its pass-through routes."""
         document = super().openapi()
+        tidy_parameters(document)
         for route in self.router.routes:
             if isinstance(route, ProxyRoute):
                 route.document(document["paths"], SECURITY)
@@ -235,6 +240,8 @@ def create_bff(
     limiter = Limiter(name, settings.limits_url, settings.deadline, events)
     guard = limiter.guard(limits, private=auth is not None) or Guard()
     docs = {} if settings.docs else {"openapi_url": None}
+    # A redirect to the path with or without a last slash would be made of the request's own Host and scheme.
+    options.setdefault("redirect_slashes", False)
     app = Bff(
         name,
         bound,
@@ -263,9 +270,11 @@ def create_bff(
     ]
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _validation_error)
+    cors = CorsPolicy(settings.cors) if settings.cors is not None else None
     edge: dict[str, Any] = {
         "deadline": settings.deadline,
-        "max_query": settings.max_query,
+        "admission": Admission(settings, HostRule(settings.allowed_hosts), cors),
+        "headers": AnswerHeaders(settings.hardening, cors, filter(None, (app.docs_url, app.redoc_url))),
         "challenge": auth.challenge if auth is not None else None,
         "access": app.access,
         "proxies": TrustedProxies(settings.trusted_proxies),
@@ -346,10 +355,13 @@ async def _ready(request: Request) -> Response:
     return JSONResponse({"status": "ok"}, headers={"cache-control": "no-store"})
 
 
-async def _http_exception(_: Request, error: Exception) -> Response:
+async def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class alone
     detail = error.detail if isinstance(error.detail, str) else None
-    raise Problem(error.status_code, detail, headers=error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = allowed_methods(request.scope, request.app.router.routes)
+    raise Problem(error.status_code, detail, headers=headers)
 
 
 async def _validation_error(_: Request, error: Exception) -> Response:

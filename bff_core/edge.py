@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .context import RequestContext, use_context
 from .errors import PROBLEM_JSON, ClientDisconnected, Problem, Refused, ServiceError
 from .forwarded import TrustedProxies
+from .hardening import Admission, AnswerHeaders, with_defaults
 from .pages import PageEndpoint
 from .resilience.deadline import parse_timeout
 from .telemetry import AccessLog, log_refused, read_trace
@@ -25,8 +26,8 @@ SERVER_ERROR = 500
 class Edge:
     """Gives each request its context, each answer its request id, each error a problem document, each a log line.
 
-    ``app`` serves what ``serve`` is not asked to. ``deadline`` is in seconds, ``max_query`` in bytes; ``challenge``
-    goes with a 401; ``proxies`` are believed in who the client is.
+    ``app`` serves what ``serve`` is not asked to. ``deadline`` is in seconds; ``admission`` says what comes in,
+    ``headers`` what goes with every answer; ``challenge`` goes with a 401; ``proxies`` may say who the client is.
     """
 
     def __init__(
@@ -34,14 +35,16 @@ class Edge:
         app: ASGIApp,
         *,
         deadline: float,
-        max_query: int,
+        admission: Admission,
+        headers: AnswerHeaders,
         challenge: str | None,
         access: AccessLog,
         proxies: TrustedProxies,
     ) -> None:
         self._app = app
         self._deadline = deadline
-        self._max_query = max_query
+        self._admission = admission
+        self._headers = headers
         self._challenge = challenge
         self._access = access
         self._proxies = proxies
@@ -55,12 +58,17 @@ class Edge:
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start" and not context.status:
                 context.status = message["status"]
-                message["headers"] = [*message.get("headers", ()), *context.reply_headers]
+                message["headers"] = with_defaults(message.get("headers", ()), context.reply_headers)
             await send(message)
 
         try:
-            self._check(scope)
-            await self._app(scope, receive, answer)
+            receive = self._admission.admit(scope, receive)
+            preflight = self._admission.preflight(scope)
+            if preflight is None:
+                await self._app(scope, receive, answer)
+            else:
+                await answer({"type": "http.response.start", "status": 204, "headers": preflight})
+                await answer({"type": "http.response.body", "body": b""})
         except Exception as error:  # noqa: BLE001 - every request is answered
             await self._fail(error, scope, context, send)
         finally:
@@ -72,7 +80,7 @@ class Edge:
         """Have ``page`` answer, without the app's router and its other middleware in between."""
         context = self._begin(scope)
         try:
-            self._check(scope)
+            receive = self._admission.admit(scope, receive)
             await page.serve(scope, receive, send, context, path_params)
         except Exception as error:  # noqa: BLE001 - every request is answered
             await self._fail(error, scope, context, send)
@@ -90,14 +98,10 @@ class Edge:
         context = RequestContext(
             trace.request_id, trace.trace_id, trace.span_id, trace.headers, started + allowed, started
         )
-        context.reply_headers = ((b"x-request-id", trace.request_id.encode()),)
+        context.reply_headers = (*self._headers(scope), (b"x-request-id", trace.request_id.encode()))
         context.scope, context.proxies = scope, self._proxies
         use_context(context)
         return context
-
-    def _check(self, scope: Scope) -> None:
-        if len(scope["query_string"]) > self._max_query:
-            raise Problem(414, f"The query is longer than {self._max_query} bytes.")
 
     async def _fail(self, error: Exception, scope: Scope, context: RequestContext, send: Send) -> None:
         """Answer with a problem document, unless an answer has begun; that is for the server to break off."""

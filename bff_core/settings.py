@@ -19,6 +19,7 @@ from pydantic_settings import (
 
 from .errors import SettingsError
 from .forwarded import TrustedProxies
+from .hardening.settings import Cors, Hardening
 from .policy import Policy
 from .targets import parse_targets
 
@@ -92,6 +93,9 @@ class Settings(BaseSettings):
     deadline: Seconds = 2.5
     max_body: Annotated[int, Field(ge=0)] = 1024 * 1024
     max_query: Annotated[int, Field(ge=0)] = 8 * 1024
+    hardening: Hardening = Hardening()
+    allowed_hosts: tuple[str, ...] = ()
+    cors: Cors | None = None
     wire: Literal["http1", "httpx"] = "http1"
     shed_after: Seconds = 0.05
     cache_url: Annotated[str, Field(pattern=r"^(memory://$|valkeys?://|rediss?://)")] = "memory://"

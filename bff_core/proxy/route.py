@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from ..auth import Gate
 from ..context import RequestContext, current_context
 from ..errors import ClientDisconnected, DeclarationError, Problem, ServiceError
+from ..hardening import LimitedBody
 from ..limits import Criticality, Guard, Shedder
 from ..resilience import CallPolicy, Upstream, open_stream, report_broken
 from ..telemetry import Event, Events
@@ -175,6 +176,9 @@ class _ProxyEndpoint:
         policy = self._policies[scope["method"]]
         target = self._target.render(scope)
         headers, length = self._requests.read(scope, context.headers)
+        if isinstance(receive, LimitedBody):
+            # This route has limits of its own, and reads nothing of what it passes on.
+            receive = receive.unlimited
         client = Client(receive, send, self._idle)
         try:
             body = await self._body(policy.method, length, receive, client)
