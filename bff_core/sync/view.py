@@ -1,0 +1,102 @@
+"""Client view records: which version of which item a client has, one view per collection, 40 bytes an item.
+
+A view is a pair of sorted arrays, so that it is read from a store and searched without making an object per item.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from .content import key_of, read_version
+
+__all__ = ["Doubt", "Memo", "Row", "View", "merge", "words"]
+
+SEPARATOR = b"\n"
+
+
+def words(values: Iterable[int] = ()) -> array[int]:
+    """An array of 64-bit keys or versions."""
+    return array("Q", values)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One item as it would be sent: ``content`` is the projected item, serialized."""
+
+    id: str
+    key: int
+    version: int
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Memo:
+    """What one answer of a listing held: asked with ``cursor``, followed by ``following``, tagged ``etag``."""
+
+    cursor: str | None
+    following: str | None
+    etag: str | None
+    keys: array[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Items were missing, and it is not believed yet: the enumeration's ``digest``, when that began (Unix time), and
+    how many enumerations there have been since."""
+
+    digest: str
+    since: float
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a client has of one collection.
+
+    ``keys`` are sorted, ``versions`` and ``ids`` (separated by newlines) stand in their order. ``memos`` are the
+    answers the view was read from, good for projections of the fingerprint ``shape``; ``through`` is the last mutation
+    whose effect it is sure to show.
+    """
+
+    keys: array[int] = field(default_factory=words)
+    versions: array[int] = field(default_factory=words)
+    ids: bytes = b""
+    memos: tuple[Memo, ...] = ()
+    shape: str = ""
+    through: int = 0
+    doubt: Doubt | None = None
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def find(self, key: int) -> int:
+        """Where the item stands, -1 when the client does not have it."""
+        index = bisect_left(self.keys, key)
+        return index if index < len(self.keys) and self.keys[index] == key else -1
+
+    def names(self) -> list[str]:
+        """The items' ids, in the order of ``keys``."""
+        return self.ids.decode().split("\n") if self.keys else []
+
+    @classmethod
+    def of(cls, have: Mapping[str, str]) -> View:
+        """The view of a client that says itself which versions it has."""
+        rows = [Row(name, key_of(name), read_version(version), b"") for name, version in have.items()]
+        return merge(View(), [], words(row.key for row in rows), words(row.version for row in rows), list(have))
+
+
+def merge(base: View, without: Iterable[int], keys: array[int], versions: array[int], ids: list[str]) -> View:
+    """``base`` without the items at the indices ``without``, and with the given ones, of which the later win."""
+    gone = set(without)
+    names = base.names()
+    rows = {base.keys[index]: (base.versions[index], names[index]) for index in range(len(base)) if index not in gone}
+    rows.update(zip(keys, zip(versions, ids, strict=True), strict=True))
+    order = sorted(rows)
+    return View(
+        keys=words(order),
+        versions=words(rows[key][0] for key in order),
+        ids=SEPARATOR.join(rows[key][1].encode() for key in order),
+    )
