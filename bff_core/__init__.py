@@ -21,6 +21,7 @@ from .errors import (
 from .pages import Page, optional, required, section, shape
 from .policy import AdaptivePolicy, BreakerPolicy, HealthPolicy, HedgePolicy, OutlierPolicy, Policy, RetryPolicy
 from .settings import ServiceSettings, Settings
+from .sync import Collection, Sync, mutation
 from .telemetry import Event
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "BulkheadFull",
     "CallTimeout",
     "CircuitOpen",
+    "Collection",
     "ConnectFailed",
     "ConnectionLost",
     "DeclarationError",
@@ -55,12 +57,14 @@ __all__ = [
     "ServiceSettings",
     "Settings",
     "SettingsError",
+    "Sync",
     "UnexpectedStatus",
     "authenticated",
     "create_bff",
     "current_context",
     "delete",
     "get",
+    "mutation",
     "optional",
     "patch",
     "post",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -25,6 +25,8 @@ from .limits import Criticality, LagMonitor, Shedder
 from .pages import SECURITY, Page, PageRoute, PageServices
 from .resilience import CircuitMirror, Upstream
 from .settings import Settings
+from .stores import KeyValueStore
+from .sync import Collection, Mutation, Pokes, Sync, read_keys, sync_routes
 from .telemetry import Events, configure_logs
 
 __all__ = ["Bff", "authenticated", "create_bff"]
@@ -50,6 +52,7 @@ class Bff(FastAPI):
         self.settings = settings
         self.ready = False
         self.clients = clients
+        self.syncs: list[Sync] = []
         self.shedder = Shedder(settings.shed_after)
         self.last_good = make_last_good(name, settings)
         self._services = PageServices(self._client, settings.max_body, self.shedder, self.last_good, events)
@@ -86,6 +89,34 @@ class Bff(FastAPI):
             services=self._services,
         )
         self.router.routes.append(route)
+
+    def sync(
+        self,
+        path: str,
+        *,
+        collections: Sequence[Collection],
+        mutations: Sequence[Mutation] = (),
+        store: KeyValueStore,
+        keys: Sequence[str] = (),
+        on_poke: Callable[[Principal], None] | None = None,
+    ) -> Sync:
+        """Serve ``POST path``, where apps push ``mutations`` and pull ``collections``, and ``GET path/poke``.
+
+        ``store`` keeps what clients have and what they did; it is closed with the gateway. ``keys`` seal tokens, the
+        first one from now on, the others those of before (base64url of 32 bytes; default: one that is made and kept in
+        the store). ``on_poke`` is told of every poke, to pass it on to other replicas or to a push provider.
+
+        Raises ``DeclarationError`` when a client is missing or the gateway has no authentication.
+        """
+        if self.auth is None:
+            raise DeclarationError(f"'{path}' syncs somebody's data, but gateway '{self.name}' has no authentication")
+        made = read_keys(keys)
+        sync = Sync(
+            collections, mutations, store=store, keys=made, client=self._client, pokes=Pokes(on_poke)
+        )
+        self.syncs.append(sync)
+        self.router.routes += sync_routes(path, sync, self.auth, self._services)
+        return sync
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document, with the gateway's security scheme."""
@@ -201,6 +232,8 @@ def _lifespan(
             await upstream.wire.aclose()
         await cache.aclose()
         await app.last_good.aclose()
+        for sync in app.syncs:
+            await sync.aclose()
         if mirror is not None:
             await mirror.aclose()
         if auth is not None:

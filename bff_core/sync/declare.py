@@ -7,7 +7,7 @@ import inspect
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Any, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, create_model
 
@@ -21,6 +21,7 @@ __all__ = ["Binding", "Collection", "Mutation", "Projection", "mutation"]
 
 CURSOR = "cursor"
 IDEMPOTENCY_KEY = "idempotency-key"
+MOST_PROJECTIONS = 64
 
 
 class Binding:
@@ -98,7 +99,7 @@ class Projection:
             raise BadResponse(f"an item's '{self._key}' is no usable key")
         name = str(key)
         content: bytes = self._serialize(projected, include=self._fields, by_alias=True)
-        if self._alien or not isinstance(key, str):
+        if self._alien:
             content = b'{"id":' + json.dumps(name).encode() + (b"," if len(content) > len(b"{}") else b"") + content[1:]
         if self._sorts:
             content = json.dumps(
@@ -195,6 +196,8 @@ class Collection:
         known = fields & self.model.model_fields.keys()
         wanted = known | {self._key} if known else frozenset()
         if wanted not in self._projections:
+            if len(self._projections) >= MOST_PROJECTIONS:
+                self._projections.clear()
             made = Projection(self.model, self._project, self._key, wanted)
             constants = repr([self.listing.path, self._revision, self.binding.operation.label])
             made.fingerprint = hashlib.sha256(f"{made.fingerprint}\n{constants}".encode()).hexdigest()[:16]

@@ -90,7 +90,8 @@ class Enumeration:
         return next((memo for memo in self.base.memos if memo.cursor == self.cursor and memo.etag), None)
 
     def not_modified(self, memo: Memo) -> None:
-        """The answer is the one of ``memo``."""
+        """The answer is the one of ``memo``. Raises ``BadResponse`` for a listing without end."""
+        self._check(memo.following, len(memo.keys))
         for key in memo.keys:
             self._mark(key)
         self._turn(memo)
@@ -98,6 +99,7 @@ class Enumeration:
     def page(self, rows: Sequence[Row], following: str | None, etag: str | None, room: Room) -> list[Row]:
         """The items of an answer that the client does not have, as far as there is room. When there was too little,
         ``cursor`` stays: the same answer is to be asked for again. Raises ``BadResponse`` for a listing without end."""
+        self._check(following, len(rows))
         puts: list[Row] = []
         for row in rows:
             index = self._mark(row.key)
@@ -155,16 +157,18 @@ class Enumeration:
             self.seen[index] = 1
         return index
 
+    def _check(self, following: str | None, items: int) -> None:
+        if following is not None and (following == self.cursor or any(m.cursor == following for m in self.memos)):
+            raise BadResponse("the listing's cursors go round in a circle")
+        if items + sum(len(memo.keys) for memo in self.memos) > MOST_ITEMS:
+            raise BadResponse(f"the listing has more than {MOST_ITEMS} items")
+
     def _turn(self, memo: Memo) -> None:
         self.memos.append(memo)
         self.digest = hashlib.sha256(self.digest.encode() + memo.keys.tobytes()).hexdigest()[:16]
         self.partial = {}
         self.complete = memo.following is None
         self.cursor = memo.following
-        if not self.complete and any(known.cursor == memo.following for known in self.memos):
-            raise BadResponse("the listing's cursors go round in a circle")
-        if sum(len(known.keys) for known in self.memos) > MOST_ITEMS:
-            raise BadResponse(f"the listing has more than {MOST_ITEMS} items")
 
     def _view(self, without: list[int], through: int, doubt: Doubt | None) -> View:
         view = self.base

@@ -44,12 +44,16 @@ class Sealer:
         self._newest = next(iter(self._ciphers))
 
     def seal(self, token: Token, bound: bytes) -> str:
-        """The token as text, 91 characters."""
+        """The token as text, 92 characters."""
         nonce = secrets.token_bytes(NONCE)
         plain = token.state + token.parent + token.hour.to_bytes(4, "big")
         head = FORMAT + self._newest
         sealed = self._ciphers[self._newest].encrypt(nonce, plain, head + bound)
         return urlsafe_b64encode(head + nonce + sealed).decode("ascii").rstrip("=")
+
+    def is_newest(self, text: str) -> bool:
+        """Whether a token is sealed with the key that seals now."""
+        return text.startswith(urlsafe_b64encode(FORMAT + self._newest + b"\0")[:6].decode("ascii"))
 
     def open(self, text: str, bound: bytes) -> Token | None:
         """What was sealed; None when it cannot be trusted, for whatever reason."""

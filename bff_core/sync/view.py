@@ -83,9 +83,9 @@ class View:
 
     @classmethod
     def of(cls, have: Mapping[str, str]) -> View:
-        """The view of a client that says itself which versions it has."""
-        rows = [Row(name, key_of(name), read_version(version), b"") for name, version in have.items()]
-        return merge(View(), [], words(row.key for row in rows), words(row.version for row in rows), list(have))
+        """The view of a client that says itself which versions it has. What no item could be called is passed over."""
+        named = {name: read_version(version) for name, version in have.items() if name.isprintable() and name}
+        return merge(View(), [], words(map(key_of, named)), words(named.values()), list(named))
 
 
 def merge(base: View, without: Iterable[int], keys: array[int], versions: array[int], ids: list[str]) -> View:

@@ -12,9 +12,9 @@ ROOT = Path(__file__).parents[2]
 
 PUBLIC = """
     AdaptivePolicy ApiKey ApiKeys Authenticator BadResponse BearerJwt Bff BffError BreakerPolicy BulkheadFull
-    CallTimeout CircuitOpen ConnectFailed ConnectionLost DeclarationError Event HealthPolicy HedgePolicy Operation
+    CallTimeout CircuitOpen Collection ConnectFailed ConnectionLost DeclarationError Event HealthPolicy HedgePolicy Operation
     OutlierPolicy Page Policy Principal Problem RequestContext RetryPolicy ServiceClient ServiceError ServiceSettings
-    Settings SettingsError UnexpectedStatus authenticated create_bff current_context delete get optional patch post
+    Settings SettingsError Sync UnexpectedStatus authenticated create_bff current_context delete get mutation optional patch post
     put required section shape
 """
 
