@@ -25,7 +25,7 @@ from .limits import Criticality, LagMonitor, Shedder
 from .pages import SECURITY, Page, PageRoute, PageServices
 from .resilience import CircuitMirror, Upstream
 from .settings import Settings
-from .stores import KeyValueStore
+from .stores import KeyValueStore, open_store
 from .sync import Collection, Mutation, Pokes, Sync, read_keys, sync_routes
 from .telemetry import Events, configure_logs
 
@@ -96,13 +96,13 @@ class Bff(FastAPI):
         *,
         collections: Sequence[Collection],
         mutations: Sequence[Mutation] = (),
-        store: KeyValueStore,
+        store: KeyValueStore | str = "memory://",
         keys: Sequence[str] = (),
         on_poke: Callable[[Principal], None] | None = None,
     ) -> Sync:
         """Serve ``POST path``, where apps push ``mutations`` and pull ``collections``, and ``GET path/poke``.
 
-        ``store`` keeps what clients have and what they did; it is closed with the gateway. ``keys`` seal tokens, the
+        ``store`` (its URL, or itself) keeps what clients have and did; it is closed with the gateway. ``keys`` seal tokens, the
         first one from now on, the others those of before (base64url of 32 bytes; default: one that is made and kept in
         the store). ``on_poke`` is told of every poke, to pass it on to other replicas or to a push provider.
 
@@ -110,10 +110,9 @@ class Bff(FastAPI):
         """
         if self.auth is None:
             raise DeclarationError(f"'{path}' syncs somebody's data, but gateway '{self.name}' has no authentication")
-        made = read_keys(keys)
-        sync = Sync(
-            collections, mutations, store=store, keys=made, client=self._client, pokes=Pokes(on_poke)
-        )
+        opened = open_store(store, namespace=f"{self.name}:sync") if isinstance(store, str) else store
+        made, pokes = read_keys(keys), Pokes(on_poke)
+        sync = Sync(collections, mutations, store=opened, keys=made, client=self._client, pokes=pokes)
         self.syncs.append(sync)
         self.router.routes += sync_routes(path, sync, self.auth, self._services)
         return sync

@@ -193,7 +193,7 @@ class Collection:
 
     def projection(self, fields: frozenset[str] = frozenset()) -> Projection:
         """How items look with these fields only (all for none); the key is always among them."""
-        known = fields & self.model.model_fields.keys()
+        known = fields.intersection(self.model.model_fields)
         wanted = known | {self._key} if known else frozenset()
         if wanted not in self._projections:
             if len(self._projections) >= MOST_PROJECTIONS:

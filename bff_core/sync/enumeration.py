@@ -138,7 +138,7 @@ class Enumeration:
         if (same and (waited or not suspicious)) or (not suspicious and len(self.memos) == 1):
             names = self.base.names()
             return Finished(self._view(missing, self.through, None), [names[index] for index in missing], "done")
-        tries = last.tries + 1 if last is not None else 1
+        tries = last.tries % MOST_TRIES + 1 if last is not None else 1
         doubt = Doubt(self.digest, last.since if last is not None else now, tries)
         at_once = (not suspicious or confirm_after == 0) and tries < MOST_TRIES
         return Finished(self._view([], self.base.through, doubt), [], "again" if at_once else "doubtful")

@@ -45,7 +45,7 @@ class Memo:
 @dataclass(frozen=True, slots=True)
 class Doubt:
     """Items were missing, and it is not believed yet: the enumeration's ``digest``, when that began (Unix time), and
-    how many enumerations there have been since."""
+    how many enumerations in a row there have been."""
 
     digest: str
     since: float

@@ -74,9 +74,7 @@ class Model(RuleBasedStateMachine):
     def bounded(self) -> None:
         """What was overwritten or has ended is not kept for ever, and the sizes add up."""
         assert len(self.store._ends) <= 2 * len(self.store) + 65
-        assert self.store.bytes == sum(
-            size(key, value) for key, (value, _) in self.store._values.items()
-        )
+        assert self.store.bytes == sum(size(key, value) for key, (value, _) in self.store._values.items())
 
     @rule()
     def everything(self) -> None:

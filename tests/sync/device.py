@@ -17,7 +17,11 @@ class Device:
     results of the others by mutation id."""
 
     def __init__(
-        self, http: httpx.AsyncClient, user: str = "u1", name: str | None = None, collections: Sequence[str] = ("notes",)
+        self,
+        http: httpx.AsyncClient,
+        user: str = "u1",
+        name: str | None = None,
+        collections: Sequence[str] = ("notes",),
     ) -> None:
         self.http = http
         self.user = user
@@ -60,9 +64,7 @@ class Device:
 
     async def post(self, message: dict[str, Any] | None = None) -> httpx.Response:
         """Ask, without listening to the answer."""
-        return await self.http.post(
-            "/sync", content=json.dumps(message or self.request()), headers=self.headers
-        )
+        return await self.http.post("/sync", content=json.dumps(message or self.request()), headers=self.headers)
 
     @property
     def headers(self) -> dict[str, str]:
