@@ -26,7 +26,7 @@ def main() -> int:
     case.settings = settings(
         max_examples=max(1, steps // STEPS_PER_RUN),
         stateful_step_count=STEPS_PER_RUN,
-        phases=[Phase.generate, Phase.shrink],
+        phases=[Phase.generate],
         database=None,
         deadline=None,
         suppress_health_check=list(HealthCheck),

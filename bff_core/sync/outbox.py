@@ -135,8 +135,8 @@ def acknowledged(outbox: Outbox, known: int, through: Mapping[str, int], touches
     """The last number whose effect, and that of all before it, is in what the client was sent. ``through`` gives it for
     each of its collections, ``touches`` the collections of each mutation."""
     for result in outbox.results:
-        if result.seq > known and any(
-            through.get(name, result.seq) < result.seq for name in touches.get(result.op, ())
-        ):
-            return max(known, result.seq - 1)
+        if result.seq <= known or result.status == "rejected":
+            continue
+        if any(through.get(name, result.seq) < result.seq for name in touches.get(result.op, ())):
+            return result.seq - 1
     return max(known, outbox.done)

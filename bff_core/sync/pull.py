@@ -33,7 +33,8 @@ class Part:
 
 
 class Pull:
-    """One request's pull. ``done`` is the last mutation with a result, read before anything is asked for.
+    """One request's pull. ``done`` is the last mutation with a result, read before anything is asked for. ``cautious``:
+    the client may have more than is known of, so that an empty listing is looked at once more before it is believed.
 
     After ``run``: ``state`` is what the client has when it has applied ``parts``; ``more`` says that it should ask
     again at once; ``stale`` are the collections that could not be brought up to date, ``wait`` the seconds after which
@@ -48,6 +49,8 @@ class Pull:
         room: Room,
         done: int,
         clock: Callable[[], float],
+        *,
+        cautious: bool = False,
     ) -> None:
         self.state = state
         self.parts: dict[str, Part] = {}
@@ -59,6 +62,7 @@ class Pull:
         self._room = room
         self._done = done
         self._clock = clock
+        self._cautious = cautious
         self._asked = False
         now = time.monotonic()
         self._until = now + (context.deadline - now) * SHARE_OF_TIME
@@ -100,6 +104,9 @@ class Pull:
         except ServiceError as error:
             self._failed(name, run, part, error)
             return True
+        if self._cautious and entry is None and run.complete and not run.keys:
+            self._doubt(name, source.collection.confirm_after)
+            return True
         self.parts[name] = part
         if run.complete:
             return self._finish(name, run, part, source.collection.confirm_after)
@@ -127,9 +134,12 @@ class Pull:
         part.complete = finished.verdict == "done"
         self._keep(name, Entry(finished.view))
         if finished.verdict == "doubtful":
-            self.stale.append(name)
-            self.wait = max(self.wait, confirm_after)
+            self._doubt(name, confirm_after)
         return finished.verdict != "again"
+
+    def _doubt(self, name: str, confirm_after: float) -> None:
+        self.stale.append(name)
+        self.wait = max(self.wait, confirm_after)
 
     def _failed(self, name: str, run: Enumeration, part: Part, error: ServiceError) -> None:
         """What was sent stays sent. Where an outage interrupted it, the enumeration goes on next time; where the

@@ -91,7 +91,8 @@ class Sync:
             state = State({name: Entry(View.of(have)) for name, have in (request.have or {}).items() if name in wanted})
         outbox = push.outbox or Outbox(0)
         room = Room(min(request.limit, MOST_ITEMS), MOST_BYTES)
-        pull = Pull(state, wanted, context, room, outbox.done, self._clock)
+        cautious = request.token is not None and not known
+        pull = Pull(state, wanted, context, room, outbox.done, self._clock, cautious=cautious)
         await pull.run(self._touched(outbox, state.ack))
         through = {name: _through(pull.state, name) for name in wanted}
         state = replace(pull.state, ack=acknowledged(outbox, state.ack, through, self._touches))

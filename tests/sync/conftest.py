@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import pytest
@@ -21,7 +21,7 @@ class UserHeader:
     """Everybody is who they say they are."""
 
     challenge = "Test"
-    scheme = {"type": "apiKey", "in": "header", "name": "x-user"}
+    scheme: ClassVar[dict[str, str]] = {"type": "apiKey", "in": "header", "name": "x-user"}
 
     async def authenticate(self, headers: list[tuple[bytes, bytes]]) -> Principal | None:
         user = next((value.decode() for name, value in headers if name == b"x-user"), None)

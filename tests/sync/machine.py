@@ -131,7 +131,7 @@ class SyncMachine(RuleBasedStateMachine):
             self.shop.before = lambda request: answers[kind] if request.method == "GET" and now(request) else None
         else:
             self.shop.before = lambda request: answers[kind] if now(request) else None
-        self._exchange(which, reliable=kind not in ("shift", "short"))
+        self._exchange(which, keeps=kind not in ("shift", "short"), shows=kind not in ("shift", "short", "empty"))
         self.shop.before = self.shop.after = lambda _: None
 
     @rule(which=device_indices, have=st.booleans())
@@ -200,18 +200,18 @@ class SyncMachine(RuleBasedStateMachine):
 
     # How.
 
-    def _exchange(self, which: int, *, reliable: bool = True) -> dict[str, Any]:
+    def _exchange(self, which: int, *, keeps: bool = True, shows: bool = True) -> dict[str, Any]:
         device = self.devices[which]
         before, acked = set(device.texts()), device.ack
         answer = self._run(device.once())
         if any(part.get("reset") for part in answer["collections"].values()):
             self.partial[which] = True
         there, texts = self.shop.texts(device.user), device.texts()
-        if reliable and not self.partial[which]:
+        if keeps and not self.partial[which]:
             assert before & set(there) <= set(texts), "deleted what is there"
         if not answer["more"] and "stale" not in answer:
             self.partial[which] = False
-        if reliable:
+        if shows:
             self._see_own_writes(which, acked)
         return answer
 
