@@ -173,12 +173,24 @@ class Enumeration:
     def _view(self, without: list[int], through: int, doubt: Doubt | None) -> View:
         view = self.base
         if self.keys or without:
-            names = self.ids.decode().split("\n")[:-1]
+            names = self.ids.split(SEPARATOR)[:-1]
             view = merge(self.base, without, self.keys, self.versions, names)
         memos = tuple(self.memos)
-        if memos != self.base.memos:
-            total = sum(len(memo.keys) for memo in memos)
-            if len({key for memo in memos for key in memo.keys}) != total:
-                # An item stood in two answers: which of its versions either tag vouches for cannot be told.
-                memos = tuple(replace(memo, etag=None) for memo in memos)
+        if memos != self.base.memos and _twice(view, memos):
+            # Of an item in two answers it cannot be told which of its versions either tag vouches for.
+            memos = tuple(replace(memo, etag=None) for memo in memos)
         return replace(view, memos=memos, shape=self.shape, through=through, doubt=doubt)
+
+
+def _twice(view: View, memos: Sequence[Memo]) -> bool:
+    """Whether an item of the view stands in two answers."""
+    marks = bytearray(len(view))
+    for memo in memos:
+        for key in memo.keys:
+            index = view.find(key)
+            if index < 0:
+                continue
+            if marks[index]:
+                return True
+            marks[index] = 1
+    return False

@@ -28,7 +28,7 @@ __all__ = ["Push", "problem_document"]
 log = structlog.get_logger("bff.sync")
 TTL = 90 * 24 * 3600.0
 SHARE_OF_TIME = 0.5
-LEASE_BEYOND = 2.0
+LEASE_BEYOND = 0.5
 TYPE = "urn:bff:sync:"
 
 

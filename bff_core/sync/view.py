@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from .content import key_of, read_version
 
@@ -85,18 +86,22 @@ class View:
     def of(cls, have: Mapping[str, str]) -> View:
         """The view of a client that says itself which versions it has. What no item could be called is passed over."""
         named = {name: read_version(version) for name, version in have.items() if name.isprintable() and name}
-        return merge(View(), [], words(map(key_of, named)), words(named.values()), list(named))
+        return merge(View(), [], words(map(key_of, named)), words(named.values()), [name.encode() for name in named])
 
 
-def merge(base: View, without: Iterable[int], keys: array[int], versions: array[int], ids: list[str]) -> View:
+def merge(base: View, without: Collection[int], keys: array[int], versions: array[int], ids: list[bytes]) -> View:
     """``base`` without the items at the indices ``without``, and with the given ones, of which the later win."""
-    gone = set(without)
-    names = base.names()
-    rows = {base.keys[index]: (base.versions[index], names[index]) for index in range(len(base)) if index not in gone}
-    rows.update(zip(keys, zip(versions, ids, strict=True), strict=True))
-    order = sorted(rows)
+    names = [*(base.ids.split(SEPARATOR) if base.keys else ()), *ids]
+    keys, versions, gone = base.keys + keys, base.versions + versions, frozenset(without)
+    # The sort is stable: of equal keys the last is the latest.
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    kept = [
+        index
+        for index, after in pairwise([*order, -1])
+        if (after < 0 or keys[after] != keys[index]) and index not in gone
+    ]
     return View(
-        keys=words(order),
-        versions=words(rows[key][0] for key in order),
-        ids=SEPARATOR.join(rows[key][1].encode() for key in order),
+        keys=words(keys[index] for index in kept),
+        versions=words(versions[index] for index in kept),
+        ids=SEPARATOR.join([names[index] for index in kept]),
     )

@@ -12,10 +12,10 @@ ROOT = Path(__file__).parents[2]
 
 PUBLIC = """
     AdaptivePolicy ApiKey ApiKeys Authenticator BadResponse BearerJwt Bff BffError BreakerPolicy BulkheadFull
-    CallTimeout CircuitOpen Collection ConnectFailed ConnectionLost DeclarationError Event HealthPolicy HedgePolicy Operation
-    OutlierPolicy Page Policy Principal Problem RequestContext RetryPolicy ServiceClient ServiceError ServiceSettings
-    Settings SettingsError Sync UnexpectedStatus authenticated create_bff current_context delete get mutation optional patch post
-    put required section shape
+    CallTimeout CircuitOpen Collection ConnectFailed ConnectionLost DeclarationError Event HealthPolicy HedgePolicy
+    Operation OutlierPolicy Page Policy Principal Problem RequestContext RetryPolicy ServiceClient ServiceError
+    ServiceSettings Settings SettingsError Sync UnexpectedStatus authenticated create_bff current_context delete get
+    mutation optional patch post put required section shape
 """
 
 
