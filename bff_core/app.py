@@ -102,9 +102,9 @@ class Bff(FastAPI):
     ) -> Sync:
         """Serve ``POST path``, where apps push ``mutations`` and pull ``collections``, and ``GET path/poke``.
 
-        ``store`` (its URL, or itself) keeps what clients have and did; it is closed with the gateway. ``keys`` (32 bytes
-        as base64url) seal tokens: the first from now on, the others did before; by default one that is made and kept in
-        the store. ``on_poke`` is told of every poke, to pass it on to other replicas or to a push provider.
+        ``store`` (its URL, or itself) keeps what clients have and did; it is closed with the gateway. ``keys`` (32
+        bytes as base64url) seal tokens: the first from now on, the others did before; by default one that is made and
+        kept in the store. ``on_poke`` is told of every poke, to pass it on to other replicas or to a push provider.
 
         Raises ``DeclarationError`` when a client is missing or the gateway has no authentication.
         """

@@ -65,7 +65,7 @@ class Pokes:
             try:
                 async with asyncio.timeout(LIFETIME):
                     while not (self._closed or gone.done()):
-                        await self._next(event, send)
+                        await self._next(event, gone, send)
             except TimeoutError:
                 pass
             await send({"type": "http.response.body", "body": b""})
@@ -75,13 +75,15 @@ class Pokes:
             if not listeners:
                 self._listeners.pop(who, None)
 
-    async def _next(self, event: asyncio.Event, send: Send) -> None:
+    async def _next(self, event: asyncio.Event, gone: asyncio.Task[None], send: Send) -> None:
         try:
             async with asyncio.timeout(HEARTBEAT):
                 await event.wait()
         except TimeoutError:
             body = b": \n\n"
         else:
+            if self._closed or gone.done():
+                return
             event.clear()
             body = b"event: poke\ndata:\n\n"
         await send({"type": "http.response.body", "body": body, "more_body": True})
