@@ -1,4 +1,4 @@
-"""docs/clients/mobile.ts, run by Node against a running gateway. No compiler: its types are where they can be cut out."""
+"""docs/clients/mobile.ts, run by Node against a running gateway. Its types are where they can be cut out."""
 
 from __future__ import annotations
 
