@@ -577,3 +577,58 @@ async def test_answer_of_the_service_lost(world: World, op: str) -> None:
     assert device.final[id_]["status"] == ("applied" if op == "note.append" else "unknown")
     assert len(world.shop.effects) == 1
     assert device.texts() == world.shop.texts("u1")
+
+
+# Acknowledgements are never ahead of the data.
+
+
+async def test_a_write_in_the_middle_of_an_enumeration(world: World) -> None:
+    """Its effect is on a page that was read before: it is acknowledged when that was read again, at once."""
+    world.shop.fill("u1", 60)
+    device = world.device()
+    device.limit = 20
+    await device.once()
+    device.mutate("note.append", note_id="n1", text={"text": "!"})
+    answers = []
+    while not answers or answers[-1]["more"]:
+        answers.append(await device.once())
+        assert (device.ack == 1) == (device.texts()["n1"] == "text 1!")
+    assert device.ack == 1
+
+
+async def test_a_write_is_not_acknowledged_while_its_collection_is_stale(world: World) -> None:
+    device = await settled(world)
+    id_ = device.mutate("note.append", note_id="n1", text={"text": "!"})
+    world.shop.before = lambda request: httpx.Response(500) if request.method == "GET" else None
+    answer = await device.sync()
+    assert device.final[id_]["status"] == "applied"
+    assert (answer["ack"], answer["stale"]) == (0, ["notes"])
+    world.shop.before = lambda _: None
+    assert (await device.sync())["ack"] == 1
+    assert device.texts()["n1"] == "text 1!"
+
+
+async def test_an_edit_between_the_look_and_the_lease(world: World) -> None:
+    device = await settled(world)
+    looks: list[str] = []
+
+    def edit(request: httpx.Request) -> None:
+        if request.url.path.endswith("/notes/n5") and not looks:
+            looks.append("the first")
+            world.shop.put("u1", "n5", "edited by another")
+
+    world.shop.after = edit
+    version = device.data["notes"]["n5"]["_v"]
+    id_ = device.mutate("note.append", note_id="n5", text={"text": "!"}, if_version=version)
+    await device.sync()
+    assert device.final[id_]["status"] == "conflict"
+    assert world.shop.texts("u1")["n5"] == "edited by another"
+
+
+async def test_nobody_holds_up_an_item_that_they_may_not_see(world: World) -> None:
+    device = await settled(world)
+    world.store.calls.clear()
+    for note_id in ("n1", "of somebody else"):
+        device.mutate("note.append", note_id=note_id, text={"text": "!"}, if_version="AAAAAAAAAAA")
+    await device.sync()
+    assert [key for _, key in world.store.calls if key.startswith("item:")] == []
