@@ -173,7 +173,7 @@ class Enumeration:
     def _view(self, without: list[int], through: int, doubt: Doubt | None) -> View:
         view = self.base
         if self.keys or without:
-            names = self.ids.split(SEPARATOR)[:-1]
+            names = bytes(self.ids).split(SEPARATOR)[:-1]
             view = merge(self.base, without, self.keys, self.versions, names)
         memos = tuple(self.memos)
         if memos != self.base.memos and _twice(view, memos):
