@@ -80,16 +80,23 @@ class Binding:
 class Projection:
     """From an item of a listing to the bytes a client gets, with or without some of its ``fields``."""
 
-    def __init__(self, model: type[BaseModel], project: Callable[[Any], Any], key: str, fields: frozenset[str]) -> None:
+    def __init__(
+        self,
+        model: type[BaseModel],
+        project: Callable[[Any], Any],
+        key: str,
+        fields: frozenset[str],
+        *,
+        sorts: bool,
+        basis: str,
+    ) -> None:
         self._project = project
         self._key = key
         self._fields = set(fields) if fields else None
         self._serialize = model.__pydantic_serializer__.to_json
         self._alien = key != "id"
-        schema = json.dumps(model.model_json_schema(mode="serialization"), sort_keys=True)
-        # Members of free objects have no order of their own: they get one, or the same item had many versions.
-        self._sorts = '"additionalProperties"' in schema or '"uniqueItems"' in schema
-        self.fingerprint = "\n".join([schema, _source(project), *sorted(fields)])
+        self._sorts = sorts
+        self.fingerprint = _digest(basis, *sorted(fields))
 
     def row(self, item: Any) -> Row:
         """The row of one item; raises ``BadResponse`` when its key cannot name it."""
@@ -146,13 +153,20 @@ class Collection:
         self._project = project or (lambda item: model.model_validate(item, from_attributes=True))
         self._key = key
         self._items = items
-        self._revision = revision
         self.paged = any(parameter.name == CURSOR for parameter in listing.parameters) and CURSOR not in bind
         self._check(key)
         self.binding = Binding(f"collection '{name}'", listing, bind, [CURSOR] if self.paged else [])
         if needed := [n for n, (_, default) in self.binding.arguments.items() if default is ...]:
             raise self._error(f"{listing.label} needs '{needed[0]}'; bind it: {needed[0]}=…")
         self.lookup_binding = self._bind_lookup(lookup, bind) if lookup is not None else None
+        schema = json.dumps(model.model_json_schema(mode="serialization"), sort_keys=True)
+        if '"uniqueItems"' in schema:
+            raise self._error(f"{model.__name__} has a set, whose order is another each time: make it a list, sorted")
+        # Members of free objects have no order of their own: they get one, or the same item had many versions.
+        self._sorts = '"additionalProperties"' in schema
+        constants = repr([(name, value) for name, value in sorted(bind.items()) if not callable(value)])
+        source = _source(self._project)
+        self._basis = _digest(schema, source, listing.label, listing.path, constants, str(revision))
         self._projections: dict[frozenset[str], Projection] = {}
 
     def _error(self, detail: str) -> DeclarationError:
@@ -198,10 +212,9 @@ class Collection:
         if wanted not in self._projections:
             if len(self._projections) >= MOST_PROJECTIONS:
                 self._projections.clear()
-            made = Projection(self.model, self._project, self._key, wanted)
-            constants = repr([self.listing.path, self._revision, self.binding.operation.label])
-            made.fingerprint = hashlib.sha256(f"{made.fingerprint}\n{constants}".encode()).hexdigest()[:16]
-            self._projections[wanted] = made
+            self._projections[wanted] = Projection(
+                self.model, self._project, self._key, wanted, sorts=self._sorts, basis=self._basis
+            )
         return self._projections[wanted]
 
     def split(self, value: Any) -> tuple[Sequence[Any], str | None]:
@@ -271,6 +284,10 @@ def mutation(
     """
     names = [touched.name if isinstance(touched, Collection) else touched for touched in touches]
     return Mutation(name, operation, names, item, bind)
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 def _source(function: Callable[..., Any]) -> str:

@@ -280,3 +280,21 @@ async def test_members_of_free_objects_have_one_order() -> None:
     free = Collection("free", NotesService.of_user, Free, project=lambda item: item, user_id=user)
     rows = [free.projection().row(Free(id="a", more=more)) for more in ({"x": 1, "y": 2}, {"y": 2, "x": 1})]
     assert rows[0].version == rows[1].version
+
+
+async def test_sets_have_no_order() -> None:
+    class Loose(BaseModel):
+        id: str
+        more: frozenset[str]
+
+    with pytest.raises(DeclarationError, match="has a set"):
+        Collection("loose", NotesService.of_user, Loose, project=lambda item: item, user_id=user)
+
+
+async def test_what_changes_the_items_changes_the_fingerprint() -> None:
+    def made(**options: Any) -> str:
+        return Collection("n", NotesService.of_user, NoteView, user_id=user, **options).projection().fingerprint
+
+    fields = Collection("n", NotesService.of_user, NoteView, user_id=user).projection(frozenset(["text"])).fingerprint
+    assert len({made(), made(project=view), made(revision=2), made(limit=50), fields}) == 5
+    assert made() == made()
