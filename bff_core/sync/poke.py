@@ -13,6 +13,7 @@ from ..errors import Problem
 
 __all__ = ["Pokes"]
 
+Who = tuple[str, str | None, str, str | None]
 log = structlog.get_logger("bff.sync")
 MOST_LISTENERS = 10
 HEARTBEAT = 25.0
@@ -25,7 +26,7 @@ class Pokes:
 
     def __init__(self, hook: Callable[[Principal], None] | None = None) -> None:
         self._hook = hook
-        self._listeners: dict[tuple[str, str, str | None], set[asyncio.Event]] = {}
+        self._listeners: dict[Who, set[asyncio.Event]] = {}
         self._closed = False
 
     def poke(self, principal: Principal) -> None:
@@ -89,8 +90,8 @@ class Pokes:
         await send({"type": "http.response.body", "body": body, "more_body": True})
 
 
-def _who(principal: Principal) -> tuple[str, str, str | None]:
-    return principal.kind, principal.subject, principal.tenant
+def _who(principal: Principal) -> Who:
+    return principal.kind, principal.issuer, principal.subject, principal.tenant
 
 
 async def _gone(receive: Receive, event: asyncio.Event) -> None:

@@ -9,11 +9,12 @@ from fastapi.routing import APIRoute
 from pydantic import ValidationError
 from starlette.types import Receive, Scope, Send
 
-from ..auth import Authenticator
+from ..auth import Gate
 from ..context import RequestContext, current_context
 from ..errors import Problem
 from ..pages.body import read_json_body
-from ..pages.route import SECURITY, PageServices, ProblemDocument
+from ..pages.endpoint import PageServices
+from ..pages.route import SECURITY, ProblemDocument
 from ..stores import StoreUnavailable
 from ..telemetry import Event
 from .messages import SyncAnswer, SyncRequest
@@ -28,10 +29,10 @@ _PROBLEMS = {
 }
 
 
-def sync_routes(path: str, sync: Sync, auth: Authenticator, services: PageServices) -> list[APIRoute]:
+def sync_routes(path: str, sync: Sync, gate: Gate, services: PageServices) -> list[APIRoute]:
     """The two routes."""
     common: dict[str, Any] = {
-        "openapi_extra": {"security": [{SECURITY: []}]},
+        "openapi_extra": {"security": gate.requirements(SECURITY)},
         "responses": {
             code: {"model": ProblemDocument, "description": text, "content": {"application/problem+json": {}}}
             for code, text in _PROBLEMS.items()
@@ -41,8 +42,8 @@ def sync_routes(path: str, sync: Sync, auth: Authenticator, services: PageServic
         path, _sync, methods=["POST"], name="Sync", summary="Push and pull.", response_model=SyncAnswer, **common
     )
     poke = APIRoute(f"{path}/poke", _poke, methods=["GET"], name="Poke", summary="A stream of 'pull now'.", **common)
-    exchange.app = _SyncEndpoint(path, sync, auth, services)
-    poke.app = _PokeEndpoint(f"{path}/poke", sync, auth)
+    exchange.app = _SyncEndpoint(path, sync, gate, services)
+    poke.app = _PokeEndpoint(f"{path}/poke", sync, gate)
     return [exchange, poke]
 
 
@@ -57,14 +58,14 @@ async def _poke() -> Any:
 class _SyncEndpoint:
     """The ASGI application of ``POST /sync``."""
 
-    def __init__(self, path: str, sync: Sync, auth: Authenticator, services: PageServices) -> None:
+    def __init__(self, path: str, sync: Sync, gate: Gate, services: PageServices) -> None:
         self._path = path
         self._sync = sync
-        self._auth = auth
+        self._gate = gate
         self._services = services
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        context = await _authenticated(self._path, scope, self._auth)
+        context = await _authenticated(self._path, scope, self._gate)
         services = self._services
         if not services.shedder.admits("default"):
             services.events.emit(Event("OnShed", "warning", "Sync", "LoadShedding", detail="default"))
@@ -86,21 +87,20 @@ class _SyncEndpoint:
 class _PokeEndpoint:
     """The ASGI application of ``GET /sync/poke``."""
 
-    def __init__(self, path: str, sync: Sync, auth: Authenticator) -> None:
+    def __init__(self, path: str, sync: Sync, gate: Gate) -> None:
         self._path = path
         self._sync = sync
-        self._auth = auth
+        self._gate = gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        context = await _authenticated(self._path, scope, self._auth)
+        context = await _authenticated(self._path, scope, self._gate)
         await self._sync.pokes.stream(context.authenticated(), receive, send)
 
 
-async def _authenticated(path: str, scope: Scope, auth: Authenticator) -> RequestContext:
+async def _authenticated(path: str, scope: Scope, gate: Gate) -> RequestContext:
     context = current_context()
     context.route = path
-    context.principal = await auth.authenticate(scope["headers"])
-    context.authenticated()
+    await gate.enter(scope, context)
     return context
 
 

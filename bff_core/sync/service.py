@@ -175,9 +175,10 @@ class Sync:
 
 
 def owner_of(principal: Principal, client: str) -> str:
-    """Whose tokens, states and mutations: one installation of one principal."""
-    whose = repr((principal.kind, principal.subject, principal.tenant, client))
-    return hashlib.sha256(whose.encode()).hexdigest()[:32]
+    """Whose tokens, states and mutations: one installation of one principal. Its scopes do not count, for they may
+    change while a mutation is pending, whose key must not."""
+    whose = repr((principal.kind, principal.issuer, principal.subject, principal.tenant, client))
+    return hashlib.sha256(whose.encode(errors="surrogatepass")).hexdigest()[:32]
 
 
 def read_keys(keys: Sequence[str]) -> list[bytes]:

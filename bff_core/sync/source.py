@@ -43,9 +43,11 @@ async def send(
 ) -> tuple[WireResponse | None, ServiceError | None, int]:
     """The answer, or what went wrong, and how often it was sent."""
     target, headers, body = bound.operation.template.render(values)
-    request = Request(
-        bound.upstream.prefix + target, context.headers + headers + conditions, body, conditional=bool(conditions)
-    )
+    try:
+        headers = context.headers + headers + await _credentials(bound, context, deadline) + conditions
+    except ServiceError as error:
+        return None, error, 0
+    request = Request(bound.upstream.prefix + target, headers, body, conditional=bool(conditions))
     future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def finished(_: Call) -> None:
@@ -62,6 +64,21 @@ async def send(
     name = bound.upstream.name
     context.calls[name] = context.calls.get(name, 0) + call.sent
     return call.response, call.error, call.sent
+
+
+async def _credentials(bound: BoundOperation, context: RequestContext, deadline: float) -> bytes:
+    """What tells the service for whom it is called. Raises ``ServiceError`` when that cannot be had."""
+    if bound.credentials is None:
+        return b""
+    principal = context.authenticated()
+    ready = bound.credentials.ready(principal)
+    if ready is not None:
+        return ready
+    try:
+        async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+            return await bound.credentials.obtain(principal)
+    except TimeoutError:
+        raise CallTimeout("credentials for the service did not come in time") from None
 
 
 class Source:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 from dataclasses import dataclass
 
 __all__ = ["Trace", "read_trace"]
@@ -13,7 +13,7 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:+/=-]{1,128}")
 _TRACESTATE = re.compile(rb"[\x20-\x7e]{1,512}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Trace:
     """One request's place in its trace. ``headers`` is the block of lines that goes with every call to a service;
     ``timeout`` is the client's own ``grpc-timeout``, unread."""
@@ -23,6 +23,29 @@ class Trace:
     span_id: str
     headers: bytes
     timeout: bytes | None
+
+
+class _Randomness:
+    """Random bytes from the operating system, fetched many at a time; a forked process gets its own."""
+
+    def __init__(self) -> None:
+        self._hex = ""
+        self._at = 0
+        os.register_at_fork(after_in_child=self._forget)
+
+    def take(self, digits: int) -> str:
+        """So many hexadecimal digits."""
+        if self._at + digits > len(self._hex):
+            self._hex, self._at = os.urandom(4096).hex(), 0
+        self._at += digits
+        return self._hex[self._at - digits : self._at]
+
+    def _forget(self) -> None:
+        self._hex = ""
+        self._at = 0
+
+
+_random = _Randomness()
 
 
 def read_trace(headers: list[tuple[bytes, bytes]]) -> Trace:
@@ -37,12 +60,12 @@ def read_trace(headers: list[tuple[bytes, bytes]]) -> Trace:
             tracestate = value
         elif name == b"grpc-timeout":
             timeout = value
-    span_id = secrets.token_hex(8)
+    span_id = _random.take(16)
     parent = _TRACEPARENT.fullmatch(traceparent) if traceparent is not None else None
     if parent is not None and parent[1] != b"0" * 32 and parent[2] != b"0" * 16:
         trace_id, flags = parent[1].decode(), parent[3].decode()
     else:
-        trace_id, flags, tracestate = secrets.token_hex(16), "00", None
+        trace_id, flags, tracestate = _random.take(32), "00", None
     if request_id is None or not _REQUEST_ID.fullmatch(request_id):
         request_id = trace_id.encode()
     block = b"traceparent: 00-%s-%s-%s\r\nx-request-id: %s\r\n" % (

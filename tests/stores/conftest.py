@@ -23,6 +23,12 @@ def url_of(kind: str, request: pytest.FixtureRequest, folder: Path) -> str:
     return str(request.getfixturevalue({"postgresql": "postgres_url", "valkey": "valkey_url"}[kind]))
 
 
+@pytest.fixture(scope="session")
+def anyio_backend() -> tuple[str, dict[str, bool]]:
+    """As a gateway is served; the processes of the tests run on asyncio's own loop."""
+    return "asyncio", {"use_uvloop": True}
+
+
 @pytest.fixture(params=SHARED)
 def shared_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty store that processes share."""

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import httpx
 import pytest
+from starlette.types import Scope
 
 from bff_core import Bff, Principal, Settings, Sync, create_bff
 from bff_core.testing import bff_client
@@ -23,8 +24,8 @@ class UserHeader:
     challenge = "Test"
     scheme: ClassVar[dict[str, str]] = {"type": "apiKey", "in": "header", "name": "x-user"}
 
-    async def authenticate(self, headers: list[tuple[bytes, bytes]]) -> Principal | None:
-        user = next((value.decode() for name, value in headers if name == b"x-user"), None)
+    async def authenticate(self, scope: Scope) -> Principal | None:
+        user = next((value.decode() for name, value in scope["headers"] if name == b"x-user"), None)
         return Principal(user) if user else None
 
     async def aclose(self) -> None:

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from bff_core import Collection, DeclarationError, Principal, Settings, SettingsError, create_bff, mutation
 from bff_core.stores import open_store
+from bff_core.sync.service import owner_of
 from bff_core.testing import bff_client
 
 from .conftest import Clock, UserHeader, World, make_app
@@ -66,6 +67,41 @@ async def test_a_store_that_is_down_takes_nothing_away(world: World) -> None:
     world.store.down = False
     await device.sync()
     assert world.shop.effects == ["!"]
+
+
+async def test_credentials_go_with_every_call() -> None:
+    """What relays a token, or exchanges one, is asked for the services' calls of a sync as well."""
+
+    class Credentials:
+        header = "authorization"
+
+        def ready(self, principal: Principal) -> bytes | None:
+            return None
+
+        async def obtain(self, principal: Principal) -> bytes:
+            return f"authorization: Bearer of {principal.subject}\r\n".encode()
+
+        async def aclose(self) -> None:
+            pass
+
+    shop = Shop()
+    shop.fill("u1", 2)
+    app, _ = make_app(shop, MemoryStore(), Clock())
+    for client in app.clients.values():
+        for bound in client.bound.values():
+            bound.credentials = Credentials()
+    async with bff_client(app) as http:
+        device = Device(http)
+        await device.sync()
+        device.mutate("note.append", note_id="n1", text={"text": "!"}, if_version=device.data["notes"]["n1"]["_v"])
+        await device.sync()
+    assert shop.effects == ["!"]
+    assert {request.headers.get("authorization") for request in shop.requests} == {"Bearer of u1"}
+
+
+async def test_other_scopes_are_not_another_client() -> None:
+    one, other = (Principal("u1", scopes=frozenset(scopes)) for scopes in (["a"], ["a", "b"]))
+    assert owner_of(one, "c") == owner_of(other, "c") != owner_of(Principal("u1", issuer="i"), "c")
 
 
 async def test_answers_are_private(world: World) -> None:
