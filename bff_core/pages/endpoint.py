@@ -88,6 +88,8 @@ class PageEndpoint:
         )
         self._serialize = plan.model.__pydantic_serializer__.to_json
         self._labels = [f"{section.name};dur=" for section in plan.sections]
+        self._timing_format = "".join(f"{label}%.1f, " for label in self._labels).encode() + b"total;dur=%.1f"
+        self._all_done = [DONE] * len(plan.sections)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.serve(scope, receive, send, current_context(), scope["path_params"])
@@ -156,12 +158,15 @@ class PageEndpoint:
     def _timing(self, run: Run, context: RequestContext) -> bytes:
         """Server-Timing (W3C): milliseconds per section that ran, and for the whole page."""
         state = run.state
+        total = (time.monotonic() - context.started) * 1000
+        if state == self._all_done:
+            return self._timing_format % (*[seconds * 1000 for seconds in run.seconds], total)
         entries = [
             f"{label}{seconds * 1000:.1f}" + ("" if state[index] == DONE else ';desc="degraded"')
             for index, (label, seconds) in enumerate(zip(self._labels, run.seconds, strict=True))
             if state[index] != SKIPPED
         ]
-        entries.append(f"total;dur={(time.monotonic() - context.started) * 1000:.1f}")
+        entries.append(f"total;dur={total:.1f}")
         return ", ".join(entries).encode()
 
 
