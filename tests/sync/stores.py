@@ -1,10 +1,6 @@
-"""Stores for the tests: one in memory that can be made to fail, and one in a file that survives a killed process."""
+"""A store for the tests, which can be made to fail at any call."""
 
 from __future__ import annotations
-
-import sqlite3
-import time
-from pathlib import Path
 
 from bff_core.stores import StoreUnavailable
 
@@ -68,35 +64,3 @@ class MemoryStore:
             if self.fail_at < 0:
                 self.fail_at = None
                 raise self.crash
-
-
-class FileStore:
-    """A SQLite file, written through."""
-
-    def __init__(self, path: Path) -> None:
-        self._db = sqlite3.connect(path, isolation_level=None)
-        self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout=5000;")
-        self._db.execute("CREATE TABLE IF NOT EXISTS pairs (key TEXT PRIMARY KEY, value BLOB, ends REAL) WITHOUT ROWID")
-
-    async def get(self, key: str) -> bytes | None:
-        row = self._db.execute("SELECT value FROM pairs WHERE key = ? AND ends > ?", (key, time.time())).fetchone()
-        return row[0] if row is not None else None
-
-    async def put(self, key: str, value: bytes, ttl: float) -> None:
-        self._db.execute("INSERT OR REPLACE INTO pairs VALUES (?, ?, ?)", (key, value, time.time() + ttl))
-
-    async def swap(self, key: str, expected: bytes | None, value: bytes, ttl: float) -> bool:
-        self._db.execute("BEGIN IMMEDIATE")
-        fits = await self.get(key) == expected
-        if fits:
-            await self.put(key, value, ttl)
-        self._db.execute("COMMIT")
-        return fits
-
-    async def delete(self, key: str, expected: bytes | None = None) -> bool:
-        if expected is not None and await self.get(key) != expected:
-            return False
-        return self._db.execute("DELETE FROM pairs WHERE key = ?", (key,)).rowcount > 0
-
-    async def aclose(self) -> None:
-        self._db.close()
