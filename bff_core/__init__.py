@@ -36,6 +36,7 @@ from .limits import ConcurrencyLimit, Quota, RateLimit
 from .pages import Page, optional, required, section, shape
 from .policy import AdaptivePolicy, BreakerPolicy, HealthPolicy, HedgePolicy, OutlierPolicy, Policy, RetryPolicy
 from .settings import ExchangeSettings, ServiceSettings, Settings
+from .sync import Collection, Sync, mutation
 from .telemetry import Event
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "BulkheadFull",
     "CallTimeout",
     "CircuitOpen",
+    "Collection",
     "ConcurrencyLimit",
     "ConnectFailed",
     "ConnectionLost",
@@ -81,12 +83,14 @@ __all__ = [
     "ServiceSettings",
     "Settings",
     "SettingsError",
+    "Sync",
     "UnexpectedStatus",
     "authenticated",
     "create_bff",
     "current_context",
     "delete",
     "get",
+    "mutation",
     "new_api_key",
     "optional",
     "patch",

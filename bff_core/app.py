@@ -36,6 +36,9 @@ from .pages.methods import allowed_methods
 from .proxy import ProxyLimits, ProxyRoute, ProxyServices
 from .resilience import CircuitMirror, Upstream
 from .settings import Settings
+from .stores import KeyValueStore, open_store
+from .sync import Collection as SyncCollection
+from .sync import Mutation, Pokes, Sync, read_keys, sync_routes
 from .telemetry import AccessLog, Events, configure_logs
 
 __all__ = ["Bff", "authenticated", "create_bff"]
@@ -69,6 +72,7 @@ class Bff(FastAPI):
         self.settings = settings
         self.ready = False
         self.clients = clients
+        self.syncs: list[Sync] = []
         self.shedder = Shedder(settings.shed_after)
         self.last_good = make_last_good(name, settings)
         self.limiter = limiter
@@ -130,6 +134,33 @@ class Bff(FastAPI):
             guard=self.limiter.guard((*self._limits, *limits), private=not public),
         )
         self.router.routes.append(route)
+
+    def sync(
+        self,
+        path: str,
+        *,
+        collections: Sequence[SyncCollection],
+        mutations: Sequence[Mutation] = (),
+        store: KeyValueStore | str = "memory://",
+        keys: Sequence[str] = (),
+        on_poke: Callable[[Principal], None] | None = None,
+    ) -> Sync:
+        """Serve ``POST path``, where apps push ``mutations`` and pull ``collections``, and ``GET path/poke``.
+
+        ``store`` (its URL, or itself) keeps what clients have and did; it is closed with the gateway. ``keys`` (32
+        bytes as base64url) seal tokens: the first from now on, the others did before; by default one that is made and
+        kept in the store. ``on_poke`` is told of every poke, to pass it on to other replicas or to a push provider.
+
+        Raises ``DeclarationError`` when a client is missing or the gateway has no authentication.
+        """
+        if self.auth is None:
+            raise DeclarationError(f"'{path}' syncs somebody's data, but gateway '{self.name}' has no authentication")
+        opened = open_store(store, namespace=f"{self.name}:sync") if isinstance(store, str) else store
+        made, pokes = read_keys(keys), Pokes(on_poke)
+        sync = Sync(collections, mutations, store=opened, keys=made, client=self._client, pokes=pokes)
+        self.syncs.append(sync)
+        self.router.routes += sync_routes(path, sync, Gate(self.auth), self._services)
+        return sync
 
     def proxy(
         self,
@@ -337,6 +368,8 @@ def _lifespan(
         await cache.aclose()
         await app.last_good.aclose()
         await app.limiter.aclose()
+        for sync in app.syncs:
+            await sync.aclose()
         if mirror is not None:
             await mirror.aclose()
         if auth is not None:
