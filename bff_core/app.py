@@ -7,7 +7,6 @@ import logging
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from http import HTTPStatus
 from typing import Any
 
 import httpx
@@ -15,7 +14,6 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.security import SecurityScopes
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
@@ -26,13 +24,13 @@ from .cache import MemoryStore
 from .clients import ResponseCache, ServiceClient
 from .context import Principal, current_context
 from .edge import Edge
-from .errors import DeclarationError, Problem, Refused
+from .errors import DeclarationError, Refused
 from .forwarded import TrustedProxies
 from .hardening import Admission, AnswerHeaders, CorsPolicy, HostRule
 from .limits import AnyLimit, Criticality, Guard, LagMonitor, Limiter, Shedder, stage_dependency
 from .pages import SECURITY, Page, PageRoute, PageServices, PageTable
 from .pages.document import tidy_parameters
-from .pages.methods import allowed_methods
+from .plain import http_problem, live, ready, validation_problem
 from .proxy import ProxyLimits, ProxyRoute, ProxyServices
 from .resilience import CircuitMirror, Upstream
 from .settings import Settings
@@ -296,11 +294,11 @@ def create_bff(
     app.upstreams = upstreams
     app._bind = partial(bind_service, settings=settings, transport=transport, events=events)  # noqa: SLF001 - assembled here
     app.router.routes += [
-        Route("/health/live", _live, include_in_schema=False),
-        Route("/health/ready", _ready, include_in_schema=False),
+        Route("/health/live", live, include_in_schema=False),
+        Route("/health/ready", ready, include_in_schema=False),
     ]
-    app.add_exception_handler(HTTPException, _http_exception)
-    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, http_problem)
+    app.add_exception_handler(RequestValidationError, validation_problem)
     cors = CorsPolicy(settings.cors) if settings.cors is not None else None
     edge: dict[str, Any] = {
         "deadline": settings.deadline,
@@ -376,31 +374,3 @@ def _lifespan(
             await auth.aclose()
 
     return lifespan
-
-
-async def _live(request: Request) -> Response:  # noqa: ARG001 - the signature of an endpoint
-    return JSONResponse({"status": "ok"}, headers={"cache-control": "no-store"})
-
-
-async def _ready(request: Request) -> Response:
-    if not request.app.ready:
-        raise Problem(503, "Not ready.")
-    return JSONResponse({"status": "ok"}, headers={"cache-control": "no-store"})
-
-
-async def _http_exception(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class alone
-    detail = error.detail if isinstance(error.detail, str) else None
-    headers = dict(error.headers or {})
-    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        headers["Allow"] = allowed_methods(request.scope, request.app.router.routes)
-    raise Problem(error.status_code, detail, headers=headers)
-
-
-async def _validation_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class alone
-    errors = [
-        {"in": str(entry["loc"][0]), "name": ".".join(str(part) for part in entry["loc"][1:]), "detail": entry["msg"]}
-        for entry in error.errors()
-    ]
-    raise Problem(422, "The request has parameters that are missing or not valid.", errors=errors)

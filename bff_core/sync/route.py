@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import Body
 from fastapi.routing import APIRoute
 from pydantic import ValidationError
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ..auth import Gate
@@ -41,7 +42,15 @@ def sync_routes(path: str, sync: Sync, gate: Gate, services: PageServices) -> li
     exchange = APIRoute(
         path, _sync, methods=["POST"], name="Sync", summary="Push and pull.", response_model=SyncAnswer, **common
     )
-    poke = APIRoute(f"{path}/poke", _poke, methods=["GET"], name="Poke", summary="A stream of 'pull now'.", **common)
+    poke = APIRoute(
+        f"{path}/poke",
+        _poke,
+        methods=["GET"],
+        name="Poke",
+        summary="A stream of 'pull now'.",
+        response_class=_EventStream,
+        **common,
+    )
     exchange.app = _SyncEndpoint(path, sync, gate, services)
     poke.app = _PokeEndpoint(f"{path}/poke", sync, gate)
     return [exchange, poke]
@@ -53,6 +62,10 @@ async def _sync(request: Annotated[SyncRequest, Body()]) -> Any:  # noqa: ARG001
 
 async def _poke() -> Any:
     raise Problem(500)
+
+
+class _EventStream(Response):
+    media_type = "text/event-stream"
 
 
 class _SyncEndpoint:
