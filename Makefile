@@ -49,6 +49,14 @@ unit: $(STAMP) ## Run the tests
 	@echo "== pytest"
 	@$(BIN)/pytest
 
+bench: $(STAMP) ## Measure the page against the peers (SECONDS=4 ROUNDS=5 ONLY=a,b,c,d,e,f)
+	@$(BIN)/python -m bench.compare --seconds $(or $(SECONDS),4) --rounds $(or $(ROUNDS),5) --only $(or $(ONLY),a,b,c,d,e,f)
+
+wheel: $(STAMP) ## Build the wheel with the request's path compiled (needs a C compiler) into dist/
+	@rm -rf build/source && mkdir -p build/source && git archive HEAD | tar -x -C build/source
+	@cd build/source && HATCH_BUILD_HOOKS_ENABLE=1 ../../$(BIN)/python -m build --wheel --no-isolation --outdir ../../dist .
+	@rm -rf build
+
 soak: $(STAMP) ## Minutes of bad luck for the web gateway (SECONDS=180)
 	@$(BIN)/python -m bench.soak --seconds $(or $(SECONDS),180)
 

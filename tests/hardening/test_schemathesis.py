@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import runpy
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,7 @@ def load(name: str, transport: Shop, monkeypatch: pytest.MonkeyPatch) -> Bff:
     monkeypatch.setenv("BFF_POLICY", '{"timeout": 60}')
     monkeypatch.setattr(bff_core, "create_bff", functools.partial(bff_core.create_bff, transport=transport))
     monkeypatch.setattr(bff_core, "BearerJwt", functools.partial(bff_core.BearerJwt, transport=transport))
+    monkeypatch.delitem(sys.modules, f"bffs.{name}.app", raising=False)
     app: Bff = runpy.run_module(f"bffs.{name}.app")["app"]
     return app
 
