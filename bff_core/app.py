@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from typing import Any
 
 import httpx
@@ -22,10 +23,11 @@ from .context import Principal, current_context
 from .edge import Edge
 from .errors import DeclarationError, Problem
 from .limits import Criticality, LagMonitor, Shedder
+from .ops import Gateway, Operations
 from .pages import SECURITY, Page, PageRoute, PageServices
 from .resilience import CircuitMirror, Upstream
 from .settings import Settings
-from .telemetry import Events, configure_logs
+from .telemetry import Events, PageMeter, RecentEvents, configure_logs
 
 __all__ = ["Bff", "authenticated", "create_bff"]
 
@@ -36,6 +38,7 @@ class Bff(FastAPI):
 
     auth: Authenticator | None
     upstreams: dict[str, Upstream]
+    operations: Operations
 
     def __init__(
         self,
@@ -51,6 +54,7 @@ class Bff(FastAPI):
         self.ready = False
         self.clients = clients
         self.shedder = Shedder(settings.shed_after)
+        self.lag = LagMonitor(self.shedder)
         self.last_good = make_last_good(name, settings)
         self._services = PageServices(self._client, settings.max_body, self.shedder, self.last_good, events)
         super().__init__(**kwargs)
@@ -143,6 +147,7 @@ def create_bff(
     )
     app.auth = auth
     app.upstreams = upstreams
+    app.operations = _operations(app, cache)
     app.router.routes += [
         Route("/health/live", _live, include_in_schema=False),
         Route("/health/ready", _ready, include_in_schema=False),
@@ -154,8 +159,28 @@ def create_bff(
         deadline=settings.deadline,
         max_query=settings.max_query,
         challenge=auth.challenge if auth is not None else None,
+        meter=app.operations.gateway.other,
+        tracer=app.operations.tracer,
     )
     return app
+
+
+def _operations(app: Bff, cache: ResponseCache) -> Operations:
+    gateway = Gateway(
+        name=app.name,
+        version=version("bff-core"),
+        pages=lambda: app.pages,
+        clients=app.clients,
+        upstreams=app.upstreams,
+        shedder=app.shedder,
+        cache=cache,
+        events=RecentEvents(),
+        other=PageMeter("", "any", "other"),
+        lag=app.lag.seen,
+        ready=lambda: app.ready,
+    )
+    app.events.subscribe(gateway.events)
+    return Operations(gateway, app.settings)
 
 
 async def authenticated(request: Request) -> Principal:
@@ -182,8 +207,8 @@ def _lifespan(
         # What is alive now stays: full collections over the framework's own heap were the tail of the latency.
         gc.collect()
         gc.freeze()
-        monitor = LagMonitor(app.shedder)
-        monitor.start()
+        app.lag.start()
+        await app.operations.start()
         for upstream in upstreams.values():
             if isinstance(upstream.wire, BalancedWire):
                 upstream.wire.start()
@@ -196,7 +221,8 @@ def _lifespan(
             async with inner(app) as state:
                 yield state
         app.ready = False
-        monitor.stop()
+        app.lag.stop()
+        await app.operations.aclose()
         for upstream in upstreams.values():
             await upstream.wire.aclose()
         await cache.aclose()

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import Problem
+from .telemetry.meters import PageMeter
+from .telemetry.spans import Spans
 
 __all__ = ["Principal", "RequestContext", "current_context", "use_context"]
 
@@ -43,6 +45,8 @@ class RequestContext:
     calls: dict[str, int] = field(default_factory=dict)
     batches: dict[Any, Any] = field(default_factory=dict)
     route: str | None = None
+    meter: PageMeter | None = None
+    spans: Spans | None = None
 
     def remaining(self) -> float:
         """Seconds left until the deadline, negative when it has passed."""

@@ -24,6 +24,7 @@ from .flight import Seat
 __all__ = ["Invocation"]
 
 log = structlog.get_logger("bff.clients")
+NOT_MODIFIED = 304
 STALE_IF_ERROR = frozenset({500, 502, 503, 504})
 
 
@@ -95,7 +96,9 @@ class Invocation:
 
     def _fetch(self, values: Sequence[Any], done: Callable[[Any, BffError | None], None]) -> Invocation:
         """One chunk of a batch, as an invocation of its own."""
-        chunk = Invocation(self._bound, self._context, self.deadline, lambda ended: done(ended.value, ended.error))
+        chunk = Invocation(
+            self._bound, self._context, self.deadline, lambda ended: done(ended.value, ended.error), self.tag
+        )
         if chunk._launch(values):
             # Told in the loop's next turn: nobody expects an answer from within its own question.
             asyncio.get_running_loop().call_soon(chunk._end, chunk.value, chunk.error)
@@ -104,7 +107,10 @@ class Invocation:
     def _launch(self, values: Sequence[Any]) -> bool:
         bound, context = self._bound, self._context
         target, headers, body = bound.operation.template.render(values)
-        self._request = Request(bound.upstream.prefix + target, context.headers + headers, body)
+        spans = context.spans
+        if spans is not None and self.tag is not None:
+            spans = spans.section(self.tag.name)
+        self._request = Request(bound.upstream.prefix + target, context.headers + headers, body, spans=spans)
         if bound.operation.method != "GET" or not bound.operation.idempotent:
             self._handle = self._begin(None, lambda call: self._answered(call.response, call.error))
             return False
@@ -135,13 +141,17 @@ class Invocation:
             stored = None
         decision = Decision.REVALIDATE if stored is None else decide(stored, time.time())
         if stored is not None and decision is not Decision.REVALIDATE:
+            cached = self._bound.policy.meter.cached
             try:
                 self.body, self.value = stored.body, self._bound.operation.decode(stored.body)
             except BffError:
                 stored = None
             else:
                 if decision is Decision.STALE_WHILE_REVALIDATE:
+                    cached["stale"] += 1
                     self._refresh(stored)
+                else:
+                    cached["hit"] += 1
                 return True
         self._handle = self._bound.flights.join(
             self._flight_key, self.deadline, self._answered, partial(self._begin, stored)
@@ -159,7 +169,8 @@ class Invocation:
         bound, context, request = self._bound, self._context, self._request
         asked_at = time.time()
         if stored is not None and (conditions := conditional_headers(stored)):
-            request = Request(request.target, request.headers + conditions, request.body, conditional=True)
+            headers = request.headers + conditions
+            request = Request(request.target, headers, request.body, conditional=True, spans=request.spans)
 
         def counted(call: Call) -> None:
             calls, name = context.calls, bound.upstream.name
@@ -174,7 +185,9 @@ class Invocation:
 
     def _absorb(self, cache: ResponseCache, stored: Stored | None, call: Call, asked_at: float) -> None:
         """Keep the answer, take a 304 for what is stored, and what is stored for no answer, where that is allowed."""
+        cached = self._bound.policy.meter.cached
         if call.response is not None:
+            cached["revalidated" if call.response.status == NOT_MODIFIED else "miss"] += 1
             shared = self._context.principal is None
             call.response = cache.absorb(
                 self._key, stored, self._request.headers, call.response, asked_at, shared=shared
@@ -184,6 +197,7 @@ class Invocation:
         elif stored is not None and usable_on_error(stored, time.time()) and _is_failure(call.error):
             bound = self._bound
             bound.upstream.emit("OnStale", "warning", "Cache", bound.operation.name)
+            cached["stale"] += 1
             call.response, call.error = WireResponse(stored.status, list(stored.headers), stored.body), None
 
     def _answered(self, response: WireResponse | None, error: ServiceError | None) -> None:

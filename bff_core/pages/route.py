@@ -20,7 +20,7 @@ from ..clients import ServiceClient
 from ..context import RequestContext, current_context
 from ..errors import DeclarationError, Problem
 from ..limits import Criticality, Shedder
-from ..telemetry import Event, Events
+from ..telemetry import Event, Events, PageMeter, SectionMeter
 from .body import read_json_body
 from .declare import Page
 from .disconnect import DisconnectWatcher
@@ -100,6 +100,8 @@ class PageRoute(APIRoute):
                 if (code != 401 or auth is not None) and (code != 404 or convertors)  # noqa: PLR2004 - HTTP statuses
             },
         )
+        meters = [SectionMeter(section.name, required=section.required) for section in plan.sections]
+        self.meter = PageMeter(plan.name, method, path, meters)
         self.app = _PageEndpoint(self, status, auth=auth, criticality=criticality, services=services)
 
     def _check_method(self, method: str) -> None:
@@ -149,6 +151,7 @@ class _PageEndpoint:
         self._last_good = services.last_good
         self._watches = route.method == "GET"
         self._path = route.path
+        self._meter = route.meter
         self._status = status
         self._reads_query = route.inputs.reads_query
         self._template = list(plan.template)
@@ -166,7 +169,10 @@ class _PageEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         context = current_context()
         context.route = self._path
+        context.meter = meter = self._meter
+        meter.in_flight += 1
         if not self._shedder.admits(self._criticality):
+            meter.shed += 1
             self._events.emit(Event("OnShed", "warning", self._plan.name, "LoadShedding", detail=self._criticality))
             raise Problem(503, "There is more to do than can be done; try again soon.", headers={"retry-after": "1"})
         if self._auth is not None:
@@ -180,15 +186,14 @@ class _PageEndpoint:
         values[self._plan.context_slot] = context
         self._inputs.fill(values, scope["path_params"], query, scope["headers"], body)
         run = Run(self._plan, self._bound, context, values, selection.sections, self._last_good)
-        if self._watches:
-            watcher = DisconnectWatcher(receive, run)
-            try:
-                await run.complete()
-            finally:
-                watcher.stop()
-        else:
-            # What may have changed something is finished, whoever has left meanwhile.
+        # What may have changed something is finished, whoever has left meanwhile.
+        watcher = DisconnectWatcher(receive, run) if self._watches else None
+        try:
             await run.complete()
+        finally:
+            if watcher is not None:
+                watcher.stop()
+            meter.ran(run.state, run.seconds, context.degraded)
         shaped = self._plan.shape(*self._plan.shape_arguments(values))
         content = self._serialize(shaped, include=selection.fields, by_alias=True)
         if context.degraded:

@@ -1,7 +1,28 @@
-"""Logs, traces and events."""
+"""Logs, metrics, traces and events."""
 
 from .events import Event, Events
 from .logs import configure_logs
-from .trace import Trace, read_trace
+from .meters import AttemptMeter, Histogram, OperationMeter, PageMeter, SectionMeter
+from .recent import RecentEvents
+from .spans import Span, Spans
+from .trace import Trace, from_span, read_trace
+from .tracing import Tracer, make_tracer
 
-__all__ = ["Event", "Events", "Trace", "configure_logs", "read_trace"]
+__all__ = [
+    "AttemptMeter",
+    "Event",
+    "Events",
+    "Histogram",
+    "OperationMeter",
+    "PageMeter",
+    "RecentEvents",
+    "SectionMeter",
+    "Span",
+    "Spans",
+    "Trace",
+    "Tracer",
+    "configure_logs",
+    "from_span",
+    "make_tracer",
+    "read_trace",
+]

@@ -14,7 +14,8 @@ class MobileSettings(Settings):
     """``issuer`` and ``audience`` say which access tokens are trusted."""
 
     defaults: ClassVar = {
-        "services": service_urls("identity", "catalog", "recommendations", "users", "orders", "notifications")
+        "services": service_urls("identity", "catalog", "recommendations", "users", "orders", "notifications"),
+        "ops_port": 8101,
     }
 
     issuer: str = "https://identity.shop.example"

@@ -1,0 +1,105 @@
+"""What the operations port sees of a gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from ..balance import BalancedWire
+from ..clients import BoundOperation, ResponseCache, ServiceClient
+from ..limits import Shedder
+from ..pages import PageRoute
+from ..resilience import Upstream
+from ..telemetry import AttemptMeter, Histogram, PageMeter, RecentEvents
+
+__all__ = ["EndpointView", "Gateway", "LimitUse"]
+
+GAVE_UP = "abandoned"
+
+
+@dataclass(frozen=True, slots=True)
+class LimitUse:
+    """A limit as the console shows it: ``used`` of ``most`` per ``window`` seconds, ``denied`` since the start."""
+
+    name: str
+    used: float
+    most: float
+    window: float
+    denied: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointView:
+    """One address of a service; ``able`` says whether it is asked at all."""
+
+    authority: str
+    able: bool
+    in_flight: int
+    attempts: AttemptMeter
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A running gateway. ``other`` counts what is asked for that is no page, ``lag`` the event loop's;
+    ``limits`` are asked for the limits in force."""
+
+    name: str
+    version: str
+    pages: Callable[[], Collection[PageRoute]]
+    clients: Mapping[type[ServiceClient], ServiceClient]
+    upstreams: Mapping[str, Upstream]
+    shedder: Shedder
+    cache: ResponseCache
+    events: RecentEvents
+    other: PageMeter
+    lag: Histogram
+    ready: Callable[[], bool]
+    limits: list[Callable[[], Iterable[LimitUse]]] = field(default_factory=list)
+
+    def page_meters(self) -> list[PageMeter]:
+        """Those of all pages, and of what is none. A route that another one hides is never asked for."""
+        found = {(page.method, page.path): page.meter for page in reversed(list(self.pages()))}
+        return [*reversed(found.values()), self.other]
+
+    def operations(self, service: str) -> list[BoundOperation]:
+        """Every operation of ``service``."""
+        clients = [client for kind, client in self.clients.items() if kind.service == service]
+        return [bound for client in clients for bound in client.bound.values()]
+
+    def attempts(self, service: str) -> AttemptMeter:
+        """All attempts at ``service`` together."""
+        total = AttemptMeter()
+        for bound in self.operations(service):
+            meter = bound.policy.meter.attempts
+            total.answered += meter.answered
+            for outcome, count in meter.failures.items():
+                total.failures[outcome] = total.failures.get(outcome, 0) + count
+            add(total.duration, meter.duration)
+        return total
+
+    def endpoints(self, upstream: Upstream, now: float) -> list[EndpointView]:
+        """The addresses of a service. One that has a single address has no meter of its own for it."""
+        wire = upstream.wire
+        if isinstance(wire, BalancedWire):
+            return [
+                EndpointView(
+                    _authority(endpoint.origin), endpoint.available(now), endpoint.in_flight, endpoint.attempts
+                )
+                for endpoint in wire.balancer.endpoints
+            ]
+        return [EndpointView(_authority(upstream.origin), True, wire.in_flight, self.attempts(upstream.name))]
+
+
+def _authority(origin: str) -> str:
+    return origin.partition("://")[2]
+
+
+def add(total: Histogram, other: Histogram) -> None:
+    """Take ``other`` into ``total``."""
+    total.counts = [mine + its for mine, its in zip(total.counts, other.counts, strict=True)]
+    total.sum += other.sum
+
+
+def blamed(attempts: AttemptMeter) -> int:
+    """Attempts that say that who was asked is not well: no answer, a wrong one, or a 5xx."""
+    return sum(count for outcome, count in attempts.failures.items() if outcome not in (GAVE_UP, "3xx", "4xx"))
