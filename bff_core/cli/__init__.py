@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +18,7 @@ from ..errors import BffError, SettingsError
 from ..pages import PageRoute
 from ..pages.graph import mermaid, svg
 from ..resilience.layers import leaves
-from .config import PORT_BASE, Project, load_project
+from .config import PORT_BASE, Project, load_project, operations_port
 from .serve import load_app, serve
 from .up import up
 
@@ -56,6 +57,9 @@ def serve_command(
             raise SettingsError(f"there is no gateway '{gateway}' (there is: {known}); or give module:app")
         declared = project.gateways[gateway]
     default = declared.port if declared is not None else PORT_BASE
+    if declared is not None and port_base != PORT_BASE:
+        for variable, value in operations_port(declared, port_base - PORT_BASE).items():
+            os.environ.setdefault(variable, value)
     serve(declared.app if declared is not None else gateway, host, port or default + port_base - PORT_BASE)
 
 

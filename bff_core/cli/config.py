@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import SettingsError
 
-__all__ = ["PORT_BASE", "Gateway", "Project", "Service", "load_project"]
+__all__ = ["PORT_BASE", "Gateway", "Project", "Service", "load_project", "operations_port"]
 
 PORT_BASE = 8000
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -30,10 +30,11 @@ class Service(_Table):
 
 
 class Gateway(_Table):
-    """A gateway: where its app is (``module:name``) and its port."""
+    """A gateway: where its app is (``module:name``), its port, and that of its metrics and console."""
 
     app: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
     port: Port
+    ops_port: Port | None = None
 
 
 class Project(_Table):
@@ -42,6 +43,11 @@ class Project(_Table):
     services: dict[str, Service] = {}
     gateways: dict[str, Gateway] = {}
     commands: dict[str, Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]] = {}
+
+
+def operations_port(gateway: Gateway, offset: int) -> dict[str, str]:
+    """What moves a gateway's operations port with its other one: a variable of its environment."""
+    return {} if gateway.ops_port is None else {"BFF_OPS_PORT": str(gateway.ops_port + offset)}
 
 
 def load_project(start: Path | None = None) -> Project:

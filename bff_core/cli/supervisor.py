@@ -10,7 +10,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 from ..errors import SettingsError
-from .config import PORT_BASE, Project
+from .config import PORT_BASE, Project, operations_port
 from .processes import Child, python_command
 
 __all__ = ["Supervisor", "port_holder"]
@@ -44,7 +44,13 @@ class Supervisor:
             for name, service in project.services.items()
         ]
         self.gateways = [
-            Child(name, self._serve(gateway.app, gateway.port + offset), urls, gateway.port + offset, say)
+            Child(
+                name,
+                self._serve(gateway.app, gateway.port + offset),
+                urls | operations_port(gateway, offset),
+                gateway.port + offset,
+                say,
+            )
             for name, gateway in project.gateways.items()
         ]
         self._keepers: set[asyncio.Task[None]] = set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 
 from rich.console import Console
@@ -12,7 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from .config import Project
+from .config import PORT_BASE, Project
 from .supervisor import Supervisor
 
 __all__ = ["up"]
@@ -71,7 +72,9 @@ async def _work(
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("", total=total)
         await supervisor.start(lambda name: progress.update(task, advance=1, description=f"{name} is ready"))
-    console.print(_addresses(supervisor))
+    console.print(
+        _addresses(supervisor, {name: gateway.ops_port for name, gateway in project.gateways.items()}, port_base)
+    )
     status = 0
     if "tour" in project.commands:
         status = await _tour(port_base)
@@ -95,9 +98,12 @@ async def _tour(port_base: int) -> int:
         raise
 
 
-def _addresses(supervisor: Supervisor) -> Table:
-    table = Table("", "address", "documentation", title="running on this machine")
+def _addresses(supervisor: Supervisor, ops_ports: Mapping[str, int | None], port_base: int) -> Table:
+    table = Table("", "address", "documentation", "console", title="running on this machine")
     for child in [*supervisor.gateways, *supervisor.services]:
         url = f"http://127.0.0.1:{child.port}"
-        table.add_row(f"[bold]{child.name}[/]" if child in supervisor.gateways else child.name, url, f"{url}/docs")
+        ops_port = ops_ports.get(child.name) if child in supervisor.gateways else None
+        link = f"http://127.0.0.1:{ops_port + port_base - PORT_BASE}/console" if ops_port is not None else ""
+        name = f"[bold]{child.name}[/]" if child in supervisor.gateways else child.name
+        table.add_row(name, url, f"{url}/docs", link)
     return table

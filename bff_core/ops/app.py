@@ -94,8 +94,7 @@ class OperationsApp:
         self._watchers += 1
         try:
             yield f"retry: 2000\nevent: snapshot\ndata: {encode(self._pulse.snapshot())}\n\n"
-            while True:
-                await self._pulse.beat()
+            while await self._pulse.beat():
                 yield f"event: tick\ndata: {self._pulse.tick()}\n\n"
         finally:
             self._watchers -= 1

@@ -26,6 +26,7 @@ class Pulse:
         self._series: dict[Key, Series] = {}
         self._waiters: set[asyncio.Future[None]] = set()
         self._tick: str | None = None
+        self._ended = False
         self.sample()
 
     async def run(self) -> None:
@@ -35,16 +36,18 @@ class Pulse:
                 await asyncio.sleep(1.0)
                 self.sample()
         finally:
+            self._ended = True
             self._wake()
 
-    async def beat(self) -> None:
-        """Wait for the next second."""
+    async def beat(self) -> bool:
+        """Wait for the next second; false when there will be none."""
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.add(waiter)
         try:
             await waiter
         finally:
             self._waiters.discard(waiter)
+        return not self._ended
 
     def sample(self) -> None:
         """Take a reading of everything; what is no longer there is forgotten."""

@@ -31,6 +31,7 @@ class OperationsServer:
         self._port = port
         self._task: asyncio.Task[None] | None = None
         self._server: uvicorn.Server | None = None
+        self._beating: asyncio.Task[None] | None = None
         self.address: tuple[str, int] | None = None
 
     async def start(self) -> None:
@@ -45,6 +46,8 @@ class OperationsServer:
         """Listen no more; streams are ended."""
         if self._task is None:
             return
+        if self._beating is not None:
+            self._beating.cancel()  # which ends the streams
         if self._server is None:
             self._task.cancel()
         else:
@@ -80,7 +83,7 @@ class OperationsServer:
             timeout_graceful_shutdown=1,
         )
         self._server = _Server(config)
-        beating = asyncio.get_running_loop().create_task(pulse.run())
+        self._beating = asyncio.get_running_loop().create_task(pulse.run())
         host, port = self.address or (self._host, self._port)
         log.info("operations", console=f"http://{f'[{host}]' if ':' in host else host}:{port}/console")
         try:
@@ -88,8 +91,8 @@ class OperationsServer:
         except Exception:
             log.exception("operations.failed")
         finally:
-            beating.cancel()
-            await asyncio.gather(beating, return_exceptions=True)
+            self._beating.cancel()
+            await asyncio.gather(self._beating, return_exceptions=True)
             sock.close()
 
 

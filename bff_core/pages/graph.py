@@ -117,11 +117,12 @@ def _pill(x: float, y: float, width: int, text: str) -> str:
 
 def _box(x: float, y: float, section: DrawnSection) -> str:
     kind = "b" if section.required else "b o"
+    name, target = escape(_short(section.name, 30)), escape(_short(section.target, 38))
     return (
-        f'<g data-section="{escape(section.name)}"><title>{escape(section.target)}</title>'
-        f'<rect class="{kind}" x="{x}" y="{y - HEIGHT / 2:.1f}" width="{BOX}" height="{HEIGHT}" rx="8"/>'
-        f'<text class="t" x="{x + 14}" y="{y - 5:.1f}">{escape(_short(section.name, 30))}</text><text class="s" x="{x + 14}" y="{y + 14:.1f}">'
-        f"{escape(_short(section.target, 38))}</text></g>"
+        f'<g data-section="{escape(section.name)}"><title>{escape(section.target)}</title><rect class="{kind}" '
+        f'x="{x}" y="{y - HEIGHT / 2:.1f}" width="{BOX}" height="{HEIGHT}" rx="8"/>'
+        f'<text class="t" x="{x + 14}" y="{y - 5:.1f}">{name}</text>'
+        f'<text class="s" x="{x + 14}" y="{y + 14:.1f}">{target}</text></g>'
     )
 
 
