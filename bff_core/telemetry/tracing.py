@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -70,13 +71,16 @@ class Tracer:
     async def aclose(self) -> None:
         """Export what is left, within five seconds."""
         processor, self._processor = self._processor, None
-        if processor is not None:
-            loop = asyncio.get_running_loop()
-            try:
-                # Waits for its thread and for the network, so not on the loop; what does not end is a daemon thread's.
-                await asyncio.wait_for(loop.run_in_executor(None, processor.shutdown), FLUSH)
-            except TimeoutError:
-                log.warning("tracing.unflushed", seconds=FLUSH)
+        if processor is None:
+            return
+        # It waits for the network, so not on the loop; and nobody waits for it longer, as would be for an executor's.
+        thread = threading.Thread(target=processor.shutdown, daemon=True)
+        thread.start()
+        until = time.monotonic() + FLUSH
+        while thread.is_alive() and time.monotonic() < until:  # noqa: ASYNC110 - a thread has no event for the loop
+            await asyncio.sleep(0.02)
+        if thread.is_alive():
+            log.warning("tracing.unflushed", seconds=FLUSH)
 
     def begin(self, trace: Trace) -> Spans | None:
         """The record of a request; None when it is not sampled."""
