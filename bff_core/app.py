@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -14,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from .auth import Authenticator
 from .balance import BalancedWire
@@ -24,10 +26,10 @@ from .edge import Edge
 from .errors import DeclarationError, Problem
 from .limits import Criticality, LagMonitor, Shedder
 from .ops import Gateway, Operations
-from .pages import SECURITY, Page, PageRoute, PageServices
+from .pages import SECURITY, Page, PageRoute, PageServices, PageTable
 from .resilience import CircuitMirror, Upstream
 from .settings import Settings
-from .telemetry import Events, PageMeter, RecentEvents, configure_logs
+from .telemetry import AccessLog, Events, PageMeter, RecentEvents, configure_logs
 
 __all__ = ["Bff", "authenticated", "create_bff"]
 
@@ -39,6 +41,8 @@ class Bff(FastAPI):
     auth: Authenticator | None
     upstreams: dict[str, Upstream]
     operations: Operations
+    direct: Edge | None
+    handlers: frozenset[Any]
 
     def __init__(
         self,
@@ -57,7 +61,25 @@ class Bff(FastAPI):
         self.lag = LagMonitor(self.shedder)
         self.last_good = make_last_good(name, settings)
         self._services = PageServices(self._client, settings.max_body, self.shedder, self.last_good, events)
+        self.access = AccessLog(name, enabled=logging.getLevelNamesMapping()[settings.log_level] <= logging.INFO)
+        self._table: PageTable | None = None
         super().__init__(**kwargs)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pages go straight to their endpoints, unless somebody's middleware or error handler wants to see them."""
+        if scope["type"] == "http" and self.direct is not None:
+            if self._table is None or self._table.size != len(self.router.routes):
+                self._table = PageTable(self.router.routes)
+                if len(self.user_middleware) > 1 or self.exception_handlers.keys() != self.handlers:
+                    self.direct = None
+                    await super().__call__(scope, receive, send)
+                    return
+            found = self._table.find(scope)
+            if found is not None:
+                scope["app"] = self
+                await self.direct.serve(*found, scope, receive, send)
+                return
+        await super().__call__(scope, receive, send)
 
     def page(
         self,
@@ -154,14 +176,17 @@ def create_bff(
     ]
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _validation_error)
-    app.add_middleware(
-        Edge,
-        deadline=settings.deadline,
-        max_query=settings.max_query,
-        challenge=auth.challenge if auth is not None else None,
-        meter=app.operations.gateway.other,
-        tracer=app.operations.tracer,
-    )
+    edge: dict[str, Any] = {
+        "deadline": settings.deadline,
+        "max_query": settings.max_query,
+        "challenge": auth.challenge if auth is not None else None,
+        "access": app.access,
+        "meter": app.operations.gateway.other,
+        "tracer": app.operations.tracer,
+    }
+    app.add_middleware(Edge, **edge)
+    app.direct = None if "exception_handlers" in options else Edge(app, **edge)
+    app.handlers = frozenset(app.exception_handlers)
     return app
 
 
@@ -221,6 +246,7 @@ def _lifespan(
             async with inner(app) as state:
                 yield state
         app.ready = False
+        app.access.flush()
         app.lag.stop()
         await app.operations.aclose()
         for upstream in upstreams.values():

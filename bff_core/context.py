@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,7 +32,8 @@ class Principal:
 @dataclass(slots=True)
 class RequestContext:
     """One request's context. ``deadline`` is an instant of ``time.monotonic``; ``headers`` is the ready-made header
-    block (``name: value`` lines, each ended by CRLF) that goes with every call to a service."""
+    block (``name: value`` lines, each ended by CRLF) that goes with every call to a service; ``reply_headers`` go with
+    the answer, ``status`` is the answer's, 0 until it has begun."""
 
     request_id: str
     trace_id: str
@@ -47,6 +48,8 @@ class RequestContext:
     route: str | None = None
     meter: PageMeter | None = None
     spans: Spans | None = None
+    status: int = 0
+    reply_headers: Sequence[tuple[bytes, bytes]] = ()
 
     def remaining(self) -> float:
         """Seconds left until the deadline, negative when it has passed."""

@@ -10,13 +10,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .context import RequestContext, use_context
 from .errors import PROBLEM_JSON, Problem
-from .pages.body import ClientDisconnected
+from .pages import ClientDisconnected, PageEndpoint
 from .resilience.deadline import parse_timeout
-from .telemetry import PageMeter, Tracer, read_trace
+from .telemetry import AccessLog, PageMeter, Tracer, read_trace
 
 __all__ = ["Edge"]
 
-log = structlog.get_logger("bff.access")
+log = structlog.get_logger("bff.edge")
 CLIENT_CLOSED = 499
 SERVER_ERROR = 500
 
@@ -24,7 +24,8 @@ SERVER_ERROR = 500
 class Edge:
     """Gives each request its context, each answer its request id, each error a problem document, each a log line.
 
-    ``deadline`` is in seconds, ``max_query`` in bytes; ``challenge`` goes with a 401; ``meter`` counts what is no page.
+    ``app`` serves what ``serve`` is not asked to. ``deadline`` is in seconds, ``max_query`` in bytes; ``challenge``
+    goes with a 401; ``meter`` counts what is no page.
     """
 
     def __init__(
@@ -34,21 +35,53 @@ class Edge:
         deadline: float,
         max_query: int,
         challenge: str | None,
+        access: AccessLog,
         meter: PageMeter,
         tracer: Tracer | None,
     ) -> None:
         self._app = app
-        self._meter = meter
-        self._tracer = tracer
-        self._sample_below = 0 if tracer is None else tracer.below
         self._deadline = deadline
         self._max_query = max_query
         self._challenge = challenge
+        self._access = access
+        self._meter = meter
+        self._tracer = tracer
+        self._sample_below = 0 if tracer is None else tracer.below
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        context = self._begin(scope)
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start" and not context.status:
+                context.status = message["status"]
+                message["headers"] = [*message.get("headers", ()), *context.reply_headers]
+            await send(message)
+
+        try:
+            self._check(scope)
+            await self._app(scope, receive, answer)
+        except Exception as error:  # noqa: BLE001 - every request is answered
+            await self._fail(error, scope, context, send)
+        finally:
+            self._end(scope, context)
+
+    async def serve(
+        self, page: PageEndpoint, path_params: dict[str, Any], scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Have ``page`` answer, without the app's router and its other middleware in between."""
+        context = self._begin(scope)
+        try:
+            self._check(scope)
+            await page.serve(scope, receive, send, context, path_params)
+        except Exception as error:  # noqa: BLE001 - every request is answered
+            await self._fail(error, scope, context, send)
+        finally:
+            self._end(scope, context)
+
+    def _begin(self, scope: Scope) -> RequestContext:
         started = time.monotonic()
         trace = read_trace(scope["headers"], self._sample_below)
         allowed = self._deadline
@@ -59,58 +92,63 @@ class Edge:
         context = RequestContext(
             trace.request_id, trace.trace_id, trace.span_id, trace.headers, started + allowed, started
         )
+        context.reply_headers = ((b"x-request-id", trace.request_id.encode()),)
         if trace.sampled and self._tracer is not None:
             context.spans = self._tracer.begin(trace)
         use_context(context)
-        request_id = (b"x-request-id", trace.request_id.encode())
-        status = 0
+        return context
 
-        async def answer(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message.get("headers", ()), request_id]
-            await send(message)
+    def _check(self, scope: Scope) -> None:
+        if len(scope["query_string"]) > self._max_query:
+            raise Problem(414, f"The query is longer than {self._max_query} bytes.")
 
-        try:
-            if len(scope["query_string"]) > self._max_query:
-                raise Problem(414, f"The query is longer than {self._max_query} bytes.")
-            await self._app(scope, receive, answer)
-        except Problem as problem:
-            if status:
-                raise
-            await self._send_problem(problem, context, answer)
-        except ClientDisconnected:
-            status = CLIENT_CLOSED
-        except Exception:
-            log.exception("request.error", request_id=context.request_id, path=scope["path"])
-            if status:
-                raise
-            await self._send_problem(Problem(SERVER_ERROR, "Something went wrong here."), context, answer)
-        finally:
-            self._count(context, status or CLIENT_CLOSED)
-            if context.spans is not None:
-                self._trace(scope, context, status or CLIENT_CLOSED)
-            _log(scope, context, status)
+    async def _fail(self, error: Exception, scope: Scope, context: RequestContext, send: Send) -> None:
+        """Answer with a problem document, unless an answer has begun; that is for the server to break off."""
+        if isinstance(error, ClientDisconnected):
+            context.status = CLIENT_CLOSED
+            return
+        if not isinstance(error, Problem):
+            log.error("request.error", request_id=context.request_id, path=scope["path"], exc_info=error)
+        if context.status:
+            raise error
+        problem = error if isinstance(error, Problem) else Problem(SERVER_ERROR, "Something went wrong here.")
+        context.status = problem.status
+        await self._send_problem(problem, context, send)
 
-    def _count(self, context: RequestContext, status: int) -> None:
+    def _end(self, scope: Scope, context: RequestContext) -> None:
+        """The request has been answered: it is counted, traced and logged."""
         now = time.monotonic()
+        status, seconds = context.status or CLIENT_CLOSED, now - context.started
         meter = context.meter
         if meter is None:
             meter = self._meter
         else:
             meter.in_flight -= 1
-        meter.ended(status, now - context.started, degraded=bool(context.degraded), late=now >= context.deadline)
+        meter.ended(status, seconds, degraded=bool(context.degraded), late=now >= context.deadline)
+        if context.spans is not None:
+            self._trace(scope["method"], context, status)
+        if self._access.enabled:
+            self._access.write(
+                scope["method"],
+                scope["path"],
+                context.route,
+                status,
+                seconds,
+                context.request_id,
+                context.trace_id,
+                context.calls,
+                context.degraded,
+            )
 
-    def _trace(self, scope: Scope, context: RequestContext, status: int) -> None:
+    def _trace(self, method: str, context: RequestContext, status: int) -> None:
         if self._tracer is None or context.spans is None:
             return
-        attributes: dict[str, Any] = {"http.request.method": scope["method"], "http.response.status_code": status}
+        attributes: dict[str, Any] = {"http.request.method": method, "http.response.status_code": status}
         if context.route is not None:
             attributes["http.route"] = context.route
         if context.degraded:
             attributes["bff.degraded"] = list(context.degraded)
-        name = f"{scope['method']} {context.route}" if context.route is not None else scope["method"]
+        name = f"{method} {context.route}" if context.route is not None else method
         error = str(status) if status >= SERVER_ERROR else None
         self._tracer.finish(context.spans, context.trace_id, name, context.started, attributes, error)
 
@@ -120,26 +158,10 @@ class Edge:
             (b"content-type", PROBLEM_JSON),
             (b"content-length", b"%d" % len(body)),
             (b"cache-control", b"no-store"),
+            *context.reply_headers,
         ]
         headers += [(name.lower().encode(), value.encode("latin-1")) for name, value in problem.headers.items()]
         if problem.status == 401 and self._challenge is not None:  # noqa: PLR2004 - an HTTP status
             headers.append((b"www-authenticate", self._challenge.encode()))
         await send({"type": "http.response.start", "status": problem.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
-
-
-def _log(scope: Scope, context: RequestContext, status: int) -> None:
-    record: dict[str, Any] = {
-        "method": scope["method"],
-        "path": scope["path"],
-        "route": context.route,
-        "status": status or CLIENT_CLOSED,
-        "ms": round((time.monotonic() - context.started) * 1000, 2),
-        "request_id": context.request_id,
-        "trace_id": context.trace_id,
-    }
-    if context.calls:
-        record["calls"] = context.calls
-    if context.degraded:
-        record["degraded"] = context.degraded
-    log.info("request", **record)

@@ -98,7 +98,7 @@ class Policy(_Value):
 
     timeout: Seconds = 1.0
     connect_timeout: Seconds = 0.5
-    bulkhead: Annotated[int, Field(ge=1)] = 64
+    bulkhead: Annotated[int, Field(ge=1)] = 256
     max_body: Annotated[int, Field(ge=1)] = 16 * 1024 * 1024
     retry: RetryPolicy = RetryPolicy()
     breaker: BreakerPolicy = BreakerPolicy()

@@ -6,6 +6,7 @@ from .memory import MemoryStore
 from .rfc9111 import (
     Decision,
     Stored,
+    allows_storing,
     conditional_headers,
     decide,
     matches,
@@ -22,6 +23,7 @@ __all__ = [
     "MemoryStore",
     "Stored",
     "ValkeyStore",
+    "allows_storing",
     "conditional_headers",
     "decide",
     "decode",

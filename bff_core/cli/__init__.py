@@ -18,15 +18,19 @@ from ..errors import BffError, SettingsError
 from ..pages import PageRoute
 from ..pages.graph import mermaid, svg
 from ..resilience.layers import leaves
-from .config import PORT_BASE, Project, load_project, operations_port
+from .config import HIGHEST_PORT, LOWEST_BASE, PORT_BASE, Project, load_project
 from .serve import load_app, serve
 from .up import up
 
 __all__ = ["main"]
 
-PortBase = Annotated[int, typer.Option(help="Moves all ports: gateways from N+1, services from N+1000.", min=1024)]
+PortBase = Annotated[
+    int,
+    typer.Option(help="Moves all ports: gateways from N+1, services from N+1000.", min=LOWEST_BASE, max=HIGHEST_PORT),
+]
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Run and look into Backends-for-Frontends.")
 console = Console()
+INTERRUPTED = 130
 
 
 @app.command("up")
@@ -38,29 +42,31 @@ def up_command(
     project = load_project()
     if not project.gateways:
         raise SettingsError("no [tool.bff.gateways] in pyproject.toml, here or above")
-    raise typer.Exit(asyncio.run(up(project, port_base, once=once, console=console)))
+    raise typer.Exit(asyncio.run(up(project, port_base, once=once)))
 
 
 @app.command("serve")
 def serve_command(
     gateway: Annotated[str, typer.Argument(help="A gateway of the project, or module:app.")],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int | None, typer.Option(help="Port; the gateway's own by default.", min=1, max=65535)] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port; the gateway's own by default.", min=1, max=HIGHEST_PORT)
+    ] = None,
     port_base: PortBase = PORT_BASE,
 ) -> None:
     """Serve one gateway."""
-    declared = None
+    target, own = gateway, port_base
     if ":" not in gateway:
-        project = load_project()
+        project = load_project().moved(port_base)
         if gateway not in project.gateways:
             known = ", ".join(project.gateways) or "none"
             raise SettingsError(f"there is no gateway '{gateway}' (there is: {known}); or give module:app")
-        declared = project.gateways[gateway]
-    default = declared.port if declared is not None else PORT_BASE
-    if declared is not None and port_base != PORT_BASE:
-        for variable, value in operations_port(declared, port_base - PORT_BASE).items():
-            os.environ.setdefault(variable, value)
-    serve(declared.app if declared is not None else gateway, host, port or default + port_base - PORT_BASE)
+        project.enter()
+        target, own = project.gateways[gateway].app, project.gateways[gateway].port
+        if port_base != PORT_BASE:
+            for variable, value in project.gateways[gateway].environment().items():
+                os.environ.setdefault(variable, value)
+    serve(target, host, port or own)
 
 
 @app.command()
@@ -85,6 +91,7 @@ def pages(gateway: Annotated[str | None, typer.Argument(help="Only this gateway.
 
 @app.command()
 def graph(
+    context: typer.Context,
     page: Annotated[str, typer.Argument(help="A page, such as ProductPage or web:ProductPage.")],
     form: Annotated[str, typer.Option("--format", help="mermaid or svg")] = "mermaid",
     output: Annotated[Path | None, typer.Option(help="A file to write to.")] = None,
@@ -107,7 +114,7 @@ def graph(
     if output is None:
         sys.stdout.write(drawing)
     else:
-        output.write_text(drawing)
+        (context.obj / output).write_text(drawing)
 
 
 @app.command()
@@ -142,7 +149,6 @@ def _pages(project: Project, gateway: str | None) -> dict[str, list[PageRoute]]:
 
 
 def _add_project_commands(project: Project) -> None:
-    sys.path.insert(0, str(Path.cwd()))
     for name, target in project.commands.items():
         module, _, function = target.partition(":")
         try:
@@ -153,11 +159,16 @@ def _add_project_commands(project: Project) -> None:
 
 def main() -> None:
     """Entry point of ``bff``."""
+    called_from = Path.cwd()
     try:
         # A gateway in a container has no project, and must not pay for importing one.
         if sys.argv[1:2] != ["serve"]:
-            _add_project_commands(load_project())
-        app()
+            project = load_project()
+            project.enter()
+            _add_project_commands(project)
+        app(obj=called_from)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
     except BffError as error:
         Console(stderr=True).print(f"[red]bff:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
         sys.exit(2)

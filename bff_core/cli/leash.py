@@ -1,8 +1,8 @@
 """Ends what a killed supervisor leaves behind.
 
 A small process of its own that is told of every process group and waits on a pipe. The pipe closes when the supervisor
-is gone, however it went; what is then still there is asked to end, and ended. The kernel's own signal for orphans
-(processes.py) does not reach the children of children, nor end what is deaf to it.
+is gone, however it went; what is then still there is asked to end, and ended. The kernel's own signal for orphans is
+Linux only, does not reach the children of children, nor end what is deaf to it.
 """
 
 from __future__ import annotations

@@ -37,10 +37,11 @@ def load_app(target: str) -> Bff:
 
 def serve(target: str, host: str, port: int) -> None:
     """Serve until SIGTERM or Ctrl-C; requests in flight are finished within the app's ``shutdown_grace``."""
-    app = load_app(target)
     for number in (signal.SIGINT, signal.SIGTERM):
-        # uvicorn raises the signal again when it has stopped; a stop that was asked for is a success.
-        signal.signal(number, lambda *_: None)
+        # For the time of the import, and for the end, when uvicorn repeats the signal that stopped it: a stop that was
+        # asked for is a success.
+        signal.signal(number, lambda *_: sys.exit(0))
+    app = load_app(target)
     uvicorn.run(
         app,
         host=host,

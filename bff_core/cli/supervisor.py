@@ -10,55 +10,46 @@ from http import HTTPStatus
 from pathlib import Path
 
 from ..errors import SettingsError
-from .config import PORT_BASE, Project, operations_port
-from .processes import Child, python_command
+from .config import Project
+from .leash import Leash
+from .processes import Child
 
-__all__ = ["Supervisor", "port_holder"]
+__all__ = ["Supervisor", "port_holder", "restart_delay"]
 
 READY_WITHIN = 60.0
 POLL = 0.1
-FIRST_DELAY, LONGEST_DELAY = 0.2, 5.0
+FIRST_DELAY, LONGEST_DELAY, STEADY = 0.2, 5.0, 10.0
 Say = Callable[[str, str], None]
 
 
 class Supervisor:
-    """The children of one ``bff up``. ``say(name, line)`` is told what they print and what happens to them."""
+    """The children of one ``bff up``, in the working directory. ``say(name, line)`` is told what they print and what
+    happens to them. Raises ``SettingsError`` when ``port_base`` cannot be."""
 
     def __init__(self, project: Project, port_base: int, say: Say) -> None:
+        project = project.moved(port_base)
         self._say = say
-        self._offset = offset = port_base - PORT_BASE
+        self._leash = Leash()
         self._ready = {name: service.ready for name, service in project.services.items()}
         self._ready |= dict.fromkeys(project.gateways, "/health/ready")
-        urls = {
-            f"BFF_SERVICES__{name.replace('-', '_').upper()}__URL": f"http://127.0.0.1:{service.port + offset}"
-            for name, service in project.services.items()
-        }
+        urls = project.service_urls()
         self.services = [
-            Child(
-                name,
-                python_command(service.command.format(port=service.port + offset, port_base=port_base)),
-                {},
-                service.port + offset,
-                say,
-            )
+            Child(name, service.words(port_base), {}, service.port, say, self._leash)
             for name, service in project.services.items()
         ]
         self.gateways = [
             Child(
                 name,
-                self._serve(gateway.app, gateway.port + offset),
-                urls | operations_port(gateway, offset),
-                gateway.port + offset,
+                _serve(gateway.app, gateway.port),
+                urls | gateway.environment(),
+                gateway.port,
                 say,
+                self._leash,
             )
             for name, gateway in project.gateways.items()
         ]
-        self._keepers: set[asyncio.Task[None]] = set()
-        self._stopping = False
-
-    @staticmethod
-    def _serve(app: str, port: int) -> list[str]:
-        return [sys.executable, "-m", "bff_core.cli", "serve", app, "--port", str(port)]
+        self.consoles = {name: gateway.ops_port for name, gateway in project.gateways.items()}
+        self._keepers: list[asyncio.Task[None]] = []
 
     def check_ports(self) -> None:
         """Raise ``SettingsError`` that names each port that is taken, and by whom."""
@@ -81,22 +72,34 @@ class Supervisor:
     async def start(self, progress: Callable[[str], None]) -> None:
         """Start everything in order; ``progress`` is told each name that is ready. Raises ``SettingsError`` when one
         is not ready in time or ends at once."""
+        self._leash.start()
         for children in (self.services, self.gateways):
             for child in children:
-                await child.start()
-            await asyncio.gather(*(self._until_ready(child, progress) for child in children))
-            for child in children:
-                keeper = asyncio.create_task(self._keep(child))
-                self._keepers.add(keeper)
+                try:
+                    await child.start()
+                except OSError as error:
+                    raise SettingsError(f"{child.name} cannot be started: {error}") from None
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for child in children:
+                        group.create_task(self._until_ready(child, progress))
+            except* SettingsError as errors:
+                raise errors.exceptions[0] from None
+            self._keepers += [asyncio.create_task(self._keep(child)) for child in children]
 
     async def stop(self) -> None:
         """Stop the gateways, then the services."""
-        self._stopping = True
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
         for children in (self.gateways, self.services):
             await asyncio.gather(*(child.stop() for child in children))
+        await self._leash.stop()
+
+    def kill(self) -> None:
+        """End everything at once."""
+        for child in [*self.gateways, *self.services]:
+            child.kill()
 
     async def _until_ready(self, child: Child, progress: Callable[[str], None]) -> None:
         loop = asyncio.get_running_loop()
@@ -117,18 +120,33 @@ class Supervisor:
         return status == HTTPStatus.OK
 
     async def _keep(self, child: Child) -> None:
-        delay = FIRST_DELAY
         loop = asyncio.get_running_loop()
+        delay, began = 0.0, loop.time()
+        reason = _reason(await child.wait())
         while True:
-            started = loop.time()
-            status = await child.wait()
-            if self._stopping:
-                return
-            delay = FIRST_DELAY if loop.time() - started > 2 * LONGEST_DELAY else min(delay * 2, LONGEST_DELAY)
-            child.restarts += 1
-            self._say(child.name, f"ended ({_reason(status)}); starting it again in {delay:.1f} s")
+            delay = restart_delay(delay, loop.time() - began)
+            self._say(child.name, f"ended ({reason}); starting it again in {delay:.1f} s")
             await asyncio.sleep(delay)
-            await child.start()
+            began = loop.time()
+            try:
+                await child.start()
+                reason = _reason(await child.wait())
+            except OSError as error:
+                reason = str(error)
+
+
+def restart_delay(last: float, lived: float) -> float:
+    """Seconds to wait before what lived for ``lived`` seconds is started again, when the wait before that was ``last``
+    (0 for none): doubled from 0.2 to 5, and from the beginning again for what was steady."""
+    return FIRST_DELAY if lived > STEADY else min(max(last * 2, FIRST_DELAY), LONGEST_DELAY)
+
+
+def _serve(app: str, port: int) -> list[str]:
+    return [sys.executable, "-m", "bff_core.cli", "serve", app, "--port", str(port)]
+
+
+def _reason(status: int) -> str:
+    return f"signal {-status}" if status < 0 else f"exit status {status}"
 
 
 async def _status(port: int, path: str) -> int:
@@ -140,10 +158,6 @@ async def _status(port: int, path: str) -> int:
         return int(line.split()[1])
     finally:
         writer.close()
-
-
-def _reason(status: int) -> str:
-    return f"signal {-status}" if status < 0 else f"exit status {status}"
 
 
 def port_holder(port: int) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable
 from contextlib import suppress
 
 from rich.console import Console
@@ -13,12 +13,26 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from .config import PORT_BASE, Project
+from .config import Project
 from .supervisor import Supervisor
 
 __all__ = ["up"]
 
 COLOURS = ["cyan", "green", "magenta", "blue", "yellow", "bright_red", "bright_cyan", "bright_green"]
+
+
+class Output(Console):
+    """Standard output. When nobody reads it any more (``bff up | head``) it is silent, and ``closed`` is called."""
+
+    def __init__(self, closed: Callable[[], object]) -> None:
+        super().__init__()
+        self._closed = closed
+
+    def on_broken_pipe(self) -> None:
+        """Rich would raise ``SystemExit`` in whatever task or thread happens to print."""
+        with suppress(SystemExit):
+            super().on_broken_pipe()
+        self._closed()
 
 
 class Voice:
@@ -38,17 +52,24 @@ class Voice:
         self._console.print(f"[{colour}]{name:<{self._width}} |[/] {escape(line)}", soft_wrap=True, highlight=False)
 
 
-async def up(project: Project, port_base: int, *, once: bool, console: Console) -> int:
+async def up(project: Project, port_base: int, *, once: bool) -> int:
     """Run the project, take the tour, and stay up unless ``once``. Gives the exit status."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    console = Output(lambda: loop.call_soon_threadsafe(stop.set))
     voice = Voice(console, [*project.services, *project.gateways])
     supervisor = Supervisor(project, port_base, voice)
     supervisor.check_ports()
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
+
+    def told_to_stop() -> None:
+        if stop.is_set():  # for the second time
+            supervisor.kill()
+        stop.set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, told_to_stop)
     voice.quiet = True
-    work = asyncio.create_task(_work(project, supervisor, port_base, once=once, console=console, stop=stop))
+    work = asyncio.create_task(_work(project, supervisor, port_base, console))
     stopped = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -56,33 +77,27 @@ async def up(project: Project, port_base: int, *, once: bool, console: Console) 
             work.cancel()
             with suppress(asyncio.CancelledError):
                 await work
-            return 0
-        return work.result()
+        elif once or work.exception():
+            return work.result()
+        else:
+            console.print("\nRunning. Ctrl-C stops it; [bold]bff tour[/] takes the walk again.")
+            await stopped
+        return int(console.quiet)
     finally:
         stopped.cancel()
-        console.print("stopping …")
+        with suppress(OSError, ValueError):  # a full disk, a letter that the terminal lacks
+            console.print("stopping …")
         await supervisor.stop()
 
 
-async def _work(
-    project: Project, supervisor: Supervisor, port_base: int, *, once: bool, console: Console, stop: asyncio.Event
-) -> int:
+async def _work(project: Project, supervisor: Supervisor, port_base: int, console: Console) -> int:
     total = len(supervisor.services) + len(supervisor.gateways)
     columns = (TextColumn("starting"), BarColumn(), TextColumn("{task.completed}/{task.total} {task.description}"))
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("", total=total)
         await supervisor.start(lambda name: progress.update(task, advance=1, description=f"{name} is ready"))
-    console.print(
-        _addresses(supervisor, {name: gateway.ops_port for name, gateway in project.gateways.items()}, port_base)
-    )
-    status = 0
-    if "tour" in project.commands:
-        status = await _tour(port_base)
-    if once:
-        return status
-    console.print("\nRunning. Ctrl-C stops it; [bold]bff tour[/] takes the walk again.")
-    await stop.wait()
-    return 0
+    console.print(_addresses(supervisor))
+    return await _tour(port_base) if "tour" in project.commands else 0
 
 
 async def _tour(port_base: int) -> int:
@@ -98,12 +113,12 @@ async def _tour(port_base: int) -> int:
         raise
 
 
-def _addresses(supervisor: Supervisor, ops_ports: Mapping[str, int | None], port_base: int) -> Table:
+def _addresses(supervisor: Supervisor) -> Table:
     table = Table("", "address", "documentation", "console", title="running on this machine")
     for child in [*supervisor.gateways, *supervisor.services]:
         url = f"http://127.0.0.1:{child.port}"
-        ops_port = ops_ports.get(child.name) if child in supervisor.gateways else None
-        link = f"http://127.0.0.1:{ops_port + port_base - PORT_BASE}/console" if ops_port is not None else ""
+        port = supervisor.consoles.get(child.name)
+        console = f"http://127.0.0.1:{port}/console" if port is not None else ""
         name = f"[bold]{child.name}[/]" if child in supervisor.gateways else child.name
-        table.add_row(name, url, f"{url}/docs", link)
+        table.add_row(name, url, f"{url}/docs", console)
     return table

@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from ..cache import MemoryStore, Stored, ValkeyStore, refreshed, store
+from ..cache import MemoryStore, Stored, ValkeyStore, allows_storing, refreshed, store
 from ..context import Principal
 from ..wire import WireResponse
 
 __all__ = ["ResponseCache"]
+
+NOT_MODIFIED = 304
 
 
 class ResponseCache:
@@ -55,10 +57,12 @@ class ResponseCache:
     ) -> WireResponse | None:
         """Take in an answer to a request with this header block, sent at ``asked_at`` (Unix time), conditional on
         ``stored``. Gives what the caller is to see; None for a 304 about something that is not there."""
+        if stored is None and response.status != NOT_MODIFIED and not allows_storing(response.headers):
+            return response
         now = time.time()
         request = [(name, value) for name, _, value in (line.partition(b": ") for line in headers.split(b"\r\n"))]
         times = {"now": now, "requested_at": asked_at}
-        if response.status != 304:  # noqa: PLR2004 - an HTTP status
+        if response.status != NOT_MODIFIED:
             new = store(
                 request,
                 response.status,

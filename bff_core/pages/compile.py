@@ -287,8 +287,11 @@ class _Compiler:
         model = hints.get("return")
         if not (isinstance(model, type) and issubclass(model, BaseModel)):
             raise self.error("a shape returns a pydantic model; say which, e.g. '-> WebProduct'", function.__name__)
+        first, *parameters = inspect.signature(function).parameters or [""]
+        if first != "self":
+            raise self.error("a shape is a method: its first parameter is 'self'", function.__name__)
         slots = []
-        for parameter in list(inspect.signature(function).parameters)[1:]:
+        for parameter in parameters:
             slot = self._named(parameter, {})
             if slot < 0:
                 known = ", ".join([*self.sections, *self.inputs])

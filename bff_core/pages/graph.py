@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from statistics import fmean
 from typing import Protocol
 
 __all__ = ["mermaid", "svg"]
 
-BOX, HEIGHT, GAP_X, GAP_Y, MARGIN = 264, 54, 70, 22, 20
+BOX, HEIGHT, LANE, GAP_X, GAP_Y, MARGIN = 264, 54, 8, 70, 22, 20
+REQUEST, ANSWER = 90, 150
 
 
 class DrawnSection(Protocol):
@@ -38,13 +40,19 @@ def mermaid(plan: DrawnPlan) -> str:
     lines = ["flowchart LR", '  request(["request"])', f'  answer(["{_quoted(plan.name)}"])']
     used = {name for section in plan.sections for name in section.depends_on}
     for section in plan.sections:
-        lines.append(f'  {section.name}["{_quoted(section.name)}<br/>{_quoted(section.target)}"]')
-        lines += [f"  {source} --> {section.name}" for source in section.depends_on or ("request",)]
+        lines.append(f'  {_id(section.name)}["{_quoted(section.name)}<br/>{_quoted(section.target)}"]')
+        sources = [_id(name) for name in section.depends_on] or ["request"]
+        lines += [f"  {source} --> {_id(section.name)}" for source in sources]
         if section.name not in used:
-            lines.append(f"  {section.name} {'-->' if section.required else '-.->'} answer")
-    if dashed := [section.name for section in plan.sections if not section.required]:
+            lines.append(f"  {_id(section.name)} {'-->' if section.required else '-.->'} answer")
+    if dashed := [_id(section.name) for section in plan.sections if not section.required]:
         lines += ["  classDef optional stroke-dasharray: 5 4", f"  class {','.join(dashed)} optional"]
     return "\n".join(lines) + "\n"
+
+
+def _id(name: str) -> str:
+    # A section may have the name of one of Mermaid's own words (end, class, subgraph) or of one of the two pills.
+    return f"s_{name}"
 
 
 def _quoted(text: str) -> str:
@@ -56,28 +64,30 @@ def svg(plan: DrawnPlan, *, styled: bool = True) -> str:
 
     Without its style it is for a page that has one; a section's ``<g>`` has its name in ``data-section``.
     """
-    columns = _columns(plan.sections)
-    rows = max(map(len, columns))
-    width = MARGIN * 2 + 90 + (len(columns) + 1) * GAP_X + len(columns) * BOX + 150
-    height = MARGIN * 2 + rows * (HEIGHT + GAP_Y) - GAP_Y
-    middle = height / 2
-    places = {
-        section.name: (
-            MARGIN + 90 + GAP_X + column * (BOX + GAP_X),
-            middle + (row - (len(sections) - 1) / 2) * (HEIGHT + GAP_Y),
-        )
-        for column, sections in enumerate(columns)
-        for row, section in enumerate(sections)
-    }
-    end = width - MARGIN - 150
+    depth = _depth(plan.sections)
+    answer = max(depth.values()) + 1
+    rows = _rows(plan.sections, depth, answer)
+    left = [MARGIN + REQUEST + GAP_X + column * (BOX + GAP_X) for column in range(answer + 1)]
+    middle = max(rows.values()) + HEIGHT / 2 + MARGIN
+    width, height = left[answer] + ANSWER + MARGIN, 2 * middle
     used = {name for section in plan.sections for name in section.depends_on}
-    edges, boxes = [], [_pill(MARGIN, middle, 90, "request"), _pill(end, middle, 150, plan.name)]
+
+    def edge(source: str, column: int, y: float, *, dashed: bool = False) -> str:
+        points = []
+        for at in range(depth[source], column):
+            lane = middle + rows[source, at]
+            points += [(left[at], lane), (left[at] + BOX, lane)]
+        return _edge([*points[1:], (left[column], y)], dashed=dashed)
+
+    edges, boxes = [], [_pill(MARGIN, middle, REQUEST, "request"), _pill(left[answer], middle, ANSWER, plan.name)]
     for section in plan.sections:
-        x, y = places[section.name]
-        sources = [places[name] for name in section.depends_on]
-        edges += [_edge(sx + BOX, sy, x, y) for sx, sy in sources] or [_edge(MARGIN + 90, middle, x, y)]
+        column = depth[section.name]
+        x, y = left[column], middle + rows[section.name, column]
+        edges += [edge(source, column, y) for source in section.depends_on]
+        if not section.depends_on:
+            edges.append(_edge([(MARGIN + REQUEST, middle), (x, y)]))
         if section.name not in used:
-            edges.append(_edge(x + BOX, y, end, middle, dashed=not section.required))
+            edges.append(edge(section.name, answer, middle, dashed=not section.required))
         boxes.append(_box(x, y, section))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height:.0f}" width="{width}" '
@@ -97,15 +107,32 @@ _STYLE = (
 )
 
 
-def _columns(sections: Sequence[DrawnSection]) -> list[list[DrawnSection]]:
-    """Sections by how many others stand before them on their longest way."""
+def _depth(sections: Sequence[DrawnSection]) -> dict[str, int]:
+    """Each section's column: how many others stand before it on the longest way."""
     depth: dict[str, int] = {}
     for section in sections:
         depth[section.name] = 1 + max((depth[name] for name in section.depends_on), default=-1)
-    columns: list[list[DrawnSection]] = [[] for _ in range(max(depth.values()) + 1)]
-    for section in sections:
-        columns[depth[section.name]].append(section)
-    return columns
+    return depth
+
+
+def _rows(sections: Sequence[DrawnSection], depth: dict[str, int], answer: int) -> dict[tuple[str, int], float]:
+    """Where in its column each section's box is, and where its edges cross each later column: in a lane between the
+    boxes. Pixels from the middle, by section and column; a box or lane is near what leads to it."""
+    needs = {section.name: section.depends_on for section in sections}
+    reach = {name: max((depth[other] for other in needs if name in needs[other]), default=answer) for name in needs}
+    rows: dict[tuple[str, int], float] = {}
+    for column in range(answer):
+        slots = [name for name in needs if depth[name] <= column < reach[name]]
+        if column:
+            before = {name: needs[name] if depth[name] == column else (name,) for name in slots}
+            near = {name: fmean(rows[other, column - 1] for other in before[name]) for name in slots}
+            slots.sort(key=near.__getitem__)
+        heights = [HEIGHT if depth[name] == column else LANE for name in slots]
+        top = -(sum(heights) + GAP_Y * (len(slots) - 1)) / 2
+        for name, height in zip(slots, heights, strict=True):
+            rows[name, column] = top + height / 2
+            top += height + GAP_Y
+    return rows
 
 
 def _pill(x: float, y: float, width: int, text: str) -> str:
@@ -126,13 +153,14 @@ def _box(x: float, y: float, section: DrawnSection) -> str:
     )
 
 
-def _edge(x1: float, y1: float, x2: float, y2: float, *, dashed: bool = False) -> str:
-    bend = max(24.0, (x2 - x1) / 2)
-    style = "e o" if dashed else "e"
-    return (
-        f'<path class="{style}" d="M{x1:.1f} {y1:.1f}C{x1 + bend:.1f} {y1:.1f} {x2 - bend:.1f} {y2:.1f} '
-        f'{x2:.1f} {y2:.1f}"/>'
-    )
+def _edge(points: Sequence[tuple[float, float]], *, dashed: bool = False) -> str:
+    """A line through ``points``: curved between columns, straight through a lane, curved again …"""
+    path = ""
+    for (x1, y1), (x2, y2) in zip(points[::2], points[1::2], strict=True):
+        bend = (x2 - x1) / 2
+        path += f"{'L' if path else 'M'}{x1:.1f} {y1:.1f}"
+        path += f"C{x1 + bend:.1f} {y1:.1f} {x2 - bend:.1f} {y2:.1f} {x2:.1f} {y2:.1f}"
+    return f'<path class="{"e o" if dashed else "e"}" d="{path}"/>'
 
 
 def _short(text: str, most: int) -> str:

@@ -30,7 +30,7 @@ from .plan import Plan
 from .run import DONE, SKIPPED, Bound, Run
 from .select import Selector
 
-__all__ = ["SECURITY", "PageRoute", "PageServices", "ProblemDocument"]
+__all__ = ["SECURITY", "PageEndpoint", "PageRoute", "PageServices", "ProblemDocument"]
 
 SECURITY = "gateway"
 """The name of the gateway's security scheme in its OpenAPI document."""
@@ -102,7 +102,9 @@ class PageRoute(APIRoute):
         )
         meters = [SectionMeter(section.name, required=section.required) for section in plan.sections]
         self.meter = PageMeter(plan.name, method, path, meters)
-        self.app = _PageEndpoint(self, status, auth=auth, criticality=criticality, services=services)
+        self.app = self.page_endpoint = PageEndpoint(
+            self, status, auth=auth, criticality=criticality, services=services
+        )
 
     def _check_method(self, method: str) -> None:
         plan = self.plan
@@ -127,8 +129,8 @@ _PROBLEMS = {
 }
 
 
-class _PageEndpoint:
-    """The ASGI application of one page."""
+class PageEndpoint:
+    """The ASGI application of one page; ``serve`` is the same for who knows context and path already."""
 
     def __init__(
         self,
@@ -167,7 +169,12 @@ class _PageEndpoint:
         self._labels = [f"{section.name};dur=" for section in plan.sections]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        context = current_context()
+        await self.serve(scope, receive, send, current_context(), scope["path_params"])
+
+    async def serve(
+        self, scope: Scope, receive: Receive, send: Send, context: RequestContext, path_params: dict[str, Any]
+    ) -> None:
+        """Answer one request."""
         context.route = self._path
         context.meter = meter = self._meter
         meter.in_flight += 1
@@ -184,7 +191,7 @@ class _PageEndpoint:
         values = self._template.copy()
         values[self._plan.principal_slot] = context.principal
         values[self._plan.context_slot] = context
-        self._inputs.fill(values, scope["path_params"], query, scope["headers"], body)
+        self._inputs.fill(values, path_params, query, scope["headers"], body)
         run = Run(self._plan, self._bound, context, values, selection.sections, self._last_good)
         # What may have changed something is finished, whoever has left meanwhile.
         watcher = DisconnectWatcher(receive, run) if self._watches else None
@@ -200,9 +207,15 @@ class _PageEndpoint:
             content = _mark(
                 content, [section.name for section in self._plan.sections if section.name in context.degraded]
             )
-        headers = [JSON, (b"content-length", b"%d" % len(content)), (b"server-timing", self._timing(run, context))]
+        headers = [
+            JSON,
+            (b"content-length", b"%d" % len(content)),
+            (b"server-timing", self._timing(run, context)),
+            *context.reply_headers,
+        ]
         if self._auth is not None or context.degraded:
             headers.append(PRIVATE)
+        context.status = self._status
         await send({"type": "http.response.start", "status": self._status, "headers": headers})
         await send({"type": "http.response.body", "body": content})
 

@@ -1,5 +1,6 @@
 """Logs, metrics, traces and events."""
 
+from .access import AccessLog
 from .events import Event, Events
 from .logs import configure_logs
 from .meters import AttemptMeter, Histogram, OperationMeter, PageMeter, SectionMeter
@@ -9,6 +10,7 @@ from .trace import Trace, from_span, read_trace
 from .tracing import Tracer, make_tracer
 
 __all__ = [
+    "AccessLog",
     "AttemptMeter",
     "Event",
     "Events",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 from dataclasses import dataclass
 
 __all__ = ["Trace", "from_span", "read_trace"]
@@ -15,7 +15,7 @@ ODD = "13579bdf"  # the last hexadecimal digit of flags with the bit for sampled
 SPAN_AT = len("traceparent: 00-") + 32 + 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Trace:
     """One request's place in its trace. ``headers`` is the block of lines that goes with every call to a service;
     ``timeout`` is the client's own ``grpc-timeout``, unread; ``parent_id`` the span of who asks, if it said so."""
@@ -27,6 +27,29 @@ class Trace:
     timeout: bytes | None
     sampled: bool = False
     parent_id: str | None = None
+
+
+class _Randomness:
+    """Random bytes from the operating system, fetched many at a time; a forked process gets its own."""
+
+    def __init__(self) -> None:
+        self._hex = ""
+        self._at = 0
+        os.register_at_fork(after_in_child=self._forget)
+
+    def take(self, digits: int) -> str:
+        """So many hexadecimal digits."""
+        if self._at + digits > len(self._hex):
+            self._hex, self._at = os.urandom(4096).hex(), 0
+        self._at += digits
+        return self._hex[self._at - digits : self._at]
+
+    def _forget(self) -> None:
+        self._hex = ""
+        self._at = 0
+
+
+_random = _Randomness()
 
 
 def read_trace(headers: list[tuple[bytes, bytes]], below: int = 0) -> Trace:
@@ -44,12 +67,12 @@ def read_trace(headers: list[tuple[bytes, bytes]], below: int = 0) -> Trace:
             tracestate = value
         elif name == b"grpc-timeout":
             timeout = value
-    span_id = secrets.token_hex(8)
+    span_id = _random.take(16)
     parent = _TRACEPARENT.fullmatch(traceparent) if traceparent is not None else None
     if parent is not None and parent[1] != b"0" * 32 and parent[2] != b"0" * 16:
         trace_id, flags, parent_id = parent[1].decode(), parent[3].decode(), parent[2].decode()
     else:
-        trace_id, tracestate, parent_id = secrets.token_hex(16), None, None
+        trace_id, tracestate, parent_id = _random.take(32), None, None
         flags = "01" if below and int(trace_id[16:], 16) < below else "00"
     if request_id is None or not _REQUEST_ID.fullmatch(request_id):
         request_id = trace_id.encode()

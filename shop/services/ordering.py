@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import httpx
 
+from ..clients import PORTS
 from ..models import Cart, CartItem, CartLine, Money, Order, OrderLine, OrderRequest, Product
 from .base import transaction
 from .problems import Problem
@@ -34,8 +35,8 @@ class Partners:
     @classmethod
     def from_environment(cls) -> Self:
         """At ``SHOP_CATALOG_URL``, ``SHOP_INVENTORY_URL`` and ``SHOP_PAYMENTS_URL``."""
-        ports = {"catalog": 9001, "inventory": 9007, "payments": 9008}
-        urls = {n: os.environ.get(f"SHOP_{n.upper()}_URL", f"http://127.0.0.1:{port}") for n, port in ports.items()}
+        names = ("catalog", "inventory", "payments")
+        urls = {name: os.environ.get(f"SHOP_{name.upper()}_URL", f"http://127.0.0.1:{PORTS[name]}") for name in names}
         return cls(**{name: httpx.AsyncClient(base_url=url, timeout=1.0) for name, url in urls.items()})
 
     async def aclose(self) -> None:

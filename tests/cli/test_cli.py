@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -13,9 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bff_core import SettingsError
-from bff_core.cli.config import load_project
+from bff_core.cli.config import PORT_BASE, Gateway, Project, Service, load_project
 from bff_core.cli.serve import load_app
-from bff_core.pages.graph import mermaid, svg
 
 ROOT = Path(__file__).parents[2]
 
@@ -93,20 +92,97 @@ def test_up_needs_a_project(tmp_path: Path) -> None:
     assert "[tool.bff.gateways]" in result.stderr
 
 
+def service(command: str) -> str:
+    return f"[tool.bff.services.a]\ncommand = '{command}'\nport = 1\n"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("[tool.bff.gateways.a]\napp = 'x'\nport = 1", "tool.bff.gateways.a.app"),
         ("[tool.bff.gateways.a]\napp = 'x:y'\nport = 70000", "tool.bff.gateways.a.port"),
-        ("[tool.bff]\nservice = {}", "tool.bff.service"),
+        ("[tool.bff]\nservice = {}", "tool.bff.service:"),
+        ("[tool.bff]\nroot = '/'", "tool.bff.root:"),
+        ("[tool]\nbff = 3", "tool.bff:"),
         ("[tool.bff", "pyproject.toml"),
+        ("[tool.bff.services.'a=b']\ncommand = 'x'\nport = 1", "tool.bff.services.a=b"),
+        ("[tool.bff.services.a]\ncommand = 'x'\nport = 1\nready = 'up'", "tool.bff.services.a.ready:"),
+        (service("x --port {prot}"), "tool.bff.services.a.command: only {port} and {port_base} are filled in"),
+        (service("x {}"), "tool.bff.services.a.command: only {port} and {port_base} are filled in"),
+        (service("x {port.number}"), "tool.bff.services.a.command: only {port} and {port_base} are filled in"),
+        (service("x {port"), "tool.bff.services.a.command: "),
+        (service('x "y'), "tool.bff.services.a.command: No closing quotation"),
+        (service(" "), "tool.bff.services.a.command: there is no program in it"),
+        (
+            service("x") + "[tool.bff.gateways]\nb = { app = 'x:y', port = 1 }",
+            "tool.bff: a and b have the same port, 1",
+        ),
+        (service("x") + "[tool.bff.gateways]\na = { app = 'x:y', port = 2 }", "'a' is a service and a gateway"),
     ],
 )
 def test_wrong_configuration(tmp_path: Path, text: str, message: str) -> None:
     """The file and the key are named."""
     (tmp_path / "pyproject.toml").write_text(text)
-    with pytest.raises(SettingsError, match=message):
+    with pytest.raises(SettingsError, match=re.escape(message)) as caught:
         load_project(tmp_path)
+    assert str(tmp_path / "pyproject.toml") in str(caught.value)
+
+
+def test_unreadable_configuration(tmp_path: Path) -> None:
+    """Neither of these is a traceback."""
+    (tmp_path / "pyproject.toml").write_bytes(b"name = '\xff'")
+    with pytest.raises(SettingsError, match=r"pyproject\.toml: .*utf-8"):
+        load_project(tmp_path)
+    with pytest.raises(SettingsError, match=r"pyproject\.toml: .*too long"):
+        load_project(tmp_path / ("x" * 300))
+
+
+def test_command_words() -> None:
+    """Filled in, split as a shell would, braces doubled; ``python`` is this interpreter, as the program only."""
+    words = Service(command="python 'my program.py' {port} --base={port_base} {{}} python", port=8100).words(9000)
+    assert words == [sys.executable, "my program.py", "8100", "--base=9000", "{}", "python"]
+
+
+def test_ports_are_moved() -> None:
+    """All by the same; the services' addresses with them."""
+    project = Project(
+        services={"a-b": Service(command="x", port=9000)}, gateways={"web": Gateway(app="x:y", port=8001)}
+    ).moved(20_000)
+    assert (project.services["a-b"].port, project.gateways["web"].port) == (21_000, 20_001)
+    assert project.service_urls() == {"BFF_SERVICES__A_B__URL": "http://127.0.0.1:21000"}
+    assert Project().moved(1024) == Project()
+
+
+@given(st.lists(st.integers(1, 65535), min_size=1, unique=True), st.integers(1024, 65535))
+def test_a_port_stays_a_port(ports: list[int], base: int) -> None:
+    """Or the message says which bases are good, and they are."""
+    project = Project(services={f"s{port}": Service(command="x", port=port) for port in ports})
+    try:
+        moved = project.moved(base)
+    except SettingsError as error:
+        assert not all(1 <= port + base - PORT_BASE <= 65535 for port in ports)
+        low, high = (int(number) for number in re.findall(r"\d+", str(error).rpartition(";")[2]))
+        assert low <= PORT_BASE <= high
+        for good in (low, high):
+            project.moved(good)
+    else:
+        assert [entry.port for entry in moved.services.values()] == [port + base - PORT_BASE for port in ports]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("up", "--port-base", "65000"), "--port-base 65000 moves a port out of 1 to 65535; give 1024 to 64527"),
+        (("serve", "web", "--port-base", "65000"), "--port-base 65000 moves a port out of 1 to 65535"),
+        (("up", "--port-base", "70000"), "--port-base"),
+    ],
+)
+def test_a_port_base_that_cannot_be(words: tuple[str, ...], message: str) -> None:
+    """Said before anything starts."""
+    result = bff(*words)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_configuration_is_found_upward(tmp_path: Path) -> None:
@@ -115,7 +191,26 @@ def test_configuration_is_found_upward(tmp_path: Path) -> None:
     inner = tmp_path / "a" / "b"
     inner.mkdir(parents=True)
     (tmp_path / "a" / "pyproject.toml").write_text("[project]\nname = 'x'")
-    assert list(load_project(inner).services) == ["a"]
+    project = load_project(inner)
+    assert (list(project.services), project.root) == (["a"], tmp_path)
+
+
+def test_from_a_folder_of_the_project(tmp_path: Path) -> None:
+    """A command's module and relative paths are those of the project's root."""
+    (tmp_path / "pyproject.toml").write_text("[tool.bff.commands]\nwhere = 'own:where'")
+    (tmp_path / "own.py").write_text("import pathlib\ndef where(): print(pathlib.Path('data').resolve())")
+    inner = tmp_path / "a" / "b"
+    inner.mkdir(parents=True)
+    assert bff("where", cwd=inner).stdout == f"{tmp_path / 'data'}\n"
+
+
+def test_a_drawing_is_written_where_one_stands() -> None:
+    """Not in the project's root."""
+    result = bff("graph", "SearchPage", "--output", "drawing.txt", cwd=ROOT / "tests" / "cli")
+    assert result.returncode == 0, result.stderr
+    drawing = ROOT / "tests" / "cli" / "drawing.txt"
+    assert drawing.read_text().startswith("flowchart LR")
+    drawing.unlink()
 
 
 def test_an_apps_own_import_error_is_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,37 +220,3 @@ def test_an_apps_own_import_error_is_not_hidden(tmp_path: Path, monkeypatch: pyt
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="not_there_at_all"):
         load_app("broken_gateway:app")
-
-
-@dataclass
-class Drawn:
-    name: str
-    required: bool
-    target: str
-    depends_on: tuple[str, ...]
-
-
-@dataclass
-class DrawnPage:
-    name: str
-    sections: list[Drawn] = field(default_factory=list)
-
-
-@given(
-    st.text(min_size=1),
-    st.lists(st.tuples(st.booleans(), st.text(), st.sets(st.integers(0, 20))), min_size=1, max_size=12),
-)
-def test_every_graph_can_be_drawn(title: str, rows: list[tuple[bool, str, set[int]]]) -> None:
-    """Whatever the names: well-formed XML, a box for each section, an edge for each dependency."""
-    title = "".join(letter for letter in title if letter.isprintable()) or "x"
-    sections: list[Drawn] = []
-    for number, (required, target, needs) in enumerate(rows):
-        printable = "".join(letter for letter in target if letter.isprintable())
-        sections.append(Drawn(f"s{number}", required, printable, tuple(f"s{n}" for n in sorted(needs) if n < number)))
-    page = DrawnPage(title, sections)
-    drawing = ET.fromstring(svg(page))
-    assert len(drawing.findall(".//{*}g")) == len(sections)
-    used = {name for section in sections for name in section.depends_on}
-    edges = sum(len(section.depends_on) or 1 for section in sections) + sum(s.name not in used for s in sections)
-    assert len(drawing.findall(".//{*}path")) == edges
-    assert mermaid(page).count("-->") + mermaid(page).count("-.->") == edges

@@ -14,8 +14,10 @@ import pytest
 
 from bff_core import SettingsError
 from bff_core.cli.config import PORT_BASE, Project, Service
+from bff_core.cli.leash import Leash
 from bff_core.cli.processes import Child
-from bff_core.cli.supervisor import Supervisor
+from bff_core.cli.supervisor import Supervisor, restart_delay
+from tests.cli.running import alive, free_port
 
 PROGRAM = """
 import http.server, os, signal, sys
@@ -28,13 +30,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
 print("hello from", sys.argv[1], flush=True)
 http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 async def until(condition: object, what: str) -> None:
@@ -86,7 +81,7 @@ async def test_what_dies_is_started_again(running: Supervisor, heard: Heard) -> 
     os.kill(killed, signal.SIGKILL)
     await until(lambda: first.pid not in (None, killed), "a new process")
     assert second.pid == other
-    assert any("ended (signal 9); starting it again" in line for line in heard.lines("a"))
+    assert "ended (signal 9); starting it again in 0.2 s" in heard.lines("a")
 
 
 async def test_stop_leaves_nothing(running: Supervisor) -> None:
@@ -123,13 +118,113 @@ async def test_what_ends_at_once(heard: Heard) -> None:
     await until(lambda: heard.lines("a") == ["no database"], "its words")
 
 
+async def test_one_that_ends_does_not_leave_the_others_waiting(heard: Heard) -> None:
+    """The start is over for all, also for those that would have become ready much later."""
+    services = {
+        "slow": Service(command="sleep 600", port=free_port()),
+        "bad": Service(command="false", port=free_port()),
+    }
+    supervisor = Supervisor(Project(services=services), PORT_BASE, heard)
+    before = asyncio.all_tasks()
+    with pytest.raises(SettingsError, match="bad ended while it was starting"):
+        await supervisor.start(lambda _: None)
+    await supervisor.stop()
+    assert asyncio.all_tasks() == before
+
+
+async def test_no_such_program(tmp_path: Path, heard: Heard) -> None:
+    """At the start it is an error; later it is tried again until the program is back."""
+    program = tmp_path / "program"
+    service = Service(command=f"{program} {{port}}", port=free_port(), ready="/")
+    supervisor = Supervisor(Project(services={"a": service}), PORT_BASE, heard)
+    with pytest.raises(SettingsError, match=r"a cannot be started: .*No such file"):
+        await supervisor.start(lambda _: None)
+    await supervisor.stop()
+    program.write_text(f"#!{sys.executable}\n{PROGRAM}")
+    program.chmod(0o700)
+    supervisor = Supervisor(Project(services={"a": service}), PORT_BASE, heard)
+    await supervisor.start(lambda _: None)
+    child = supervisor.services[0]
+    program.rename(tmp_path / "away")
+    assert child.pid
+    os.kill(child.pid, signal.SIGKILL)
+    await until(lambda: any("No such file" in line for line in heard.lines("a")), "it cannot be started")
+    (tmp_path / "away").rename(program)
+    await until(lambda: child.pid, "it is back")
+    await supervisor.stop()
+
+
+@pytest.mark.parametrize(
+    ("last", "lived", "delay"),
+    [(0, 1, 0.2), (0.2, 1, 0.4), (0.4, 0, 0.8), (3.2, 0, 5), (5, 9, 5), (5, 11, 0.2), (0, 1000, 0.2)],
+)
+def test_restart_delay(last: float, lived: float, delay: float) -> None:
+    """Soon at first, doubled for what ends again and again, soon again for what was steady."""
+    assert restart_delay(last, lived) == delay
+
+
+async def test_the_dead_leave_no_children(tmp_path: Path, heard: Heard) -> None:
+    """What a program has started ends with it, or the port would be held when it is started again."""
+    code = f"import subprocess; open({str(tmp_path / 'pid')!r}, 'w').write(str(subprocess.Popen(['sleep', '600']).pid))"
+    child = Child("a", [sys.executable, "-c", code], {}, 1, heard, Leash())
+    await child.start()
+    assert await child.wait() == 0
+    assert not alive(int((tmp_path / "pid").read_text()))
+
+
+async def test_a_daemon_that_holds_the_pipe(tmp_path: Path, heard: Heard) -> None:
+    """What has left a program's group is not waited for, even when it could still write."""
+    code = (
+        "import subprocess; daemon = subprocess.Popen(['sleep', '600'], start_new_session=True);"
+        f"open({str(tmp_path / 'pid')!r}, 'w').write(str(daemon.pid)); print('last words')"
+    )
+    child = Child("a", [sys.executable, "-c", code], {}, 1, heard, Leash())
+    await child.start()
+    assert await child.wait() == 0
+    assert heard.lines("a") == ["last words"]
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+
+
+async def test_what_cannot_be_said_stops_nobody() -> None:
+    """A child goes on although its output can be written nowhere, even more than a pipe holds."""
+
+    def say(name: str, line: str) -> None:
+        raise OSError(28, f"no space for {name}: {line}")
+
+    child = Child("a", [sys.executable, "-c", "for _ in range(10_000): print('x' * 100)"], {}, 1, say, Leash())
+    await child.start()
+    assert await asyncio.wait_for(child.wait(), 30) == 0
+
+
+async def test_a_leash_let_go_ends_what_it_holds(monkeypatch: pytest.MonkeyPatch, heard: Heard) -> None:
+    """What is deaf as well; what was released is left alone."""
+    monkeypatch.setattr("bff_core.cli.leash.GRACE", 0.2)
+    leash = Leash()
+    leash.start()
+    deaf = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
+    )
+    children = [Child(name, [sys.executable, "-c", deaf], {}, 1, heard, leash) for name in ("held", "released")]
+    for child in children:
+        await child.start()
+        await until(lambda c=child: heard.lines(c.name) == ["deaf"], "it runs")
+    held, released = children
+    assert released.pid
+    leash.release(released.pid)
+    await leash.stop()
+    await until(lambda: held.pid is None, "the held one is ended")
+    assert released.pid
+    released.kill()
+    assert await released.wait() == -signal.SIGKILL
+
+
 async def test_a_deaf_child_is_killed(heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
     """What ignores SIGTERM does not keep the rest from ending."""
     monkeypatch.setattr("bff_core.cli.processes.GRACE", 0.2)
     code = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
     )
-    child = Child("deaf", [sys.executable, "-c", code], {}, 1, heard)
+    child = Child("deaf", [sys.executable, "-c", code], {}, 1, heard, Leash())
     await child.start()
     await until(lambda: heard.lines("deaf") == ["deaf"], "it runs")
     await child.stop()

@@ -35,8 +35,8 @@ def settings_class(gateway: str) -> type[Settings]:
 
 
 def test_everything_is_there() -> None:
-    """Every service of the code, every gateway, the two stores; nothing else."""
-    assert set(SERVICES) == set(PORTS) | set(GATEWAYS) | {"valkey", "postgres"}
+    """Every service of the code, every gateway, the store; nothing else."""
+    assert set(SERVICES) == set(PORTS) | set(GATEWAYS) | {"valkey"}
     assert set(PROJECT["services"]) == set(PORTS)
     assert {name: entry["port"] for name, entry in PROJECT["services"].items()} == PORTS
     assert all("healthcheck" in service for service in SERVICES.values())

@@ -109,6 +109,14 @@ def test_wrong_shapes() -> None:
             @shape
             def shape(self, thing: Thing) -> dict[str, Any]: ...
 
+    with pytest.raises(DeclarationError, match="its first parameter is 'self'"):
+
+        class NoSelf(Page):
+            thing = required(Things.thing)
+
+            @shape
+            def shape(thing: Thing) -> Out: ...  # noqa: N805 - the mistake
+
     with pytest.raises(DeclarationError, match="is async"):
 
         class Async(Page):
