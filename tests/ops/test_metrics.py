@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 from collections.abc import AsyncIterator
@@ -12,7 +13,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from bff_core import Bff
+from bff_core import Bff, Policy
 from bff_core.ops.exposition import make_exposition
 from bff_core.ops.metrics import METRICS, collect
 from bff_core.pages import run
@@ -80,7 +81,7 @@ async def test_a_page_counts_itself_its_sections_and_its_calls(app: Bff, client:
     assert seen["bff_circuit_state", "catalog", "closed"] == 1
     assert seen["bff_gateway_info", "tested", app.operations.gateway.version] == 1
     assert seen["bff_service_in_flight", "catalog"] == 0
-    assert seen["bff_service_in_flight_limit", "catalog"] == 64
+    assert seen["bff_service_in_flight_limit", "catalog"] == Policy().bulkhead
     assert seen["bff_service_retry_budget", "catalog"] >= 100
 
 
@@ -159,6 +160,52 @@ async def test_shed_requests_and_strangers(app: Bff, client: httpx.AsyncClient) 
     assert seen["bff_requests_total", "any", "other", "404"] == 1
     assert seen["bff_requests_total", "any", "other", "405"] == 1
     assert not any("BREW" in labels for labels in seen)
+
+
+async def test_while_it_runs_and_when_it_is_too_late(services: FakeServices) -> None:
+    """What is in flight is a gauge; identical calls under way are one; a deadline that passed is counted."""
+    released = asyncio.Event()
+
+    async def slow(request: httpx.Request) -> httpx.Response:
+        await released.wait()
+        return httpx.Response(200, json=[5])
+
+    services["reviews"].routes.clear()
+    services["reviews"].get(path__regex="^/products/.*$").mock(side_effect=slow)
+    app = make_gateway(services, deadline=0.3)
+    async with bff_client(app) as client:
+        pages = [asyncio.create_task(visit(client, "p1")) for _ in range(2)]
+        while services.count("reviews") == 0:
+            await asyncio.sleep(0.001)
+        seen = values(app)
+        assert seen["bff_requests_in_flight", *PRODUCT] == 2
+        assert seen["bff_service_in_flight", "reviews"] == 1
+        assert seen["bff_endpoint_in_flight", "reviews", "reviews.test"] == 1
+        assert seen["bff_coalesced_calls_total", "reviews"] == 1
+        assert [page.status_code for page in await asyncio.gather(*pages)] == [200, 200]
+        seen = values(app)
+        assert seen["bff_requests_in_flight", *PRODUCT] == 0
+        assert seen["bff_requests_deadline_exceeded_total", *PRODUCT] == 2
+        assert seen["bff_service_attempts_total", "reviews", "of_product", "timeout"] == 1
+        released.set()
+
+
+async def test_several_addresses(services: FakeServices) -> None:
+    """Each has its own attempts, and says whether it is asked."""
+    services.settings["reviews"]["url"] += ",http://catalog.test"  # where nobody knows of reviews
+    app = make_gateway(services)
+    async with bff_client(app) as client:
+        for number in range(40):
+            await visit(client, f"p{number}")
+    seen = values(app)
+    good = seen["bff_endpoint_attempts_total", "reviews", "reviews.test", "ok"]
+    bad = seen["bff_endpoint_attempts_total", "reviews", "catalog.test", "error"]
+    assert good >= 20
+    assert bad >= 1
+    assert seen["bff_endpoint_attempt_duration_seconds", "reviews", "catalog.test"] == bad
+    assert seen["bff_endpoint_up", "reviews", "reviews.test"] == 1
+    attempts = sum(count for key, count in seen.items() if key[:2] == ("bff_service_attempts_total", "reviews"))
+    assert attempts == good + bad
 
 
 async def test_no_label_has_what_a_request_brings(app: Bff, client: httpx.AsyncClient) -> None:
