@@ -124,7 +124,7 @@ class Edge:
             meter = self._meter
         else:
             meter.in_flight -= 1
-        meter.ended(status, seconds, degraded=bool(context.degraded), late=now >= context.deadline)
+        meter.ended(status, seconds, context.degraded, now >= context.deadline)
         if context.spans is not None:
             self._trace(scope["method"], context, status)
         if self._access.enabled:

@@ -107,10 +107,9 @@ class Invocation:
     def _launch(self, values: Sequence[Any]) -> bool:
         bound, context = self._bound, self._context
         target, headers, body = bound.operation.template.render(values)
-        spans = context.spans
-        if spans is not None and self.tag is not None:
-            spans = spans.section(self.tag.name)
-        self._request = Request(bound.upstream.prefix + target, context.headers + headers, body, spans=spans)
+        self._request = Request(bound.upstream.prefix + target, context.headers + headers, body)
+        if context.spans is not None:
+            self._request.spans = context.spans if self.tag is None else context.spans.section(self.tag.name)
         if bound.operation.method != "GET" or not bound.operation.idempotent:
             self._handle = self._begin(None, lambda call: self._answered(call.response, call.error))
             return False
@@ -170,7 +169,8 @@ class Invocation:
         asked_at = time.time()
         if stored is not None and (conditions := conditional_headers(stored)):
             headers = request.headers + conditions
-            request = Request(request.target, headers, request.body, conditional=True, spans=request.spans)
+            spans, request = request.spans, Request(request.target, headers, request.body, conditional=True)
+            request.spans = spans
 
         def counted(call: Call) -> None:
             calls, name = context.calls, bound.upstream.name
@@ -185,9 +185,9 @@ class Invocation:
 
     def _absorb(self, cache: ResponseCache, stored: Stored | None, call: Call, asked_at: float) -> None:
         """Keep the answer, take a 304 for what is stored, and what is stored for no answer, where that is allowed."""
-        cached = self._bound.policy.meter.cached
         if call.response is not None:
-            cached["revalidated" if call.response.status == NOT_MODIFIED else "miss"] += 1
+            if call.response.status == NOT_MODIFIED:
+                self._bound.policy.meter.cached["revalidated"] += 1
             shared = self._context.principal is None
             call.response = cache.absorb(
                 self._key, stored, self._request.headers, call.response, asked_at, shared=shared
@@ -197,7 +197,7 @@ class Invocation:
         elif stored is not None and usable_on_error(stored, time.time()) and _is_failure(call.error):
             bound = self._bound
             bound.upstream.emit("OnStale", "warning", "Cache", bound.operation.name)
-            cached["stale"] += 1
+            bound.policy.meter.cached["stale"] += 1
             call.response, call.error = WireResponse(stored.status, list(stored.headers), stored.body), None
 
     def _answered(self, response: WireResponse | None, error: ServiceError | None) -> None:

@@ -11,10 +11,9 @@ from ..limits import Shedder
 from ..pages import PageRoute
 from ..resilience import Upstream
 from ..telemetry import AttemptMeter, Histogram, PageMeter, RecentEvents
+from ..telemetry.meters import GAVE_UP
 
 __all__ = ["EndpointView", "Gateway", "LimitUse"]
-
-GAVE_UP = "abandoned"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,6 @@ class Gateway:
         total = AttemptMeter()
         for bound in self.operations(service):
             meter = bound.policy.meter.attempts
-            total.answered += meter.answered
             for outcome, count in meter.failures.items():
                 total.failures[outcome] = total.failures.get(outcome, 0) + count
             add(total.duration, meter.duration)

@@ -7,15 +7,15 @@ with a request.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from ..telemetry import Histogram, OperationMeter, PageMeter, SectionMeter
-from ..telemetry.meters import CANCELLED, DONE, FAILED, SKIPPED, STALE
-from .gateway import GAVE_UP, Gateway, add, blamed
+from ..telemetry.meters import CANCELLED, FAILED, GAVE_UP, SKIPPED, STALE
+from .gateway import Gateway, add, blamed
 
-__all__ = ["METRICS", "Metric", "Sample", "collect", "section_outcomes"]
+__all__ = ["METRICS", "Metric", "Sample", "cache_outcomes", "collect", "section_outcomes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ def section_outcomes(section: SectionMeter) -> dict[str, int]:
     """How often a section ended how. What failed shows its fallback, unless the page cannot be without it."""
     outcomes = section.outcomes
     return {
-        "ok": outcomes[DONE],
+        "ok": section.ok,
         "stale": outcomes[STALE],
         "failed" if section.required else "fallback": outcomes[FAILED],
         "skipped": outcomes[SKIPPED],
@@ -134,8 +134,7 @@ def _service(gateway: Gateway, name: str, now: float) -> Iterator[Sample]:
     for operation, same in meters.items():
         yield from _operation((name, operation), _together(same))
         if any(each.cache is not None for each in bound if each.operation.name == operation):
-            for outcome in same[0].cached:
-                count = sum(meter.cached[outcome] for meter in same)
+            for outcome, count in cache_outcomes(same).items():
                 yield "bff_cache_requests_total", (name, operation, outcome), count
     for endpoint in gateway.endpoints(upstream, now):
         labels = (name, endpoint.authority)
@@ -149,12 +148,22 @@ def _service(gateway: Gateway, name: str, now: float) -> Iterator[Sample]:
         yield "bff_endpoint_up", labels, float(endpoint.able)
 
 
+def cache_outcomes(meters: Iterable[OperationMeter]) -> dict[str, int]:
+    """What the cache was asked for and did. A call that was answered, but not with a 304, was a miss."""
+    total = {"hit": 0, "stale": 0, "revalidated": 0, "miss": 0}
+    for meter in meters:
+        for outcome, count in meter.cached.items():
+            total[outcome] += count
+        total["miss"] += meter.attempts.answered - meter.cached["revalidated"]
+    return total
+
+
 def _operation(labels: tuple[str, str], meter: OperationMeter) -> Iterator[Sample]:
-    for name, answered, failures in (
-        ("bff_service_calls_total", meter.answered, meter.failures),
-        ("bff_service_attempts_total", meter.attempts.answered, meter.attempts.failures),
+    for name, failures in (
+        ("bff_service_calls_total", meter.failures),
+        ("bff_service_attempts_total", meter.attempts.failures),
     ):
-        yield name, (*labels, "ok"), answered
+        yield name, (*labels, "ok"), meter.attempts.answered
         for outcome, count in failures.items():
             yield name, (*labels, outcome), count
     yield "bff_service_attempt_duration_seconds", labels, meter.attempts.duration
@@ -169,10 +178,8 @@ def _together(meters: list[OperationMeter]) -> OperationMeter:
         return meters[0]
     total = OperationMeter()
     for meter in meters:
-        total.answered += meter.answered
         total.lookups += meter.lookups
         total.batches += meter.batches
-        total.attempts.answered += meter.attempts.answered
         add(total.attempts.duration, meter.attempts.duration)
         for mine, its in ((total.failures, meter.failures), (total.attempts.failures, meter.attempts.failures)):
             for outcome, count in its.items():

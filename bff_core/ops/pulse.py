@@ -8,8 +8,8 @@ import time
 from typing import Any
 
 from ..telemetry import AttemptMeter, Histogram, PageMeter, SectionMeter
-from ..telemetry.meters import DONE, FAILED, STALE
-from .gateway import GAVE_UP, Gateway, add, blamed
+from ..telemetry.meters import FAILED, GAVE_UP, STALE
+from .gateway import Gateway, add, blamed
 from .history import Reading, Series
 from .snapshot import Key, snapshot
 
@@ -107,7 +107,7 @@ def _errors(page: PageMeter) -> int:
 def _section(section: SectionMeter) -> Reading:
     outcomes = section.outcomes
     bad = outcomes[FAILED] + outcomes[STALE]
-    return outcomes[DONE] + bad, bad, tuple(section.duration.counts)
+    return section.ok + bad, bad, tuple(section.duration.counts)
 
 
 def _attempts(attempts: AttemptMeter) -> Reading:

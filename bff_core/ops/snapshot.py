@@ -13,6 +13,7 @@ from ..resilience import Upstream
 from ..telemetry.recent import Entry
 from .gateway import EndpointView, Gateway
 from .history import Series, Window
+from .metrics import cache_outcomes
 
 __all__ = ["Key", "services", "snapshot"]
 
@@ -23,11 +24,12 @@ SHOWN = 60
 
 def snapshot(gateway: Gateway, series: Mapping[Key, Series], now: float, *, past: bool) -> dict[str, Any]:
     """The gateway at ``now`` (a monotonic instant). With its ``past`` and what never changes, or without."""
-    cached: dict[str, int] = {}
-    for client in gateway.clients.values():
-        for bound in client.bound.values():
-            for outcome, count in bound.policy.meter.cached.items():
-                cached[outcome] = cached.get(outcome, 0) + count
+    cacheable = [
+        bound.policy.meter
+        for client in gateway.clients.values()
+        for bound in client.bound.values()
+        if bound.cache is not None
+    ]
     return {
         "gateway": gateway.name,
         "version": gateway.version,
@@ -40,7 +42,11 @@ def snapshot(gateway: Gateway, series: Mapping[Key, Series], now: float, *, past
             "lag": _ms(series[("lag",)].window().p99),
             "shed_level": round(gateway.shedder.level, 2),
         },
-        "cache": {"bytes": gateway.cache.memory.bytes, "entries": len(gateway.cache.memory), "outcomes": cached},
+        "cache": {
+            "bytes": gateway.cache.memory.bytes,
+            "entries": len(gateway.cache.memory),
+            "outcomes": cache_outcomes(cacheable),
+        },
         "services": [_service(gateway, upstream, series, now, past=past) for upstream in gateway.upstreams.values()],
         "pages": [_page(page, series, past=past) for page in gateway.pages()],
         "limits": [

@@ -29,15 +29,13 @@ MINIMUM = 0.001
 class Request:
     """What is sent: target in origin form, header block, body. A 304 is an answer to a ``conditional`` one only.
 
-    ``spans`` is where its attempts' spans belong, None when it is not sampled; ``headers`` are a trace's then."""
+    ``spans`` is to be set where its attempts' spans belong, when it is sampled; ``headers`` are a trace's then."""
 
     __slots__ = ("body", "conditional", "headers", "spans", "target")
 
-    def __init__(
-        self, target: str, headers: bytes, body: bytes, *, conditional: bool = False, spans: Spans | None = None
-    ) -> None:
+    def __init__(self, target: str, headers: bytes, body: bytes, *, conditional: bool = False) -> None:
         self.conditional = conditional
-        self.spans = spans
+        self.spans: Spans | None = None
         self.target = target
         self.headers = headers
         self.body = body

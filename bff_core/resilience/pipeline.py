@@ -159,8 +159,6 @@ class Call:
             error.service, error.operation = self._upstream.name, self._policy.name
             self._policy.meter.failed(error.kind)
             self.error = error
-        else:
-            self._policy.meter.answered += 1
         finished, self.finished = self.finished, None
         if finished is not None:
             finished(self)

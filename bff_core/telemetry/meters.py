@@ -19,6 +19,9 @@ CANCELLED, DONE, SKIPPED, FAILED, STALE = range(1, 6)
 from the last good values."""
 
 
+GAVE_UP = "abandoned"
+
+
 class Histogram:
     """Durations in buckets; ``counts`` are each bucket's own, ``sum`` is in seconds."""
 
@@ -35,18 +38,16 @@ class Histogram:
 
 
 class AttemptMeter:
-    """Attempts that were sent: how many answered as they should, how the others ended, how long they took."""
+    """Attempts that were sent: how long they took, and how those ended that were not answered as they should be."""
 
-    __slots__ = ("answered", "duration", "failures")
+    __slots__ = ("duration", "failures")
 
     def __init__(self) -> None:
-        self.answered = 0
         self.failures: dict[str, int] = {}
         self.duration = Histogram()
 
     def succeeded(self, seconds: float) -> None:
         """One was answered."""
-        self.answered += 1
         duration = self.duration
         duration.counts[bisect_left(BOUNDS, seconds)] += 1
         duration.sum += seconds
@@ -58,21 +59,28 @@ class AttemptMeter:
 
     def abandoned(self) -> None:
         """One was given up: how long it would have taken nobody knows."""
-        self.failures["abandoned"] = self.failures.get("abandoned", 0) + 1
+        self.failures[GAVE_UP] = self.failures.get(GAVE_UP, 0) + 1
+
+    @property
+    def answered(self) -> int:
+        """How many were answered: all that have a duration and did not fail."""
+        return sum(self.duration.counts) + self.failures.get(GAVE_UP, 0) - sum(self.failures.values())
 
 
 class OperationMeter:
-    """One operation of one service. A call is what its caller sees of it, retries and hedges included."""
+    """One operation of one service. A call is what its caller sees of it, retries and hedges included.
 
-    __slots__ = ("answered", "attempts", "batches", "cached", "failures", "lookups")
+    ``cached`` counts what the cache did. One that was answered has one attempt that was, so these count for both; all
+    of them that did not revalidate were misses."""
+
+    __slots__ = ("attempts", "batches", "cached", "failures", "lookups")
 
     def __init__(self) -> None:
-        self.answered = 0
         self.failures: dict[str, int] = {}
         self.attempts = AttemptMeter()
         self.lookups = 0
         self.batches = 0
-        self.cached = {"hit": 0, "miss": 0, "stale": 0, "revalidated": 0}
+        self.cached = {"hit": 0, "stale": 0, "revalidated": 0}
 
     def failed(self, outcome: str) -> None:
         """A call ended as ``outcome`` says, or was cancelled."""
@@ -80,15 +88,23 @@ class OperationMeter:
 
 
 class SectionMeter:
-    """One section of a page: how often it ended how, and how long it ran if it ran to its end."""
+    """One section of a page: how long it ran if it ran to its end, and how often it did not end well.
 
-    __slots__ = ("duration", "name", "outcomes", "required")
+    ``outcomes`` leaves out what is ``ok``; ``failed_late`` are the failures that have a duration."""
+
+    __slots__ = ("duration", "failed_late", "name", "outcomes", "required")
 
     def __init__(self, name: str, *, required: bool) -> None:
         self.name = name
         self.required = required
         self.outcomes = [0] * (STALE + 1)
+        self.failed_late = 0
         self.duration = Histogram()
+
+    @property
+    def ok(self) -> int:
+        """How often it ended well."""
+        return sum(self.duration.counts) - self.failed_late - self.outcomes[STALE]
 
 
 class PageMeter:
@@ -111,21 +127,26 @@ class PageMeter:
     def ran(self, states: Sequence[int], seconds: Sequence[float], degraded: Collection[str]) -> None:
         """A run has ended with its sections in these states after so many seconds each."""
         for section, state, spent in zip(self.sections, states, seconds, strict=True):
-            section.outcomes[state] += 1
-            # One that was cancelled has no end, one that failed for what it depends on no beginning.
-            if state == DONE or (state == FAILED and spent):
-                duration = section.duration
-                duration.counts[bisect_left(BOUNDS, spent)] += 1
-                duration.sum += spent
+            if state != DONE:
+                section.outcomes[state] += 1
+                # One that was cancelled has no end, one that failed for what it depends on no beginning.
+                if state != FAILED or not spent:
+                    continue
+                section.failed_late += 1
+            duration = section.duration
+            duration.counts[bisect_left(BOUNDS, spent)] += 1
+            duration.sum += spent
         if degraded:
             for section, state in zip(self.sections, states, strict=True):
                 if state == DONE and section.name in degraded:
-                    section.outcomes[DONE] -= 1
                     section.outcomes[STALE] += 1
 
-    def ended(self, status: int, seconds: float, *, degraded: bool, late: bool) -> None:
+    def ended(self, status: int, seconds: float, degraded: Collection[str], late: bool) -> None:
         """A request was answered with ``status``; ``late`` is after its deadline."""
-        self.statuses[status] = self.statuses.get(status, 0) + 1
+        try:
+            self.statuses[status] += 1
+        except KeyError:
+            self.statuses[status] = 1
         duration = self.duration
         duration.counts[bisect_left(BOUNDS, seconds)] += 1
         duration.sum += seconds
