@@ -70,7 +70,7 @@ class Server:
                 stderr=output,
                 cwd=cwd,
                 start_new_session=True,
-                preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+                preexec_fn=lambda: os.sched_setaffinity(0, {core}),  # noqa: PLW1509 - there are no threads here
             )
 
     def wait(self, path: str = "/products/p0", seconds: float = 30.0) -> None:

@@ -1,7 +1,19 @@
 """Backends-for-Frontends: declared pages over typed, resilient service clients, one gateway per client."""
 
 from .app import Bff, authenticated, create_bff
-from .auth import ApiKey, ApiKeys, Authenticator, BearerJwt
+from .auth import (
+    AnyOf,
+    ApiKey,
+    ApiKeys,
+    Authenticator,
+    Authorizer,
+    AuthorizerRequest,
+    BearerJwt,
+    ForwardAuth,
+    new_api_key,
+    principal_from_headers,
+    principal_from_json,
+)
 from .clients import Operation, ServiceClient, delete, get, patch, post, put
 from .context import Principal, RequestContext, current_context
 from .errors import (
@@ -14,20 +26,24 @@ from .errors import (
     ConnectionLost,
     DeclarationError,
     Problem,
+    Refused,
     ServiceError,
     SettingsError,
     UnexpectedStatus,
 )
 from .pages import Page, optional, required, section, shape
 from .policy import AdaptivePolicy, BreakerPolicy, HealthPolicy, HedgePolicy, OutlierPolicy, Policy, RetryPolicy
-from .settings import ServiceSettings, Settings
+from .settings import ExchangeSettings, ServiceSettings, Settings
 from .telemetry import Event
 
 __all__ = [
     "AdaptivePolicy",
+    "AnyOf",
     "ApiKey",
     "ApiKeys",
     "Authenticator",
+    "Authorizer",
+    "AuthorizerRequest",
     "BadResponse",
     "BearerJwt",
     "Bff",
@@ -40,6 +56,8 @@ __all__ = [
     "ConnectionLost",
     "DeclarationError",
     "Event",
+    "ExchangeSettings",
+    "ForwardAuth",
     "HealthPolicy",
     "HedgePolicy",
     "Operation",
@@ -48,6 +66,7 @@ __all__ = [
     "Policy",
     "Principal",
     "Problem",
+    "Refused",
     "RequestContext",
     "RetryPolicy",
     "ServiceClient",
@@ -61,9 +80,12 @@ __all__ = [
     "current_context",
     "delete",
     "get",
+    "new_api_key",
     "optional",
     "patch",
     "post",
+    "principal_from_headers",
+    "principal_from_json",
     "put",
     "required",
     "section",

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import httpx
 
+from .auth import ExchangedToken, RelayedToken, SignedPrincipal
 from .balance import BalancedWire, parse_targets
 from .cache import LastGood, ValkeyStore
-from .clients import BoundOperation, Flights, ResponseCache, ServiceClient
+from .clients import BoundOperation, Flights, ResponseCache, ServiceClient, ServiceCredentials
 from .errors import SettingsError
 from .pages import LastGoodValues
 from .policy import Policy
@@ -17,7 +18,7 @@ from .settings import ServiceSettings, Settings
 from .telemetry import Events
 from .wire import Http1Wire, HttpxWire, Wire
 
-__all__ = ["bind_clients", "make_cache", "make_last_good", "make_mirror"]
+__all__ = ["bind_clients", "bind_service", "close_credentials", "make_cache", "make_last_good", "make_mirror"]
 
 MEMORY = "memory://"
 
@@ -55,8 +56,10 @@ def bind_clients(
     transport: httpx.AsyncBaseTransport | None,
     events: Events,
     cache: ResponseCache,
+    gateway: str,
 ) -> tuple[Clients, dict[str, Upstream]]:
-    """A client of each class, and the services they share by name. Raises ``SettingsError``."""
+    """A client of each class, and the services they share by name; ``gateway`` is whose they are. Raises
+    ``SettingsError``."""
     names = list(dict.fromkeys(client.service for client in clients))
     if missing := [name for name in names if _key(name) not in settings.services]:
         variables = ", ".join(f"BFF_SERVICES__{_key(name).upper()}__URL" for name in missing)
@@ -70,19 +73,70 @@ def bind_clients(
         layers = _service_layers(name, service, classes, settings)
         upstream = upstreams[name] = _upstream(name, settings, resolve(name, layers).policy, transport, events)
         flights = Flights()
+        credentials = _credentials(name, gateway, service, classes, settings, transport)
         for client in classes:
             resolved = {key: _resolve(client, key, service, layers) for key in client.operations}
             bound[client] = client(
                 {
-                    key: BoundOperation(client.operations[key], upstream, resolved[key], flights, cache)
+                    key: BoundOperation(client.operations[key], upstream, resolved[key], flights, cache, credentials)
                     for key in resolved
                 }
             )
     return bound, upstreams
 
 
+def bind_service(name: str, settings: Settings, transport: httpx.AsyncBaseTransport | None, events: Events) -> Upstream:
+    """A service that no client of the gateway speaks to. Raises ``SettingsError``."""
+    service = settings.services.get(_key(name))
+    if service is None:
+        raise SettingsError(f"no URL for {name}; set BFF_SERVICES__{_key(name).upper()}__URL")
+    _check_operations(name, service, ())
+    return _upstream(
+        name, settings, resolve(name, _service_layers(name, service, (), settings)).policy, transport, events
+    )
+
+
+async def close_credentials(clients: Clients) -> None:
+    """Free what the services' credentials hold."""
+    bound = [operation for client in clients.values() for operation in client.bound.values()]
+    for credentials in dict.fromkeys(operation.credentials for operation in bound):
+        if credentials is not None:
+            await credentials.aclose()
+
+
 def _key(service: str) -> str:
     return service.replace("-", "_")
+
+
+def _credentials(
+    name: str,
+    gateway: str,
+    service: ServiceSettings,
+    classes: Sequence[type[ServiceClient]],
+    settings: Settings,
+    transport: httpx.AsyncBaseTransport | None,
+) -> ServiceCredentials | None:
+    """How the service learns for whom it is called."""
+    where = f"services.{_key(name)}.auth = '{service.auth}'"
+    found: ServiceCredentials
+    if service.auth == "relay":
+        found = RelayedToken()
+    elif service.auth == "signed" and service.signing_key is not None:
+        key = service.signing_key.get_secret_value()
+        found = SignedPrincipal(key, issuer=gateway, audience=service.audience or name)
+    elif service.auth == "exchange":
+        if settings.exchange is None:
+            raise SettingsError(f"{where} needs the token endpoint: set BFF_EXCHANGE__TOKEN_URL, …CLIENT_ID, …SECRET")
+        found = ExchangedToken(
+            settings.exchange, audience=service.audience or name, scope=service.scope, transport=transport
+        )
+    else:
+        return None
+    for client in classes:
+        for operation in client.operations.values():
+            if any(p.kind == "header" and p.wire_name.lower() == found.header for p in operation.parameters):
+                raise SettingsError(f"{where} sends the header {found.header}, which {operation.label} sends itself")
+    return found
 
 
 def _check_operations(name: str, service: ServiceSettings, classes: Sequence[type[ServiceClient]]) -> None:

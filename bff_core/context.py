@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from .errors import Problem
+from .errors import Refused
 from .telemetry.meters import PageMeter
 from .telemetry.spans import Spans
 
@@ -19,7 +19,9 @@ __all__ = ["Principal", "RequestContext", "current_context", "use_context"]
 class Principal:
     """Who the request is made for: a user, or a partner's application.
 
-    ``subject`` identifies it within its issuer; ``kind`` says how it was authenticated (``user`` or ``api_key``).
+    ``subject`` identifies it within its ``issuer``; ``kind`` says how it was authenticated (``user`` or ``api_key``).
+    ``token`` is the access token it came with, if any, for services to which it is relayed. ``whose`` marks what is
+    kept for this principal (cached answers, calls to share) as its own and nobody else's.
     """
 
     subject: str
@@ -27,6 +29,14 @@ class Principal:
     scopes: frozenset[str] = frozenset()
     tenant: str | None = None
     claims: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    issuer: str | None = None
+    token: str | None = field(default=None, compare=False, repr=False)
+    whose: bytes = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # Once per principal, not per call. Sorted: every replica must come to the same bytes.
+        identity = (self.kind, self.issuer, self.subject, self.tenant, sorted(self.scopes))
+        object.__setattr__(self, "whose", repr(identity).encode(errors="surrogatepass"))
 
 
 @dataclass(slots=True)
@@ -58,7 +68,7 @@ class RequestContext:
     def authenticated(self) -> Principal:
         """The principal; raises a 401 problem when there is none."""
         if self.principal is None:
-            raise Problem(401, "Credentials are missing or not valid.")
+            raise Refused(401, "no_credentials")
         return self.principal
 
 

@@ -9,10 +9,10 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .context import RequestContext, use_context
-from .errors import PROBLEM_JSON, Problem
-from .pages import ClientDisconnected, PageEndpoint
+from .errors import PROBLEM_JSON, ClientDisconnected, Problem, Refused, ServiceError
+from .pages import PageEndpoint
 from .resilience.deadline import parse_timeout
-from .telemetry import AccessLog, PageMeter, Tracer, read_trace
+from .telemetry import AccessLog, PageMeter, Tracer, log_refused, read_trace
 
 __all__ = ["Edge"]
 
@@ -107,8 +107,14 @@ class Edge:
         if isinstance(error, ClientDisconnected):
             context.status = CLIENT_CLOSED
             return
+        if context.status and isinstance(error, ServiceError):
+            # An answer that broke off midway. Raised, it has the server break the client's connection as well.
+            log.warning("response.broken", request_id=context.request_id, path=scope["path"], error=str(error))
+            raise error
         if not isinstance(error, Problem):
             log.error("request.error", request_id=context.request_id, path=scope["path"], exc_info=error)
+        if isinstance(error, Refused):
+            log_refused(error, scope, context)
         if context.status:
             raise error
         problem = error if isinstance(error, Problem) else Problem(SERVER_ERROR, "Something went wrong here.")
@@ -161,7 +167,8 @@ class Edge:
             *context.reply_headers,
         ]
         headers += [(name.lower().encode(), value.encode("latin-1")) for name, value in problem.headers.items()]
-        if problem.status == 401 and self._challenge is not None:  # noqa: PLR2004 - an HTTP status
+        told = any(name == b"www-authenticate" for name, _ in headers)
+        if problem.status == 401 and self._challenge is not None and not told:  # noqa: PLR2004 - an HTTP status
             headers.append((b"www-authenticate", self._challenge.encode()))
         await send({"type": "http.response.start", "status": problem.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})

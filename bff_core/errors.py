@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal
 
 __all__ = [
     "BadResponse",
@@ -13,10 +13,12 @@ __all__ = [
     "BulkheadFull",
     "CallTimeout",
     "CircuitOpen",
+    "ClientDisconnected",
     "ConnectFailed",
     "ConnectionLost",
     "DeclarationError",
     "Problem",
+    "Refused",
     "ServiceError",
     "SettingsError",
     "UnexpectedStatus",
@@ -35,6 +37,10 @@ class DeclarationError(BffError):
 
 class SettingsError(BffError):
     """The settings are not usable; the message names every offending key."""
+
+
+class ClientDisconnected(BffError):
+    """The client left before its request or its answer was complete; nobody is there to be answered."""
 
 
 class Problem(BffError):
@@ -70,6 +76,28 @@ class Problem(BffError):
         if request_id is not None:
             document["instance"] = f"urn:request:{request_id}"
         return json.dumps({**document, **self.extensions}, ensure_ascii=False, default=str).encode(errors="replace")
+
+
+class Refused(Problem):
+    """Whoever asks is not let in (401), or may not do this (403).
+
+    ``reason`` is a code for the security log; the client never sees it. ``challenge`` is the value of
+    ``WWW-Authenticate`` (RFC 9110 section 11.6.1), by default the gateway's. ``foreign`` says that the credentials may
+    be another authenticator's.
+    """
+
+    def __init__(
+        self, status: Literal[401, 403], reason: str, *, challenge: str | None = None, foreign: bool = False
+    ) -> None:
+        super().__init__(status, _REFUSALS[status])
+        self.reason = reason
+        self.foreign = foreign
+        self.challenge = challenge
+        if challenge is not None:
+            self.headers["www-authenticate"] = challenge
+
+
+_REFUSALS = {401: "Credentials are missing or not valid.", 403: "This is not allowed."}
 
 
 def _phrase(status: int) -> str:

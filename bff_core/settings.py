@@ -7,7 +7,16 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -20,7 +29,7 @@ from .errors import SettingsError
 from .policy import Policy
 from .targets import parse_targets
 
-__all__ = ["ServiceSettings", "Settings"]
+__all__ = ["ExchangeSettings", "ServiceSettings", "Settings"]
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
@@ -30,16 +39,41 @@ def _off(value: object) -> object:
     return None if value == "off" else value
 
 
+class ExchangeSettings(BaseModel):
+    """The token endpoint where tokens are exchanged (RFC 8693), and who the gateway is there (HTTP Basic, RFC 6749
+    section 2.3.1)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    token_url: Annotated[str, Field(pattern=r"^https?://[^\s@#]+$")]
+    client_id: Annotated[str, Field(min_length=1)]
+    client_secret: Annotated[SecretStr, Field(min_length=1)]
+
+
 class ServiceSettings(BaseModel):
     """Where a service is (``http://host:port[/path]``, several of them with commas between, each with ``;weight=N`` or
     ``;resolve=SECONDS``) and how it is called; ``operations`` says so
-    for single operations by name."""
+    for single operations by name.
+
+    ``auth`` says how the service learns for whom it is called: not at all, by the client's own token, by one exchanged
+    for it (for ``audience``, by default the service's name, and ``scope``), or by a header signed with ``signing_key``.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     url: str
     policy: Policy | None = None
     operations: dict[str, Policy] = {}
+    auth: Literal["none", "relay", "exchange", "signed"] = "none"
+    audience: Annotated[str, Field(min_length=1)] | None = None
+    scope: str | None = None
+    signing_key: Annotated[SecretStr, Field(min_length=32)] | None = None
+
+    @model_validator(mode="after")
+    def _check_auth(self) -> Self:
+        if self.auth == "signed" and self.signing_key is None:
+            raise ValueError("auth = 'signed' needs a signing_key of at least 32 characters")
+        return self
 
     @field_validator("url")
     @classmethod
@@ -65,6 +99,7 @@ class Settings(BaseSettings):
     defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
     services: dict[str, ServiceSettings] = {}
+    exchange: ExchangeSettings | None = None
     policy: Policy | None = None
     deadline: Seconds = 2.5
     max_body: Annotated[int, Field(ge=0)] = 1024 * 1024

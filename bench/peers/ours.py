@@ -1,4 +1,4 @@
-"""The page on bff_core, as shipped: every default in force."""
+"""The page on bff_core, as shipped: every default in force. CACHE=1: whole pages, for as long as the services allow."""
 
 from __future__ import annotations
 
@@ -36,6 +36,6 @@ def sections_page(count: int) -> type[Page]:
 
 settings = Settings.load(services={"catalog": {"url": os.environ["UPSTREAM"]}})
 app = create_bff("bench", clients=[Catalog], settings=settings)
-app.page("/products/{product_id}", ProductPage, public=True)
+app.page("/products/{product_id}", ProductPage, public=True, cache=bool(os.environ.get("CACHE")))
 for count in (1, 2, 4, 8, 16, 32):
     app.page(f"/sections/{count}", sections_page(count), public=True)

@@ -1,7 +1,33 @@
-"""Authentication."""
+"""Authentication and authorization: who is it, may they, and who do the services think it is."""
 
+from .any_of import AnyOf, schemes_of
 from .api_key import ApiKey, ApiKeys
 from .authenticator import Authenticator
+from .authorizer import Authorizer, AuthorizerRequest
 from .bearer import BearerJwt
+from .exchange import ExchangedToken, ExchangeFailed
+from .forward import ForwardAuth, principal_from_headers, principal_from_json
+from .gate import Allow, Gate
+from .key_form import new_api_key
+from .relay import RelayedToken, SignedPrincipal
 
-__all__ = ["ApiKey", "ApiKeys", "Authenticator", "BearerJwt"]
+__all__ = [
+    "Allow",
+    "AnyOf",
+    "ApiKey",
+    "ApiKeys",
+    "Authenticator",
+    "Authorizer",
+    "AuthorizerRequest",
+    "BearerJwt",
+    "ExchangeFailed",
+    "ExchangedToken",
+    "ForwardAuth",
+    "Gate",
+    "RelayedToken",
+    "SignedPrincipal",
+    "new_api_key",
+    "principal_from_headers",
+    "principal_from_json",
+    "schemes_of",
+]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from starlette.types import Scope
+
 from ..context import Principal
 
-__all__ = ["Authenticator"]
+__all__ = ["Authenticator", "header_values"]
 
 
 class Authenticator(Protocol):
@@ -18,11 +20,17 @@ class Authenticator(Protocol):
     scheme: dict[str, str]
     """The OpenAPI security scheme object."""
 
-    async def authenticate(self, headers: list[tuple[bytes, bytes]]) -> Principal | None:
-        """The principal behind the request's headers (names in lower case), None when there is none to be trusted.
+    async def authenticate(self, scope: Scope) -> Principal | None:
+        """The principal behind a request (its ASGI scope), None when it bears no credentials of this kind.
 
-        Raises a 503 problem when that cannot be told now.
+        Raises ``Refused`` when it bears some that are not to be trusted, and a 503 problem when that cannot be told
+        now.
         """
 
     async def aclose(self) -> None:
         """Free what is held."""
+
+
+def header_values(scope: Scope, name: bytes) -> list[bytes]:
+    """Every value of the request's header ``name`` (lower case)."""
+    return [value for key, value in scope["headers"] if key == name]

@@ -1,30 +1,62 @@
-"""Bearer tokens: signed JWTs (RFC 7519, RFC 9068), verified with the keys their issuer publishes."""
+"""Bearer tokens (RFC 6750): signed JWTs (RFC 7519, RFC 9068), verified with the keys their issuer publishes."""
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import httpx
-from joserfc import jwt
 from joserfc.errors import JoseError
+from joserfc.jwa import JWSAlgModel
+from joserfc.jws import JWSRegistry
+from starlette.types import Scope
 
 from ..context import Principal
-from ..wire import HttpxWire
+from ..errors import DeclarationError, Refused
+from .ask import Asked
+from .expiring import ExpiringMap
 from .jwks import JwksCache
+from .jwt import BadToken, Expected, Token, read_token
 
-__all__ = ["BearerJwt"]
+__all__ = ["BearerJwt", "bearer_token"]
 
-MAX_TOKEN = 8192
-MAX_CACHED = 4096
+MAX_KEPT = 4096
+LONGEST_TRUST = 300.0
+ASYMMETRIC = frozenset(
+    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "Ed25519", "EdDSA"}
+)
+NOT_OURS = frozenset({"not_a_jwt", "wrong_issuer"})
+
+
+def bearer_token(scope: Scope) -> bytes | None:
+    """What stands behind ``Authorization: Bearer``, None when there is no such credential.
+
+    Raises ``Refused`` when there are several ``Authorization`` headers.
+    """
+    found = None
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            if found is not None:
+                raise Refused(401, "duplicate_credentials")
+            found = value
+    if found is None or found[:7].lower() != b"bearer ":
+        return None
+    token: bytes = found[7:].strip()
+    return token or None
 
 
 class BearerJwt:
-    """Authenticates by ``Authorization: Bearer``. A verified token is remembered until it expires.
+    """Authenticates by ``Authorization: Bearer``. A verified token is remembered until it expires, for five minutes at
+    the most, and no longer than the issuer publishes the same keys.
 
-    Trusted are the tokens of ``issuer`` for ``audience``, signed by a key published at ``jwks_url`` with one of
-    ``algorithms``; clocks may differ by ``leeway`` seconds.
+    Trusted are the tokens of ``issuer`` for one of ``audience``, signed by a key published at ``jwks_url`` with one of
+    ``algorithms`` (no symmetric ones: what is published is no secret). Besides ``iss``, ``aud``, ``exp`` and ``sub``
+    they must have the claims in ``required``; ``typ="at+jwt"`` wants access tokens as of RFC 9068. Clocks may differ by
+    ``leeway`` seconds. The principal's scopes come from the claim ``scope_claim`` (words or a list), its tenant from
+    ``tenant_claim``.
     """
 
     challenge = "Bearer"
@@ -33,80 +65,94 @@ class BearerJwt:
         self,
         *,
         issuer: str,
-        audience: str,
+        audience: str | Sequence[str],
         jwks_url: str,
         algorithms: Sequence[str] = ("RS256",),
-        leeway: int = 30,
+        required: Sequence[str] = (),
+        typ: str | None = None,
+        tenant_claim: str = "tenant",
+        scope_claim: str = "scope",
+        leeway: float = 30,
         transport: httpx.AsyncBaseTransport | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        self._algorithms = list(algorithms)
-        url = httpx.URL(jwks_url)
-        origin = f"{url.scheme}://{url.netloc.decode()}"
-        transport = transport or httpx.AsyncHTTPTransport()
-        self._wire = HttpxWire(origin, transport, connect_timeout=1.0, max_body=1024 * 1024)
-        self._jwks = JwksCache(self._wire, url.raw_path.decode())
-        self._claims = jwt.JWTClaimsRegistry(
-            leeway=leeway,
-            iss={"essential": True, "value": issuer},
-            aud={"essential": True, "value": audience},
-            exp={"essential": True},
-            sub={"essential": True},
-        )
-        self._verified: dict[bytes, tuple[float, Principal]] = {}
+        if not algorithms or not ASYMMETRIC.issuperset(algorithms):
+            raise DeclarationError(f"BearerJwt(algorithms=...) takes of {', '.join(sorted(ASYMMETRIC))}")
+        if not issuer or not audience:
+            raise DeclarationError("BearerJwt needs an issuer and an audience: a token for anybody is for nobody")
+        audiences = frozenset([audience] if isinstance(audience, str) else audience)
+        self._algorithms: dict[str, JWSAlgModel] = {name: JWSRegistry.algorithms[name] for name in algorithms}
+        self._expected = Expected(issuer, audiences, tuple(required), typ.lower() if typ else None, leeway)
+        self._tenant_claim, self._scope_claim = tenant_claim, scope_claim
+        self._clock = clock
+        self._verified: ExpiringMap[Principal] = ExpiringMap(MAX_KEPT)
+        try:
+            asked = Asked(jwks_url, transport)
+        except ValueError as error:
+            raise DeclarationError(f"BearerJwt(jwks_url=...): {error}") from None
+        self._jwks = JwksCache(asked, self._verified.clear)
         self.scheme = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
 
-    async def authenticate(self, headers: list[tuple[bytes, bytes]]) -> Principal | None:
-        """The user whose token the request bears."""
-        given = [value for name, value in headers if name == b"authorization"]
-        if len(given) != 1 or given[0][:7].lower() != b"bearer ":
+    async def authenticate(self, scope: Scope) -> Principal | None:
+        """See ``Authenticator.authenticate``."""
+        token = bearer_token(scope)
+        if token is None:
             return None
-        token = given[0][7:].strip()
-        if not token or len(token) > MAX_TOKEN:
-            return None
-        known = self._verified.get(token)
+        digest = hashlib.sha256(token).digest()
+        known = self._verified.get(digest, self._clock())
         if known is not None:
-            if known[0] > time.time():
-                return known[1]
-            del self._verified[token]
-        claims = await self._verify(token)
-        if claims is None:
-            return None
-        principal = _principal(claims)
-        if len(self._verified) >= MAX_CACHED:
-            self._verified.pop(next(iter(self._verified)))
-        self._verified[token] = (float(claims["exp"]), principal)
+            return known
+        try:
+            principal, until = await self._verify(token)
+        except BadToken as bad:
+            reason = str(bad)
+            raise Refused(401, reason, challenge='Bearer error="invalid_token"', foreign=reason in NOT_OURS) from None
+        self._verified.put(digest, principal, min(until, self._clock() + LONGEST_TRUST))
         return principal
 
     async def aclose(self) -> None:
         """Close the connection to the issuer."""
-        await self._wire.aclose()
+        await self._jwks.aclose()
 
-    async def _verify(self, token: bytes) -> dict[str, Any] | None:
-        """The claims of a token that is valid now, else None."""
-        keys = await self._jwks.keys()
-        for fresh in (False, True):
-            try:
-                decoded = jwt.decode(token.decode("ascii"), keys, algorithms=self._algorithms)
-                self._claims.validate(decoded.claims)
-            except (JoseError, ValueError, KeyError, TypeError) as error:
-                # The issuer may have rotated its keys: one look at the new ones, no more often than the cool-down.
-                if fresh or not (isinstance(error, ValueError) or "key" in type(error).__name__.lower()):
-                    return None
-                newer = await self._jwks.keys(newer_than=keys)
-                if newer is keys:
-                    return None
-                keys = newer
-            else:
-                return dict(decoded.claims)
-        return None
+    async def _verify(self, text: bytes) -> tuple[Principal, float]:
+        """Whose token it is, and until when; raises ``BadToken``.
+
+        Its claims come first: what they rule out costs neither a signature nor a look at the issuer's keys.
+        """
+        token = read_token(text)
+        algorithm = self._algorithms.get(token.alg)
+        until = self._expected.check(token, self._clock())
+        if algorithm is None:
+            raise BadToken("algorithm")
+        principal = self._principal(token, text.decode("ascii"))
+        key = await self._jwks.find(token.kid, algorithm)
+        if key is None:
+            raise BadToken("unknown_key")
+        try:
+            good = algorithm.verify(token.signed, token.signature, key)
+        except (JoseError, ValueError):
+            good = False
+        if not good:
+            raise BadToken("signature")
+        return principal, until
+
+    def _principal(self, token: Token, text: str) -> Principal:
+        claims = token.claims
+        tenant = claims.get(self._tenant_claim)
+        if tenant is not None and not isinstance(tenant, str):
+            raise BadToken("claim_type")
+        return Principal(
+            subject=claims["sub"],
+            scopes=_scopes(claims.get(self._scope_claim, "")),
+            tenant=tenant,
+            claims=MappingProxyType(claims),
+            issuer=claims["iss"],
+            token=text,
+        )
 
 
-def _principal(claims: dict[str, Any]) -> Principal:
-    scope = claims.get("scope", "")
-    tenant = claims.get("tenant")
-    return Principal(
-        subject=str(claims["sub"]),
-        scopes=frozenset(scope.split()) if isinstance(scope, str) else frozenset(),
-        tenant=tenant if isinstance(tenant, str) else None,
-        claims=claims,
-    )
+def _scopes(value: Any) -> frozenset[str]:
+    words = value.split(" ") if isinstance(value, str) else value
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise BadToken("claim_type")
+    return frozenset(filter(None, words))

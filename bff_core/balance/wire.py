@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterable, Callable
 from http import HTTPStatus
 
 from ..errors import CallTimeout, ServiceError
 from ..policy import Policy
 from ..targets import Target
 from ..telemetry import Event, Events
-from ..wire import Done, Exchange, Wire, WireResponse
+from ..wire import Done, Exchange, Streamed, Wire, WireResponse
 from .balancer import Balancer
 from .endpoint import Endpoint
 from .health import check_health
 from .resolve import resolve_addresses
+from .stream import BalancedStream
 
 __all__ = ["BalancedWire", "MakeWire"]
 
@@ -51,6 +52,22 @@ class BalancedWire:
         exchange.inner = endpoint.wire.send(method, target, headers, body, timeout, exchange.ended)
         endpoint.started()
         return exchange
+
+    def stream(
+        self,
+        method: str,
+        target: str,
+        headers: bytes,
+        body: bytes | AsyncIterable[bytes],
+        timeout: float,
+        *,
+        length: int | None = None,
+        idle: float | None = None,
+    ) -> Streamed:
+        """See ``Wire.stream``."""
+        endpoint = self.balancer.pick(time.monotonic())
+        inner = endpoint.wire.stream(method, target, headers, body, timeout, length=length, idle=idle)
+        return BalancedStream(endpoint, inner, self.failed, hurried=timeout < self._policy.timeout)
 
     def start(self) -> None:
         """Begin what goes on in the background, on the running loop."""

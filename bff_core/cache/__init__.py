@@ -12,6 +12,7 @@ from .rfc9111 import (
     matches,
     parse_cache_control,
     refreshed,
+    remaining,
     store,
     usable_on_error,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "matches",
     "parse_cache_control",
     "refreshed",
+    "remaining",
     "store",
     "usable_on_error",
 ]

@@ -8,12 +8,12 @@ counts as the unqualified one, and freshness information that makes no sense mea
 
 from __future__ import annotations
 
-import calendar
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import Enum
+
+from .dates import http_date
 
 __all__ = [
     "Decision",
@@ -62,13 +62,6 @@ _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 _FIELD_NAME = re.compile(_TOKEN)
 _DIGITS = re.compile(r"[0-9]+")
 _ENTITY_TAG = re.compile(rb'(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")')
-
-_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
-_MONTH = rb"(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
-_TIME = rb"(\d\d):(\d\d):(\d\d)"
-_IMF_FIXDATE = re.compile(rb"[a-z]{3}, (\d\d) " + _MONTH + rb" (\d{4}) " + _TIME + rb" gmt", re.IGNORECASE)
-_RFC_850 = re.compile(rb"[a-z]{6,9}, (\d\d)-" + _MONTH + rb"-(\d\d) " + _TIME + rb" gmt", re.IGNORECASE)
-_ASCTIME = re.compile(rb"[a-z]{3} " + _MONTH + rb" ([ \d]\d) " + _TIME + rb" (\d{4})", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +196,9 @@ def store(
         no_cache="no-cache" in directives,
         must_revalidate=must_revalidate,
         etag=etag if etag is not None and _ENTITY_TAG.fullmatch(etag) else None,
-        last_modified=last_modified if last_modified is not None and _date(last_modified, now) is not None else None,
+        last_modified=last_modified
+        if last_modified is not None and http_date(last_modified, now) is not None
+        else None,
     )
     if stored.etag is None and stored.last_modified is None:
         servable = decide(stored, now) is not Decision.REVALIDATE or usable_on_error(stored, now)
@@ -221,6 +216,11 @@ def decide(stored: Stored, now: float) -> Decision:
     if not stored.must_revalidate and stored.lifetime + stored.swr > age:
         return Decision.STALE_WHILE_REVALIDATE
     return Decision.REVALIDATE
+
+
+def remaining(stored: Stored, now: float) -> float:
+    """Seconds for which it is still fresh; 0 when it is not."""
+    return 0.0 if stored.no_cache else max(0.0, stored.lifetime - _age(stored, now))
 
 
 def usable_on_error(stored: Stored, now: float) -> bool:
@@ -241,7 +241,7 @@ def conditional_headers(stored: Stored) -> bytes:
     lines = b""
     if stored.etag is not None and _ENTITY_TAG.fullmatch(stored.etag):
         lines += b"if-none-match: " + stored.etag + b"\r\n"
-    if stored.last_modified is not None and _date(stored.last_modified, stored.stored_at) is not None:
+    if stored.last_modified is not None and http_date(stored.last_modified, stored.stored_at) is not None:
         lines += b"if-modified-since: " + stored.last_modified + b"\r\n"
     return lines
 
@@ -299,7 +299,7 @@ def _age(stored: Stored, now: float) -> float:
 def _initial_age(headers: Headers, now: float, requested_at: float) -> float:
     """corrected_initial_age of section 4.2.3."""
     date = _first(headers, b"date")
-    generated = _date(date, now) if date is not None else None
+    generated = http_date(date, now) if date is not None else None
     apparent = max(0.0, now - generated) if generated is not None else 0.0
     # Section 5.1: of a list the first member counts, one that is no number is ignored.
     claimed = (_first(headers, b"age") or b"").split(b",", 1)[0].strip().decode("latin-1")
@@ -314,11 +314,11 @@ def _lifetime(headers: Headers, directives: dict[str, str | None], now: float, *
     expires = _first(headers, b"expires")
     if expires is None:
         return 0.0
-    until = _date(expires, now)
+    until = http_date(expires, now)
     if until is None:  # section 5.3: an invalid date, "0" above all, lies in the past
         return 0.0
     date = _first(headers, b"date")
-    generated = _date(date, now) if date is not None else None
+    generated = http_date(date, now) if date is not None else None
     return min(max(0.0, until - (now if generated is None else generated)), float(LONGEST))
 
 
@@ -370,31 +370,3 @@ def _seconds(argument: str | None) -> int | None:
         return None
     digits = argument.lstrip("0")
     return LONGEST if len(digits) > len(str(LONGEST)) else min(int(digits or "0"), LONGEST)
-
-
-def _date(value: bytes, now: float) -> float | None:
-    """An HTTP-date in any of its three forms (RFC 9110 section 5.6.7), or None; only GMT counts (section 4.2)."""
-    if found := _IMF_FIXDATE.fullmatch(value):
-        day, month, year, *time = found.groups()
-        return _unix(int(year), month, int(day), time)
-    if found := _ASCTIME.fullmatch(value):
-        month, day, *time, year = found.groups()
-        return _unix(int(year), month, int(day), time)
-    if found := _RFC_850.fullmatch(value):
-        day, month, short, *time = found.groups()
-        this_year = datetime.fromtimestamp(now, UTC).year
-        year_of_century = this_year - this_year % 100 + int(short)
-        # A year that looks more than 50 years ahead is the last one that ended so.
-        return _unix(year_of_century - (100 if year_of_century > this_year + 50 else 0), month, int(day), time)
-    return None
-
-
-def _unix(year: int, month: bytes, day: int, time: list[bytes]) -> float | None:
-    hour, minute, second = (int(part) for part in time)
-    try:
-        moment = datetime(
-            year, _MONTHS.index(month.decode().lower()) + 1, day, hour, minute, min(second, 59), tzinfo=UTC
-        )
-    except ValueError:
-        return None
-    return float(calendar.timegm(moment.timetuple()) + (second == 60))  # noqa: PLR2004 -- a leap second

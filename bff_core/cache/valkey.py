@@ -40,7 +40,7 @@ class ValkeyStore:
     def __init__(
         self, url: str, *, prefix: str, timeout: float = 0.05, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._client = valkey_client(url, connections=CONNECTIONS)
+        self._client = valkey_client(url, connections=CONNECTIONS, timeout=None)  # _ask bounds each command
         self._prefix = prefix.encode()
         self._timeout = timeout
         self._clock = clock

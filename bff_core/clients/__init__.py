@@ -3,6 +3,7 @@
 from .bound import BoundOperation
 from .caching import ResponseCache
 from .client import ServiceClient
+from .credentials import ServiceCredentials
 from .flight import Flights
 from .invocation import Invocation
 from .operation import Operation, delete, get, patch, post, put
@@ -14,6 +15,7 @@ __all__ = [
     "Operation",
     "ResponseCache",
     "ServiceClient",
+    "ServiceCredentials",
     "delete",
     "get",
     "patch",

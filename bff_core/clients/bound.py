@@ -6,6 +6,7 @@ from typing import Any
 
 from ..resilience import CallPolicy, Resolved, Upstream
 from .caching import ResponseCache
+from .credentials import ServiceCredentials
 from .flight import Flights
 from .operation import Operation
 
@@ -13,9 +14,10 @@ __all__ = ["BoundOperation"]
 
 
 class BoundOperation:
-    """What an invocation needs besides its arguments. ``flights`` are the service's calls that others may join."""
+    """What an invocation needs besides its arguments. ``flights`` are the service's calls that others may join;
+    ``credentials`` say how it learns for whom it is called, None for not at all."""
 
-    __slots__ = ("cache", "flights", "operation", "policy", "resolved", "upstream")
+    __slots__ = ("cache", "credentials", "flights", "operation", "policy", "resolved", "upstream")
 
     def __init__(
         self,
@@ -24,8 +26,10 @@ class BoundOperation:
         resolved: Resolved,
         flights: Flights,
         cache: ResponseCache,
+        credentials: ServiceCredentials | None = None,
     ) -> None:
         self.operation = operation
+        self.credentials = credentials
         self.upstream = upstream
         self.resolved = resolved
         self.flights = flights

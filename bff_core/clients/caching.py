@@ -31,8 +31,8 @@ class ResponseCache:
     @staticmethod
     def key(service: str, target: str, headers: bytes, principal: Principal | None) -> bytes:
         """The key of a request: all that could change its answer, and whose it is."""
-        whose = repr((principal.kind, principal.subject, principal.tenant)) if principal is not None else ""
-        return f"{service}\n{target}\n{whose}\n".encode() + headers
+        whose = principal.whose if principal is not None else b""
+        return b"%b\n%b\n%b\n%b" % (service.encode(), target.encode(), whose, headers)
 
     def recall(self, key: bytes, done: Callable[[Stored | None], None]) -> asyncio.Task[None]:
         """Look in the shared store; the task can be cancelled."""
@@ -49,18 +49,19 @@ class ResponseCache:
         self,
         key: bytes,
         stored: Stored | None,
-        headers: bytes,
+        headers: Callable[[], list[tuple[bytes, bytes]]],
         response: WireResponse,
         asked_at: float,
         *,
         shared: bool,
-    ) -> WireResponse | None:
-        """Take in an answer to a request with this header block, sent at ``asked_at`` (Unix time), conditional on
-        ``stored``. Gives what the caller is to see; None for a 304 about something that is not there."""
+    ) -> tuple[WireResponse | None, Stored | None]:
+        """Take in an answer to a request with these ``headers`` (called only if they matter), sent at ``asked_at``
+        (Unix time), conditional on ``stored``. Gives what the caller is to see (None for a 304 about something that is
+        not there), and what is kept of it."""
         if stored is None and response.status != NOT_MODIFIED and not allows_storing(response.headers):
-            return response
+            return response, None
         now = time.time()
-        request = [(name, value) for name, _, value in (line.partition(b": ") for line in headers.split(b"\r\n"))]
+        request = headers()
         times = {"now": now, "requested_at": asked_at}
         if response.status != NOT_MODIFIED:
             new = store(
@@ -73,12 +74,12 @@ class ResponseCache:
                 authenticated=not shared,
             )
             self._keep(key, new, now)
-            return response
+            return response, new
         if stored is None:
-            return None
+            return None, None
         new = refreshed(stored, request, response.headers, **times, shared=shared, authenticated=not shared)
         self._keep(key, new, now)
-        return None if new is None else WireResponse(new.status, list(new.headers), new.body)
+        return (None if new is None else WireResponse(new.status, list(new.headers), new.body)), new
 
     def _keep(self, key: bytes, stored: Stored | None, now: float) -> None:
         remote = self.remote

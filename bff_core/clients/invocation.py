@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -10,14 +11,15 @@ from typing import Any
 
 import structlog
 
-from ..cache import Decision, Stored, conditional_headers, decide, matches, usable_on_error
-from ..context import RequestContext
-from ..errors import BadResponse, BffError, ServiceError, UnexpectedStatus
+from ..cache import Decision, Stored, conditional_headers, decide, matches, remaining, usable_on_error
+from ..context import Principal, RequestContext
+from ..errors import BadResponse, BffError, CallTimeout, ServiceError, UnexpectedStatus
 from ..resilience import Call, Request
 from ..wire import WireResponse
 from .batch import Batch, Lookup
 from .bound import BoundOperation
 from .caching import ResponseCache
+from .credentials import ServiceCredentials
 from .flight import Key as FlightKey
 from .flight import Seat
 
@@ -31,7 +33,8 @@ STALE_IF_ERROR = frozenset({500, 502, 503, 504})
 class Invocation:
     """``value`` or ``error`` is set when ``finished`` is called, which happens once, and never after ``cancel``.
 
-    ``deadline`` is an instant of ``time.monotonic``; ``tag`` is the caller's own. ``body`` is the answer as it came.
+    ``deadline`` is an instant of ``time.monotonic``; ``tag`` is the caller's own. ``body`` is the answer as it came;
+    for ``fresh_for`` seconds more a cache may use it.
     """
 
     __slots__ = (
@@ -45,6 +48,7 @@ class Invocation:
         "body",
         "deadline",
         "error",
+        "fresh_for",
         "tag",
         "value",
     )
@@ -62,9 +66,10 @@ class Invocation:
         self._finished: Callable[[Invocation], None] | None = finished
         self._handle: Call | Seat | Lookup | asyncio.Task[None] | None = None
         self._key = b""
-        self._flight_key: FlightKey = ("", b"", None)
+        self._flight_key: FlightKey = ("", b"", b"")
         self.tag = tag
         self.deadline = deadline
+        self.fresh_for = 0.0
         self.body: bytes | None = None
         self.value: Any = None
         self.error: BffError | None = None
@@ -107,14 +112,46 @@ class Invocation:
     def _launch(self, values: Sequence[Any]) -> bool:
         bound, context = self._bound, self._context
         target, headers, body = bound.operation.template.render(values)
-        self._request = Request(bound.upstream.prefix + target, context.headers + headers, body)
+        principal = context.principal
+        if bound.credentials is None or principal is None:
+            return self._ask(target, headers, b"", body)
+        credentials = bound.credentials.ready(principal)
+        if credentials is not None:
+            return self._ask(target, headers, credentials, body)
+        obtaining = self._obtain(bound.credentials, principal, target, headers, body)
+        self._handle = asyncio.get_running_loop().create_task(obtaining)
+        return False
+
+    async def _obtain(
+        self, credentials: ServiceCredentials, principal: Principal, target: str, headers: bytes, body: bytes
+    ) -> None:
+        try:
+            async with asyncio.timeout(max(0.0, self.deadline - time.monotonic())):
+                block = await credentials.obtain(principal)
+            if self._ask(target, headers, block, body):
+                self._end(self.value, self.error)
+        except TimeoutError:
+            self._end(None, self._named(CallTimeout("credentials for the service did not come in time")))
+        except ServiceError as error:
+            self._end(None, self._named(error))
+        except Exception as error:  # noqa: BLE001 - nobody above would tell those who wait
+            self._end(None, error if isinstance(error, BffError) else BadResponse(type(error).__name__))
+
+    def _named(self, error: ServiceError) -> ServiceError:
+        error.service, error.operation = self._bound.upstream.name, self._bound.operation.name
+        return error
+
+    def _ask(self, target: str, headers: bytes, credentials: bytes, body: bytes) -> bool:
+        """Ask the service, or the cache. True when nothing is to be sent."""
+        bound, context = self._bound, self._context
+        self._request = Request(bound.upstream.prefix + target, context.headers + headers + credentials, body)
         if context.spans is not None:
             self._request.spans = context.spans if self.tag is None else context.spans.section(self.tag.name)
         if bound.operation.method != "GET" or not bound.operation.idempotent:
             self._handle = self._begin(None, lambda call: self._answered(call.response, call.error))
             return False
         # All that could change the answer is in the key; whom it is for as well.
-        self._flight_key = (target, headers, context.principal)
+        self._flight_key = (target, headers, context.principal.whose if context.principal is not None else b"")
         cache = bound.cache
         if cache is None:
             return self._use(None)
@@ -136,7 +173,7 @@ class Invocation:
 
     def _use(self, stored: Stored | None) -> bool:
         """Answer from ``stored`` if that is allowed (true then), else ask the service."""
-        if stored is not None and not matches(stored, _lines(self._request.headers)):
+        if stored is not None and not matches(stored, self._headers()):
             stored = None
         decision = Decision.REVALIDATE if stored is None else decide(stored, time.time())
         if stored is not None and decision is not Decision.REVALIDATE:
@@ -151,6 +188,7 @@ class Invocation:
                     self._refresh(stored)
                 else:
                     cached["hit"] += 1
+                self.fresh_for = remaining(stored, time.time())
                 return True
         self._handle = self._bound.flights.join(
             self._flight_key, self.deadline, self._answered, partial(self._begin, stored)
@@ -189,9 +227,9 @@ class Invocation:
             if call.response.status == NOT_MODIFIED:
                 self._bound.policy.meter.cached["revalidated"] += 1
             shared = self._context.principal is None
-            call.response = cache.absorb(
-                self._key, stored, self._request.headers, call.response, asked_at, shared=shared
-            )
+            call.response, kept = cache.absorb(self._key, stored, self._headers, call.response, asked_at, shared=shared)
+            if kept is not None:
+                self.fresh_for = remaining(kept, asked_at)
             if call.response is None:
                 call.error = BadResponse("304 for another response than the stored one")
         elif stored is not None and usable_on_error(stored, time.time()) and _is_failure(call.error):
@@ -199,6 +237,14 @@ class Invocation:
             bound.upstream.emit("OnStale", "warning", "Cache", bound.operation.name)
             bound.policy.meter.cached["stale"] += 1
             call.response, call.error = WireResponse(stored.status, list(stored.headers), stored.body), None
+
+    def _headers(self) -> list[tuple[bytes, bytes]]:
+        """The request's headers as the cache may keep them (for ``Vary``): of credentials, a digest."""
+        lines = [line.partition(b": ") for line in self._request.headers.split(b"\r\n")]
+        secret = self._bound.credentials.header.encode() if self._bound.credentials is not None else None
+        return [
+            (name, value if name != secret else hashlib.sha256(value).hexdigest().encode()) for name, _, value in lines
+        ]
 
     def _answered(self, response: WireResponse | None, error: ServiceError | None) -> None:
         if response is None:
@@ -223,10 +269,6 @@ class Invocation:
         finished, self._finished = self._finished, None
         if finished is not None:
             finished(self)
-
-
-def _lines(block: bytes) -> list[tuple[bytes, bytes]]:
-    return [(name, value) for name, _, value in (line.partition(b": ") for line in block.split(b"\r\n"))]
 
 
 def _is_failure(error: ServiceError | None) -> bool:

@@ -45,6 +45,7 @@ class Gateway:
     name: str
     version: str
     pages: Callable[[], Collection[PageRoute]]
+    proxies: Callable[[], Iterable[PageMeter]]
     clients: Mapping[type[ServiceClient], ServiceClient]
     upstreams: Mapping[str, Upstream]
     shedder: Shedder
@@ -56,8 +57,9 @@ class Gateway:
     limits: list[Callable[[], Iterable[LimitUse]]] = field(default_factory=list)
 
     def page_meters(self) -> list[PageMeter]:
-        """Those of all pages, and of what is none. A route that another one hides is never asked for."""
-        found = {(page.method, page.path): page.meter for page in reversed(list(self.pages()))}
+        """Those of all pages and proxies, and of what is neither. A route that another one hides is never asked for."""
+        meters = [*(page.meter for page in self.pages()), *self.proxies()]
+        found = {(meter.method, meter.route): meter for meter in reversed(meters)}
         return [*reversed(found.values()), self.other]
 
     def operations(self, service: str) -> list[BoundOperation]:

@@ -42,10 +42,11 @@ METRICS = {
         Metric("bff_gateway_info", "gauge", "The gateway and the framework's version; 1.", ("gateway", "version")),
         Metric("bff_requests_total", "counter", "Requests answered, by status.", (*PAGE, "status")),
         Metric("bff_request_duration_seconds", "histogram", "From a request's head to its answer's last byte.", PAGE),
-        Metric("bff_requests_in_flight", "gauge", "Requests for pages that are being answered.", PAGE),
+        Metric("bff_requests_in_flight", "gauge", "Requests that are being answered.", PAGE),
         Metric("bff_requests_degraded_total", "counter", "Pages answered with a section missing or old.", PAGE),
         Metric("bff_requests_deadline_exceeded_total", "counter", "Requests that took their whole deadline.", PAGE),
         Metric("bff_requests_shed_total", "counter", "Requests refused because the gateway was overloaded.", PAGE),
+        Metric("bff_requests_cached_total", "counter", "Pages answered whole from the cache.", PAGE),
         Metric("bff_sections_total", "counter", "Sections that ended, by outcome.", (*PAGE, "section", "outcome")),
         Metric("bff_section_duration_seconds", "histogram", "Sections that ran to their end.", (*PAGE, "section")),
         Metric("bff_service_calls_total", "counter", "Calls, retries included, by outcome.", (*OPERATION, "outcome")),
@@ -77,7 +78,7 @@ def collect(gateway: Gateway) -> Iterator[Sample]:
     now = time.monotonic()
     yield "bff_gateway_info", (gateway.name, gateway.version), 1.0
     for page in gateway.page_meters():
-        yield from _page(page)
+        yield from _page(page, of_route=page is not gateway.other)
     for name in gateway.upstreams:
         yield from _service(gateway, name, now)
     # Events of pages are shed requests, which are counted by route above.
@@ -90,17 +91,18 @@ def collect(gateway: Gateway) -> Iterator[Sample]:
     yield "bff_event_loop_lag_seconds", (), gateway.lag
 
 
-def _page(page: PageMeter) -> Iterator[Sample]:
+def _page(page: PageMeter, *, of_route: bool) -> Iterator[Sample]:
     labels = (page.method, page.route)
     for status, count in page.statuses.items():
         yield "bff_requests_total", (*labels, str(status)), count
     yield "bff_request_duration_seconds", labels, page.duration
     yield "bff_requests_deadline_exceeded_total", labels, page.late
-    if not page.sections:
+    if not of_route:
         return
     yield "bff_requests_in_flight", labels, page.in_flight
     yield "bff_requests_degraded_total", labels, page.degraded
     yield "bff_requests_shed_total", labels, page.shed
+    yield "bff_requests_cached_total", labels, page.cached
     for section in page.sections:
         for outcome, count in section_outcomes(section).items():
             yield "bff_sections_total", (*labels, section.name, outcome), count

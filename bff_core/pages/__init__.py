@@ -1,15 +1,14 @@
 """Pages: declared, compiled, run, shaped and served."""
 
-from .body import ClientDisconnected
 from .declare import Page, optional, required, section, shape
+from .endpoint import PageEndpoint, PageServices
 from .last_good import LastGoodValues
 from .plan import Plan, PlannedSection
-from .route import SECURITY, PageEndpoint, PageRoute, PageServices
+from .route import SECURITY, PageRoute
 from .table import PageTable
 
 __all__ = [
     "SECURITY",
-    "ClientDisconnected",
     "LastGoodValues",
     "Page",
     "PageEndpoint",

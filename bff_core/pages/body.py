@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from starlette.types import Receive, Scope
 
-from ..errors import Problem
+from ..errors import ClientDisconnected, Problem
 
-__all__ = ["ClientDisconnected", "read_json_body"]
-
-
-class ClientDisconnected(Exception):
-    """The client left before its request was complete; nobody is there to be answered."""
+__all__ = ["read_json_body"]
 
 
 async def read_json_body(scope: Scope, receive: Receive, limit: int) -> bytes:

@@ -145,6 +145,11 @@ class _Compiler:
         when = None
         if section.rules.when is not None:
             when = self._derive(name, "when", section.rules.when, depends)
+        allow = None
+        if section.rules.allow is not None:
+            if inspect.iscoroutinefunction(section.rules.allow):
+                raise self.error("allow= is async, and an awaitable is no answer; give a plain function", name)
+            allow = self._derive(name, "allow", section.rules.allow, depends)
         self._check_fallback(name, section)
         operation = section.target if isinstance(section.target, Operation) else None
         function = None if isinstance(section.target, Operation) else MethodType(section.target, self.instance)
@@ -164,6 +169,7 @@ class _Compiler:
             arguments=_getter(arguments),
             derived=tuple(derived),
             when=when,
+            allow=allow,
             depends_on=tuple(depends),
             waits_for=len(depends),
             dependents=(),

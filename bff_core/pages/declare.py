@@ -26,6 +26,7 @@ class Rules:
     fallback: Any = None
     stale_for: float = 0.0
     when: Callable[..., bool] | None = None
+    allow: Callable[..., bool] | None = None
     feeds: tuple[str, ...] = ()
     relay_status: frozenset[int] = frozenset()
 
@@ -55,6 +56,7 @@ def required(
     *,
     timeout: float | None = None,
     when: Callable[..., bool] | None = None,
+    allow: Callable[..., bool] | None = None,
     relay_status: Collection[int] = (),
     **bind: Any,
 ) -> Section[R]:
@@ -62,10 +64,11 @@ def required(
 
     Parameters of ``target`` are bound by name, from another section, a parameter of the page or the route's path;
     ``bind`` gives a value instead, or a function whose parameter names are what it needs. ``timeout`` is in seconds.
-    ``when`` (a function like those of ``bind``) says whether to run at all. Statuses in ``relay_status`` are passed on
-    to the client, with the service's own title and detail.
+    ``when`` (a function like those of ``bind``) says whether to run at all; ``allow`` (another) whether the principal
+    may have it: unless it says True, the page is a 403. Statuses in ``relay_status`` are passed on to the client, with
+    the service's own title and detail.
     """
-    rules = Rules(required=True, timeout=timeout, when=when, relay_status=frozenset(relay_status))
+    rules = Rules(required=True, timeout=timeout, when=when, allow=allow, relay_status=frozenset(relay_status))
     return Section(target, rules, bind)
 
 
@@ -76,6 +79,7 @@ def optional(
     fallback: Any = None,
     stale_for: float = 0.0,
     when: Callable[..., bool] | None = None,
+    allow: Callable[..., bool] | None = None,
     feeds: Collection[str] = (),
     **bind: Any,
 ) -> Section[R]:
@@ -83,11 +87,17 @@ def optional(
     value for the same arguments and the same principal if it is not older than ``stale_for`` seconds, else
     ``fallback``.
 
-    ``feeds`` names the fields of the answer that need it, so that ``?fields=`` can leave the call out. For the rest
-    see ``required``.
+    Unless ``allow`` says True, it is left out and its fallback shown, which is no failure. ``feeds`` names the fields
+    of the answer that need it, so that ``?fields=`` can leave the call out. For the rest see ``required``.
     """
     rules = Rules(
-        required=False, timeout=timeout, fallback=fallback, stale_for=stale_for, when=when, feeds=tuple(feeds)
+        required=False,
+        timeout=timeout,
+        fallback=fallback,
+        stale_for=stale_for,
+        when=when,
+        allow=allow,
+        feeds=tuple(feeds),
     )
     return Section(target, rules, bind)
 
@@ -101,6 +111,7 @@ def section(
     timeout: float | None = ...,
     fallback: Any = ...,
     when: Callable[..., bool] | None = ...,
+    allow: Callable[..., bool] | None = ...,
     feeds: Collection[str] = ...,
 ) -> Callable[[F], Section[Any]]: ...
 def section(
@@ -111,6 +122,7 @@ def section(
     timeout: float | None = None,
     fallback: Any = None,
     when: Callable[..., bool] | None = None,
+    allow: Callable[..., bool] | None = None,
     feeds: Collection[str] = (),
 ) -> Any:
     """A section with logic of its own: a method, ``async`` or plain, whose parameters are sections and page parameters
@@ -119,7 +131,7 @@ def section(
         return Section(function, Rules(), {})
     if fallback is not None and not optional:
         raise DeclarationError("a fallback makes sense for an optional section only: @section(optional=True, ...)")
-    rules = Rules(required=not optional, timeout=timeout, fallback=fallback, when=when, feeds=tuple(feeds))
+    rules = Rules(required=not optional, timeout=timeout, fallback=fallback, when=when, allow=allow, feeds=tuple(feeds))
     return lambda decorated: Section(decorated, rules, {})
 
 

@@ -6,7 +6,7 @@ import asyncio
 
 from starlette.types import Receive
 
-from .body import ClientDisconnected
+from ..errors import ClientDisconnected
 from .run import Run
 
 __all__ = ["DisconnectWatcher"]

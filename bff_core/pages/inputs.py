@@ -60,7 +60,7 @@ class RequestInputs:
             self._bind(entry, parameter) for entry, parameter in zip(plan.inputs, self.declared, strict=True)
         ]
         self.body = next((bound for bound in self._bound if bound.kind == "body"), None)
-        self.reads_query = any(bound.kind == "query" for bound in self._bound)
+        self.by_path_and_query = all(bound.kind in ("path", "query") for bound in self._bound)
 
     def fill(
         self, values: list[Any], path: dict[str, Any], query: Query, headers: list[tuple[bytes, bytes]], body: bytes

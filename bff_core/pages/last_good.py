@@ -12,8 +12,8 @@ from ..cache import LastGood, Stored, ValkeyStore
 
 __all__ = ["LastGoodValues", "StaleKey"]
 
-StaleKey = tuple[str, str, object]
-"""Page and operation, arguments, and for whom."""
+StaleKey = tuple[str, str, bytes]
+"""Page and operation, arguments, and for whom (``Principal.whose``)."""
 
 
 class LastGoodValues:

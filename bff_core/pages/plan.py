@@ -54,6 +54,7 @@ class PlannedSection:
     arguments: Getter
     derived: tuple[Derived, ...]
     when: Derived | None
+    allow: Derived | None
     depends_on: tuple[str, ...]
     waits_for: int
     dependents: tuple[int, ...]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import inspect
+import math
 import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
@@ -18,7 +19,7 @@ import structlog
 
 from ..clients import BoundOperation, Invocation
 from ..context import RequestContext, use_context
-from ..errors import BffError, CallTimeout, ServiceError
+from ..errors import BffError, CallTimeout, Refused, ServiceError
 from .failure import problem_of
 from .last_good import LastGoodValues, StaleKey
 from .plan import Plan, PlannedSection
@@ -34,7 +35,7 @@ WAITING, RUNNING, DONE, SKIPPED, FAILED = range(5)
 
 class Run:
     """The values of one request's page. ``values`` has the inputs in place; ``selected`` holds the optional sections
-    to run, None for all."""
+    to run, None for all. ``fresh_for`` is how many seconds all answers will still be fresh, infinite without any."""
 
     __slots__ = (
         "_bound",
@@ -48,6 +49,7 @@ class Run:
         "_waiting",
         "error",
         "failures",
+        "fresh_for",
         "seconds",
         "state",
         "values",
@@ -74,6 +76,7 @@ class Run:
         self.state = [WAITING] * self._left
         self.seconds = [0.0] * self._left
         self.failures: dict[str, str] = {}
+        self.fresh_for = math.inf
         self.error: BaseException | None = None
         self.values = values
 
@@ -116,6 +119,9 @@ class Run:
                 self._skip(section)
                 return
             values = self.values
+            if section.allow is not None and section.allow.function(*section.allow.get(values)) is not True:
+                self._refuse(section)
+                return
             for derived in section.derived:
                 values[derived.slot] = derived.function(*derived.get(values))
             deadline = self._context.deadline
@@ -135,12 +141,18 @@ class Run:
             return False
         return not section.when.function(*section.when.get(self.values))
 
+    def _refuse(self, section: PlannedSection) -> None:
+        if section.required:
+            raise Refused(403, "section_not_allowed")
+        self._skip(section)
+
     def _invoke(self, section: PlannedSection, deadline: float) -> None:
         bound = self._bound[section.index]
         if bound is None:
             raise RuntimeError("a section without an operation cannot be invoked")
         invocation = Invocation(bound, self._context, deadline, self._invoked, section)
         if invocation.start(section.arguments(self.values)):
+            self.fresh_for = min(self.fresh_for, invocation.fresh_for)
             self._succeed(section, invocation.value)
         else:
             self._handles[section.index] = invocation
@@ -148,6 +160,7 @@ class Run:
     def _invoked(self, invocation: Invocation) -> None:
         section: PlannedSection = invocation.tag
         self._handles.pop(section.index, None)
+        self.fresh_for = min(self.fresh_for, invocation.fresh_for)
         if invocation.error is not None:
             self._fail(section, invocation.error)
             return
@@ -161,7 +174,9 @@ class Run:
     def _stale_key(self, section: PlannedSection) -> StaleKey:
         # The request as it would be sent: all that could change the answer, however arguments print themselves.
         request = section.operation.template.render(section.arguments(self.values)) if section.operation else ()
-        return self._plan.name + section.target, repr(request), self._context.principal
+        principal = self._context.principal
+        whose = principal.whose if principal is not None else b""
+        return self._plan.name + section.target, repr(request), whose
 
     def _evaluate(self, section: PlannedSection, deadline: float) -> None:
         assert section.function is not None  # noqa: S101 - for the type checker: no operation means a function

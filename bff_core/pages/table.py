@@ -9,7 +9,8 @@ from typing import Any
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import Scope
 
-from .route import PageEndpoint, PageRoute
+from .endpoint import PageEndpoint
+from .route import PageRoute
 
 __all__ = ["PageTable"]
 

@@ -6,6 +6,7 @@ from .budget import RetryBudget
 from .layers import Layer, Resolved, resolve
 from .mirror import CircuitMirror
 from .pipeline import Call
+from .streamed import open_stream, report_broken
 from .upstream import CallPolicy, Upstream
 
 __all__ = [
@@ -18,5 +19,7 @@ __all__ = [
     "Resolved",
     "RetryBudget",
     "Upstream",
+    "open_stream",
+    "report_broken",
     "resolve",
 ]

@@ -8,12 +8,16 @@ __all__ = ["KeyValueStore", "StoreUnavailable"]
 
 
 class StoreUnavailable(Exception):
-    """The store cannot be reached, or did not answer in time. Whether a write was done is not known."""
+    """The store cannot be reached, is full, or did not answer in time. Whether a write was done is not known.
+
+    The message says why, never a key, a value or the URL.
+    """
 
 
 class KeyValueStore(Protocol):
-    """Values that end by themselves, and change only for who knew what was there. Keys are text without control
-    characters, values bytes, times to live seconds. Every method raises ``StoreUnavailable``."""
+    """Values that end by themselves, and change only for who knew what was there. Keys are text, values bytes, times to
+    live seconds: what is put for zero seconds or less has ended already. Every method raises ``StoreUnavailable``, and
+    every method does once the store is closed. For one event loop."""
 
     async def get(self, key: str) -> bytes | None:
         """The value, while it lives."""

@@ -16,9 +16,10 @@ BUSY_MS = 5000
 
 
 def sql_engine(url: str, *, connections: int = 10) -> AsyncEngine:
-    """An engine for ``sqlite:///path`` or ``postgresql://user:password@host/database`` with so many connections at the
-    most. Every transaction of SQLite takes the write lock as it begins, so that none fails half way; its file is in WAL
-    mode and written through (``synchronous=FULL``).
+    """An engine for ``sqlite:///path`` or ``postgresql://user:password@host/database`` (with libpq's options, such as
+    ``?sslmode=verify-full``) with so many connections at the most. Every transaction of SQLite takes the write lock as
+    it begins, so that none fails half way; its file is in WAL mode and written through (``synchronous=FULL``). Errors
+    name no parameters.
 
     Raises ``ImportError`` with the remedy when the extra is not installed, ``SettingsError`` for another URL.
     """
@@ -26,12 +27,19 @@ def sql_engine(url: str, *, connections: int = 10) -> AsyncEngine:
     if scheme not in DRIVERS or not separator:
         raise SettingsError(f"a SQL store is sqlite:///path or postgresql://…, not '{scheme}://…'")
     try:
-        from sqlalchemy import event  # noqa: PLC0415 - an extra
+        import asyncpg  # type: ignore[import-untyped]  # noqa: PLC0415 - an extra
+        from sqlalchemy import event  # noqa: PLC0415
+        from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
         from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415
     except ImportError as error:
         raise ImportError("SQL stores need their drivers: pip install bff-core[sql]") from error
-    options: dict[str, Any] = {"pool_size": connections, "max_overflow": 0, "pool_pre_ping": scheme == "postgresql"}
-    engine = create_async_engine(f"{DRIVERS[scheme]}://{rest}", **options)
+    options: dict[str, Any] = {"pool_size": connections, "max_overflow": 0, "hide_parameters": True}
+    if scheme == "postgresql":
+        options |= {"pool_pre_ping": True, "async_creator": lambda: asyncpg.connect(url)}  # the driver knows sslmode
+    try:
+        engine = create_async_engine(f"{DRIVERS[scheme]}://{rest}", **options)
+    except (ArgumentError, ValueError):  # which quote the URL
+        raise SettingsError(f"the URL of a SQL store cannot be read: '{scheme}://…'") from None
     if scheme == "sqlite":
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_immediate)

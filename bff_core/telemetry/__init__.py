@@ -5,6 +5,7 @@ from .events import Event, Events
 from .logs import configure_logs
 from .meters import AttemptMeter, Histogram, OperationMeter, PageMeter, SectionMeter
 from .recent import RecentEvents
+from .security import log_refused
 from .spans import Span, Spans
 from .trace import Trace, from_span, read_trace
 from .tracing import Tracer, make_tracer
@@ -25,6 +26,7 @@ __all__ = [
     "Tracer",
     "configure_logs",
     "from_span",
+    "log_refused",
     "make_tracer",
     "read_trace",
 ]

@@ -110,7 +110,19 @@ class SectionMeter:
 class PageMeter:
     """One page on its route; also what is asked for that is no page."""
 
-    __slots__ = ("degraded", "duration", "in_flight", "late", "method", "name", "route", "sections", "shed", "statuses")
+    __slots__ = (
+        "cached",
+        "degraded",
+        "duration",
+        "in_flight",
+        "late",
+        "method",
+        "name",
+        "route",
+        "sections",
+        "shed",
+        "statuses",
+    )
 
     def __init__(self, name: str, method: str, route: str, sections: Sequence[SectionMeter] = ()) -> None:
         self.name = name
@@ -120,6 +132,7 @@ class PageMeter:
         self.statuses: dict[int, int] = {}
         self.duration = Histogram()
         self.in_flight = 0
+        self.cached = 0
         self.degraded = 0
         self.late = 0
         self.shed = 0

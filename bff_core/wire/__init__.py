@@ -2,7 +2,7 @@
 
 from .http1 import Http1Wire
 from .httpx import HttpxWire
-from .protocol import Done, Exchange, Wire, WireResponse
+from .protocol import Done, Exchange, Streamed, Wire, WireResponse
 from .transport import Http1Transport
 
-__all__ = ["Done", "Exchange", "Http1Transport", "Http1Wire", "HttpxWire", "Wire", "WireResponse"]
+__all__ = ["Done", "Exchange", "Http1Transport", "Http1Wire", "HttpxWire", "Streamed", "Wire", "WireResponse"]

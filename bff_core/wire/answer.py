@@ -55,6 +55,8 @@ class Answer:
         "feed", "head_bytes", "head_only", "headers", "in_body", "informational", "keep", "length", "sink", "status",
     )  # fmt: skip
 
+    __deletable__ = ("_parser", "feed")  # for mypyc
+
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self.sink: Sink | None = None

@@ -91,15 +91,13 @@ class Http1Wire:
         timeout: float,
         *,
         length: int | None = None,
+        idle: float | None = None,
         host: bytes | None = None,
     ) -> Stream:
         """An exchange whose bodies are not held in memory, as an asynchronous context manager.
 
-        Entering sends and waits for the head of the answer; leaving early closes the connection. ``timeout`` bounds
-        the wait for the head, connecting included, and then each wait for more of the body. A body that is not
-        ``bytes`` is sent chunked, or as ``length`` bytes when that is given. ``host`` is sent instead of the origin's.
-        Bodies come as they were sent, content codings are not undone, and ``max_body`` does not apply. Raises
-        ``ValueError`` as ``send`` does.
+        See ``Wire.stream``; leaving early closes the connection, ``timeout`` includes connecting, ``max_body`` does
+        not apply. ``host`` is sent instead of the origin's.
         """
         known = verb(method)
         check_target(target)
@@ -109,9 +107,9 @@ class Http1Wire:
         where = self._host if host is None else host
         if isinstance(body, bytes):
             request = plain_request(known, target, where, headers, body)
-            return Stream(self._pool, request, known.idempotent, known.head, timeout, None, None)
+            return Stream(self._pool, request, known.idempotent, known.head, timeout, idle, None, None)
         request = chunked_head(known, target, where, headers, length)
-        return Stream(self._pool, request, False, known.head, timeout, body, length)
+        return Stream(self._pool, request, False, known.head, timeout, idle, body, length)
 
     def close_idle(self) -> None:
         """Close the connections that nobody uses."""

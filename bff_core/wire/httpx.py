@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterable
 
 import httpx
 
 from ..errors import BadResponse, BffError, CallTimeout, ConnectFailed, ConnectionLost, ServiceError
+from .head import check_target
+from .httpx_stream import HttpxStream
 from .protocol import Done, WireResponse
 
 __all__ = ["HttpxWire"]
@@ -46,12 +49,50 @@ class HttpxWire:
 
     def send(self, method: str, target: str, headers: bytes, body: bytes, timeout: float, done: Done) -> _HttpxExchange:
         """See ``Wire.send``."""
-        lines = [line.split(b": ", 1) for line in headers.split(b"\r\n") if line]
-        request = httpx.Request(
+        request = self._request(method, target, _lines(headers), body, timeout)
+        exchange = _HttpxExchange(done)
+        task = asyncio.get_running_loop().create_task(self._run(request, timeout, exchange))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return exchange
+
+    def stream(
+        self,
+        method: str,
+        target: str,
+        headers: bytes,
+        body: bytes | AsyncIterable[bytes],
+        timeout: float,
+        *,
+        length: int | None = None,
+        idle: float | None = None,
+    ) -> HttpxStream:
+        """See ``Wire.stream``. One that is given up counts as in flight until the transport has let it go."""
+        check_target(target)
+        lines = _lines(headers)
+        if length is not None and not isinstance(body, bytes):
+            lines.append((b"content-length", b"%d" % length))
+
+        def make(content: bytes | AsyncIterable[bytes]) -> httpx.Request:
+            return self._request(method, target, lines, content, timeout)
+
+        return HttpxStream(
+            self._transport, self._tasks, make, body, timeout, timeout if idle is None else idle, _translate
+        )
+
+    def _request(
+        self,
+        method: str,
+        target: str,
+        lines: list[tuple[bytes, bytes]],
+        content: bytes | AsyncIterable[bytes],
+        timeout: float,
+    ) -> httpx.Request:
+        return httpx.Request(
             method,
             self._origin + target,
-            headers=[*self._authority, *((name, value) for name, value in lines)],
-            content=body or None,
+            headers=[*self._authority, *lines],
+            content=content or None,
             extensions={
                 **self._extensions,
                 "timeout": {
@@ -62,11 +103,6 @@ class HttpxWire:
                 },
             },
         )
-        exchange = _HttpxExchange(done)
-        task = asyncio.get_running_loop().create_task(self._run(request, timeout, exchange))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return exchange
 
     async def aclose(self) -> None:
         """Wait for what is in flight (each bounded by its timeout), then close the transport."""
@@ -119,6 +155,10 @@ class _HttpxExchange:
         done, self._done = self._done, None
         if done is not None:
             done(response, error)
+
+
+def _lines(headers: bytes) -> list[tuple[bytes, bytes]]:
+    return [(name, value) for name, _, value in (line.partition(b": ") for line in headers.split(b"\r\n") if line)]
 
 
 def _translate(error: BaseException) -> ServiceError:

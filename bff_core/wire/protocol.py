@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterable, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 from ..errors import ServiceError
 
-__all__ = ["Done", "Exchange", "Wire", "WireResponse"]
+__all__ = ["Done", "Exchange", "Streamed", "Wire", "WireResponse"]
 
 
 @dataclass(slots=True)
@@ -38,6 +38,40 @@ class Exchange(Protocol):
         """The answer is no longer wanted: ``done`` will not be called, what the exchange holds is freed."""
 
 
+class Streamed(Protocol):
+    """An exchange whose bodies pass through and are never held as a whole. Enter it, read it, close it.
+
+    Once it is entered the head of the answer is there. Entering and reading raise ``ServiceError``, or what the request
+    body's own iterator raised. Safe to cancel anywhere.
+    """
+
+    @property
+    def status(self) -> int:
+        """The answer's status."""
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """The answer's headers, names in lower case."""
+
+    @property
+    def waited(self) -> float:
+        """Seconds from the end of the request to the head of the answer: what the service took, not the client."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether the whole answer has come and been read."""
+
+    async def __aenter__(self) -> Self:
+        """Send the request, wait for the head of the answer."""
+
+    async def read(self) -> bytes:
+        """What has come of the body, as it was sent (content codings are not undone); waits when that is nothing yet.
+        Empty at the end."""
+
+    async def aclose(self) -> None:
+        """Give back what it holds; an answer that has not ended is given up."""
+
+
 class Wire(Protocol):
     """Sends requests to one origin."""
 
@@ -52,6 +86,25 @@ class Wire(Protocol):
         ``name: value`` lines, each ended by CRLF; ``host`` and ``content-length`` are the wire's to add.
         ``timeout`` (seconds) bounds the exchange from here to the last byte of the answer. ``done`` is called
         exactly once unless the exchange is abandoned, and never from within this call.
+        """
+
+    def stream(
+        self,
+        method: str,
+        target: str,
+        headers: bytes,
+        body: bytes | AsyncIterable[bytes],
+        timeout: float,
+        *,
+        length: int | None = None,
+        idle: float | None = None,
+    ) -> Streamed:
+        """An exchange whose bodies pass through; nothing is sent before it is entered.
+
+        ``timeout`` (seconds) bounds the wait for the head of the answer from the end of the request on, ``idle``
+        (default: the same) each further wait for a piece of its body. A slow giver of the request's body and a slow
+        reader of the answer cost the service no time. A body that is not ``bytes`` is sent chunked, or as ``length``
+        bytes. Raises ``ValueError`` when method, target or headers could not be sent as they are.
         """
 
     async def aclose(self) -> None:

@@ -20,6 +20,7 @@ __all__ = ["Stream"]
 
 _FULL = 256 * 1024
 _LOW = 64 * 1024
+_SMALL = 16 * 1024
 _NEVER = float("inf")
 
 
@@ -31,8 +32,8 @@ class Stream(Pending):
     """
 
     __slots__ = (
-        "_body", "_buffered", "_cause", "_error", "_length", "_pieces", "_pump", "_timeout", "_waiter", "headers",
-        "status",
+        "_asked", "_body", "_buffered", "_cause", "_error", "_idle", "_length", "_pieces", "_pump", "_timeout",
+        "_waiter", "headers", "status", "waited",
     )  # fmt: skip
 
     def __init__(
@@ -42,6 +43,7 @@ class Stream(Pending):
         repeatable: bool,
         head_only: bool,
         timeout: float,
+        idle: float | None,
         body: AsyncIterable[bytes] | None,
         length: int | None,
     ) -> None:
@@ -50,7 +52,10 @@ class Stream(Pending):
         self.sending = body is not None
         self.status = 0
         self.headers: list[tuple[bytes, bytes]] = []
+        self.waited = 0.0
+        self._asked = 0.0
         self._timeout = timeout
+        self._idle = timeout if idle is None else idle
         self._body = body
         self._length = length
         self._pieces: deque[bytes] = deque()
@@ -61,6 +66,7 @@ class Stream(Pending):
         self._waiter: asyncio.Future[None] | None = None
 
     async def __aenter__(self) -> Self:
+        self._asked = time.monotonic()
         self.pool.submit(self, self._timeout)
         try:
             while not self.status:
@@ -80,17 +86,32 @@ class Stream(Pending):
         return self
 
     async def __anext__(self) -> bytes:
-        while not self._pieces:
+        if piece := await self.read():
+            return piece
+        raise StopAsyncIteration
+
+    @property
+    def complete(self) -> bool:
+        """See ``Streamed.complete``."""
+        return self.ended and not self._pieces and self._error is None and self._cause is None
+
+    async def read(self) -> bytes:
+        """See ``Streamed.read``."""
+        pieces = self._pieces
+        while not pieces:
             self._check()
             if self.ended:
-                raise StopAsyncIteration
+                return b""
             await self._wait()
-        piece = self._pieces.popleft()
+        piece = pieces.popleft()
+        if pieces and len(piece) < _SMALL:
+            piece = b"".join((piece, *pieces))
+            pieces.clear()
         before = self._buffered
         self._buffered -= len(piece)
         if self._buffered <= _LOW < before and self.connection is not None:
             self.connection.resume()
-            self.connection.until(time.monotonic() + self._timeout)
+            self.connection.until(time.monotonic() + self._idle)
         return piece
 
     async def aclose(self) -> None:
@@ -113,8 +134,11 @@ class Stream(Pending):
         """See ``Sink.answered``."""
         self.status = status
         self.headers = headers
+        now = time.monotonic()
+        # An answer to a request that is still being sent has not been waited for.
+        self.waited = 0.0 if self.sending else now - self._asked
         if self.connection is not None:
-            self.connection.until(time.monotonic() + self._timeout)
+            self.connection.until(now + self._idle)
         self._wake()
 
     def take(self, piece: bytes) -> None:
@@ -127,7 +151,7 @@ class Stream(Pending):
                 self.connection.pause()
                 self.connection.until(_NEVER)
             else:
-                self.connection.until(time.monotonic() + self._timeout)
+                self.connection.until(time.monotonic() + self._idle)
         self._wake()
 
     def end(self, response: WireResponse | None, error: ServiceError | None) -> None:  # noqa: ARG002 - it came piecemeal
@@ -142,6 +166,7 @@ class Stream(Pending):
     async def _send_body(self, body: AsyncIterable[bytes]) -> None:
         left = self._length
         try:
+            self._service_has(_NEVER)
             async for piece in body:
                 connection = self.connection
                 if connection is None or not connection.usable():
@@ -156,9 +181,9 @@ class Stream(Pending):
                         raise ValueError("the body is longer than its length")
                 connection.write(piece)
                 if connection.room is not None:
+                    self._service_has(self._timeout)
                     await connection.room
-                if self.connection is not None and not self.status:
-                    connection.until(time.monotonic() + self._timeout)
+                    self._service_has(_NEVER)
             if left:
                 raise ValueError("the body is shorter than its length")
             connection = self.connection
@@ -167,9 +192,16 @@ class Stream(Pending):
             if left is None:
                 connection.write(b"0\r\n\r\n")
             self.sending = False
+            self._asked = time.monotonic()
+            self._service_has(self._timeout)
         except Exception as error:  # noqa: BLE001 - the caller's own iterator: raised where the caller waits
             self._cause = error
             self.fail(ConnectionLost("the request body could not be sent"))
+
+    def _service_has(self, seconds: float) -> None:
+        """So long it may take; none of it runs while the giver of the request's body is the slow one."""
+        if self.connection is not None and not self.status:
+            self.connection.until(time.monotonic() + seconds)
 
     def _check(self) -> None:
         if self._cause is not None:

@@ -18,6 +18,7 @@ app = create_bff(
     auth=BearerJwt(
         issuer=settings.issuer,
         audience=settings.audience,
+        typ="at+jwt",
         jwks_url=f"{settings.services['identity'].url}/.well-known/jwks.json",
     ),
 )

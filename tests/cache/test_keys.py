@@ -16,7 +16,12 @@ class Api(ServiceClient, service="api"):
 
 TEXT = st.text(alphabet="ab/?&=%\n\r\x00'\"(), é", max_size=4)
 PRINCIPALS = st.none() | st.builds(
-    Principal, subject=TEXT, kind=st.sampled_from(["user", "api_key"]), tenant=st.none() | TEXT
+    Principal,
+    subject=TEXT,
+    kind=st.sampled_from(["user", "api_key"]),
+    tenant=st.none() | TEXT,
+    issuer=st.none() | TEXT,
+    scopes=st.frozensets(TEXT, max_size=2),
 )
 REQUESTS = st.tuples(st.sampled_from(["a", "b"]), TEXT.filter(bool), st.lists(TEXT, max_size=2), PRINCIPALS)
 

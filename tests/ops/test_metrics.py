@@ -147,6 +147,19 @@ async def test_the_cache(app: Bff, client: httpx.AsyncClient) -> None:
     assert seen["bff_cache_entries",] == 1
 
 
+async def test_whole_pages_and_what_is_passed_through(app: Bff, client: httpx.AsyncClient) -> None:
+    """A page from the cache is a request without sections; a pass-through route is counted by its template."""
+    for _ in range(2):
+        assert (await client.get("/kept/p1")).status_code == 200
+    assert (await client.get("/raw/p1")).status_code == 200
+    seen = values(app)
+    assert seen["bff_requests_total", "GET", "/kept/{product_id}", "200"] == 2
+    assert seen["bff_requests_cached_total", "GET", "/kept/{product_id}"] == 1
+    assert seen["bff_sections_total", "GET", "/kept/{product_id}", "product", "ok"] == 1
+    assert seen["bff_requests_total", "GET", "/raw/{product_id}", "200"] == 1
+    assert seen["bff_requests_in_flight", "GET", "/raw/{product_id}"] == 0
+
+
 async def test_shed_requests_and_strangers(app: Bff, client: httpx.AsyncClient) -> None:
     """A refused request is counted on its route; what is no page is `other`, whatever it is called."""
     app.shedder.level = 2.9
@@ -214,19 +227,21 @@ async def test_no_label_has_what_a_request_brings(app: Bff, client: httpx.AsyncC
     assert render is not None
     for prefix in ("p", "broken-", "absent-"):
         await visit(client, f"{prefix}first")
-    await client.get("/mine", headers={"x-api-key": KEY})
+    assert (await client.get("/mine", headers={"x-api-key": KEY})).status_code == 200
     before = {key for key, value in values(app).items() if value}
     ids = [secrets.token_hex(8) for _ in range(30)]
     for id_ in ids:
         for prefix in ("p", "broken-", "absent-"):
             await visit(client, prefix + id_)
+        await client.get(f"/kept/{id_}")
+        await client.get(f"/raw/{id_}")
         await client.get("/mine", headers={"x-api-key": KEY})
     body = render("text/plain")[0].decode()
     assert not [id_ for id_ in [*ids, "acme", "request-", "agent-"] if id_ in body]
     grown = {key[0] for key in values(app)} - {key[0] for key in before}
     assert grown <= set(METRICS)
     routes = {labels["route"] for labels in labels_of(body) if "route" in labels}
-    assert routes == {"/products/{product_id}", "/mine", "other"}
+    assert routes == {"/products/{product_id}", "/kept/{product_id}", "/mine", "/raw/{product_id}", "other"}
 
 
 def labels_of(body: str) -> list[dict[str, str]]:

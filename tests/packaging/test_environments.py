@@ -24,7 +24,7 @@ from bff_core import Settings
 from tests.packaging.environments import GATEWAYS, ROOT, SOURCES, clean_environment
 
 PAGES = {"mobile": "/products/p1", "web": "/api/products/p1", "partner": "/v1/products/p1"}
-KEY = "a key of these tests"
+KEY = "a-key-of-these-tests"
 ABSENT = ("shop.services", "shop.seed", "shop.seeding", "shop.demo")
 
 

@@ -195,10 +195,10 @@ async def test_a_flood_of_the_unimportant_leaves_room(services: FakeServices) ->
     services["things"].get(path__regex=".*").respond(json={"ok": True})
     app, heard = gateway("http://things.test", services.transport)
     async with bff_client(app) as client:
-        app.shedder.level = 1.5
         statuses = {kind: Counter[int]() for kind in ("sheddable", "critical", "")}
         for number in range(100):
             for kind, counted in statuses.items():
+                app.shedder.level = 1.5
                 answer = await client.get(f"/{kind}/{number}" if kind else f"/{number}")
                 counted[answer.status_code] += 1
                 if answer.status_code == 503:

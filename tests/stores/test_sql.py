@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from bff_core.errors import SettingsError
 from bff_core.stores import sql_engine
@@ -30,6 +31,37 @@ async def test_concurrent_read_then_write_transactions_all_commit(tmp_path: Path
         assert (await connection.execute(text("PRAGMA journal_mode"))).scalar_one() == "wal"
         assert (await connection.execute(text("PRAGMA synchronous"))).scalar_one() == 2
     await engine.dispose()
+
+
+@pytest.mark.anyio
+async def test_options_of_libpq(postgres_url: str) -> None:
+    """``sslmode`` is how PostgreSQL's URLs ask for TLS; this server has none."""
+    engine = sql_engine(f"{postgres_url}?sslmode=disable&application_name=gateway")
+    async with engine.connect() as connection:
+        assert (await connection.execute(text("SHOW application_name"))).scalar_one() == "gateway"
+    await engine.dispose()
+    engine = sql_engine(f"{postgres_url}?sslmode=require")
+    with pytest.raises(ConnectionError, match="rejected SSL"):
+        async with engine.connect():
+            pass
+    await engine.dispose()
+
+
+@pytest.mark.anyio
+async def test_errors_name_no_parameters(tmp_path: Path) -> None:
+    """They may be what somebody may not read in a log."""
+    engine = sql_engine(f"sqlite:///{tmp_path}/x.db")
+    with pytest.raises(DBAPIError) as caught:
+        async with engine.connect() as connection:
+            await connection.execute(text("SELECT * FROM missing WHERE x = :x"), {"x": "hunter2"})
+    assert "hunter2" not in str(caught.value)
+    await engine.dispose()
+
+
+def test_a_url_that_cannot_be_read_is_not_repeated() -> None:
+    with pytest.raises(SettingsError) as caught:
+        sql_engine("postgresql://user:secret@host:secret/db")
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["mysql://host/db", "sqlite:relative.db", "", "postgresql"])

@@ -1,0 +1,56 @@
+"""The gate of a route: who is it, and may they."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection
+
+from starlette.types import Scope
+
+from ..context import Principal, RequestContext
+from ..errors import DeclarationError, Refused
+from .any_of import schemes_of
+from .authenticator import Authenticator
+
+__all__ = ["Allow", "Gate"]
+
+Allow = Callable[[Principal], bool]
+"""A policy. Only True lets in."""
+
+
+class Gate:
+    """Lets in whom ``auth`` knows, who has all ``scopes``, and of whom ``allow`` says True. Raises
+    ``DeclarationError`` when these make no sense."""
+
+    __slots__ = ("_allow", "_auth", "scopes")
+
+    def __init__(self, auth: Authenticator, scopes: Collection[str] = (), allow: Allow | None = None) -> None:
+        if isinstance(scopes, str):
+            raise DeclarationError(f"scopes='{scopes}' is one text; give a list: scopes=['{scopes}']")
+        if allow is not None and inspect.iscoroutinefunction(allow):
+            raise DeclarationError("allow= is async, and an awaitable is no answer; give a plain function")
+        self._auth = auth
+        self.scopes = frozenset(scopes)
+        self._allow = allow
+
+    @property
+    def restricts(self) -> bool:
+        """Whether being known is not enough."""
+        return bool(self.scopes) or self._allow is not None
+
+    def requirements(self, name: str) -> list[dict[str, list[str]]]:
+        """The OpenAPI security requirements: one of them is to be met."""
+        return [{scheme: sorted(self.scopes)} for scheme in schemes_of(self._auth, name)]
+
+    async def enter(self, scope: Scope, context: RequestContext) -> Principal:
+        """The principal, who is the ``context``'s from now on. Raises ``Refused`` (401, 403), and a 503 problem when
+        it cannot be told."""
+        principal = await self._auth.authenticate(scope)
+        if principal is None:
+            raise Refused(401, "no_credentials", challenge=self._auth.challenge)
+        context.principal = principal
+        if not self.scopes <= principal.scopes:
+            raise Refused(403, "missing_scope")
+        if self._allow is not None and self._allow(principal) is not True:
+            raise Refused(403, "not_allowed")
+        return principal

@@ -1,0 +1,53 @@
+"""Whole pages, kept for as long as every answer they were made of is fresh (RFC 9111 section 4.2)."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from starlette.types import Scope
+
+from ..cache import Decision, MemoryStore, Stored, decide
+from ..errors import DeclarationError
+from .inputs import RequestInputs
+from .plan import Plan
+
+__all__ = ["PageCache"]
+
+
+class PageCache:
+    """The pages of one route. Only what is nobody's in particular: ``check`` refuses the rest when it is declared."""
+
+    __slots__ = ("_name", "_store")
+
+    def __init__(self, name: str, store: MemoryStore) -> None:
+        self._name = f"page\n{name}\n".encode()
+        self._store = store
+
+    @staticmethod
+    def check(plan: Plan, inputs: RequestInputs, method: str, *, public: bool) -> None:
+        """Raise ``DeclarationError`` unless path and query alone decide what the page shows."""
+        if method != "GET" or not public:
+            raise DeclarationError(f"{plan.name}: only a public GET page can be cached as a whole")
+        if not inputs.by_path_and_query:
+            raise DeclarationError(f"{plan.name}: a page that reads headers or cookies cannot be cached as a whole")
+        if not any(section.operation is not None for section in plan.sections):
+            raise DeclarationError(f"{plan.name}: nothing says how long a page without service calls is fresh")
+
+    def key(self, scope: Scope) -> bytes:
+        """The key of a request."""
+        return b"%b%b\n%b" % (self._name, scope["path"].encode("utf-8", "surrogatepass"), scope["query_string"])
+
+    def get(self, key: bytes) -> tuple[bytes, int] | None:
+        """The page and its age in seconds, while it is fresh."""
+        stored = self._store.get(key)
+        now = time.time()
+        if stored is None or decide(stored, now) is not Decision.FRESH:
+            return None
+        return stored.body, int(max(0.0, now - stored.stored_at))
+
+    def put(self, key: bytes, content: bytes, fresh_for: float) -> None:
+        """Keep it for ``fresh_for`` seconds; not at all for 0 or infinity, which no answer has vouched for."""
+        if 0 < fresh_for < math.inf:
+            page = Stored(200, (), content, (), time.time(), 0.0, fresh_for, 0.0, 0.0, False, True, None, None)
+            self._store.put(key, page)

@@ -1,0 +1,446 @@
+"""What goes through a pass-through route, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import shutil
+from collections.abc import AsyncIterator
+from hashlib import sha256
+from typing import Any
+
+import httpx
+import pytest
+
+from bff_core import (
+    ApiKey,
+    ApiKeys,
+    BreakerPolicy,
+    DeclarationError,
+    Policy,
+    ServiceSettings,
+    Settings,
+    SettingsError,
+    create_bff,
+)
+from bff_core.testing import FakeServices, HostileServer, bff_client, refused_port
+from tests.wire.raw import Peer, answers, ok, says
+
+from .conftest import CALM, Start, WireKind
+
+
+async def echo(scope: Any, receive: Any, send: Any) -> None:
+    """Tells what it was asked."""
+    if scope["type"] != "http":
+        return
+    body = b""
+    more = True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    content = json.dumps(
+        {
+            "method": scope["method"],
+            "target": (scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b"")).decode(),
+            "headers": [[name.decode(), value.decode("latin-1")] for name, value in scope["headers"]],
+            "body": body.decode("latin-1"),
+        }
+    ).encode()
+    headers = [(b"content-type", b"application/json"), (b"etag", b'"1"'), (b"set-cookie", b"s=1"), (b"x-secret", b"1")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": content})
+
+
+async def test_there_and_back(start: Start, asgi: Any, wire: WireKind) -> None:
+    """The request as it should arrive, the answer as it should come back."""
+    gateway = await start(await asgi(echo), wire=wire, query=["w"], methods=("GET", "POST"))
+    answer = await gateway.client.get(
+        "/media/a/b%20c.jpg?w=1&x=2",
+        headers={"cookie": "s=1", "authorization": "Bearer x", "x-forwarded-for": "6.6.6.6", "x-request-id": "r-1"},
+    )
+    assert answer.status_code == 200
+    assert answer.headers["etag"] == '"1"'
+    assert answer.headers["x-request-id"] == "r-1"
+    assert not {"set-cookie", "x-secret"} & set(answer.headers)
+    asked = answer.json()
+    assert asked["target"] == "/a/b%20c.jpg?w=1"
+    headers = dict(asked["headers"])
+    assert headers["host"] == gateway.app.settings.services["media"].url.partition("://")[2]
+    assert headers["x-forwarded-for"] == "127.0.0.1"
+    assert headers["x-request-id"] == "r-1"
+    assert headers["traceparent"].startswith("00-")
+    assert headers["accept-encoding"]  # the client's own
+    assert not {"cookie", "authorization", "grpc-timeout", "user-agent", "connection"} & set(headers)
+
+
+@pytest.mark.parametrize("size", [0, 5, 100_000])
+@pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
+async def test_bodies(start: Start, asgi: Any, wire: WireKind, size: int, chunked: bool) -> None:
+    """Framed as the client framed them."""
+    gateway = await start(await asgi(echo), wire=wire, methods=("POST",))
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"x" * size
+
+    content: Any = pieces() if chunked else b"x" * size
+    asked = (await gateway.client.post("/media/up", content=content, headers={"content-type": "text/plain"})).json()
+    assert asked["body"] == "x" * size
+    headers = dict(asked["headers"])
+    assert headers["content-type"] == "text/plain"
+    assert headers.get("content-length") == (None if chunked else str(size))
+    assert headers.get("transfer-encoding") == ("chunked" if chunked else None)
+
+
+async def test_relayed_when_declared(start: Start, asgi: Any) -> None:
+    """Cookies and credentials, both ways."""
+    gateway = await start(
+        await asgi(echo), request_headers=["cookie", "authorization"], response_headers=["set-cookie"]
+    )
+    answer = await gateway.client.get("/media/x", headers={"cookie": "s=1", "authorization": "Bearer x"})
+    assert answer.headers["set-cookie"] == "s=1"
+    headers = dict(answer.json()["headers"])
+    assert (headers["cookie"], headers["authorization"]) == ("s=1", "Bearer x")
+
+
+CONTENT = bytes(range(256)) * 40
+
+
+async def ranges(peer: Peer) -> None:
+    """Answers ranges and conditions as a file server does."""
+    while True:
+        request = await peer.request()
+        if b"if-none-match" in request:
+            await peer.say(b'HTTP/1.1 304 Not Modified\r\netag: "1"\r\ncontent-length: 10240\r\n\r\n')
+        elif b"range: bytes=99999-" in request:
+            await peer.say(
+                b"HTTP/1.1 416 Range Not Satisfiable\r\ncontent-range: bytes */10240\r\ncontent-length: 0\r\n\r\n"
+            )
+        elif b"range: bytes=100-199" in request and b'if-range: "1"' in request:
+            await peer.say(
+                b"HTTP/1.1 206 Partial Content\r\ncontent-range: bytes 100-199/10240\r\ncontent-length: 100\r\n\r\n"
+                + CONTENT[100:200]
+            )
+        elif request.startswith(b"HEAD"):
+            await peer.say(b"HTTP/1.1 200 OK\r\naccept-ranges: bytes\r\ncontent-length: 10240\r\n\r\n")
+        else:
+            await peer.say(ok(CONTENT, b'etag: "1"'))
+
+
+async def test_ranges_and_conditions(start: Start, serve: Any, wire: WireKind) -> None:
+    """206, 416, 304 and HEAD as the service says; the connection to the client goes on."""
+    server = await serve(ranges)
+    gateway = await start(f"http://127.0.0.1:{server.port}", wire=wire)
+    get = gateway.client.get
+    part = await get("/media/x", headers={"range": "bytes=100-199", "if-range": '"1"'})
+    assert (part.status_code, part.content) == (206, CONTENT[100:200])
+    assert part.headers["content-range"] == "bytes 100-199/10240"
+    none = await get("/media/x", headers={"range": "bytes=99999-"})
+    assert (none.status_code, none.headers["content-range"]) == (416, "bytes */10240")
+    same = await get("/media/x", headers={"if-none-match": '"1"'})
+    assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", '"1"')
+    head = await gateway.client.head("/media/x")
+    assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", "10240")
+    assert (await get("/media/x")).content == CONTENT
+    if wire == "http1":
+        assert len(server.peers) == 1
+
+
+async def test_coded_answers_come_as_they_are(start: Start, serve: Any, wire: WireKind) -> None:
+    """Not decoded, not coded again."""
+    coded = gzip.compress(b"hello" * 100)
+    server = await serve(answers(ok(coded, b"content-encoding: gzip", b"vary: accept-encoding")))
+    gateway = await start(f"http://127.0.0.1:{server.port}", wire=wire)
+    got = await gateway.raw(
+        b"GET /media/x HTTP/1.1\r\nhost: x\r\naccept-encoding: gzip, br\r\nconnection: close\r\n\r\n"
+    )
+    assert got.endswith(b"\r\n\r\n" + coded)
+    assert b"content-encoding: gzip" in got
+    assert b"accept-encoding: gzip, br\r\n" in server.requests[0]
+
+
+async def test_informational_answers_and_trailers_are_dropped(start: Start, serve: Any, wire: WireKind) -> None:
+    """One answer is one answer."""
+    server = await serve(
+        answers(
+            b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\ntrailer: x-sum\r\n"
+            b"transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nx-sum: 1\r\n\r\n"
+        )
+    )
+    gateway = await start(f"http://127.0.0.1:{server.port}", wire=wire)
+    got = await gateway.raw(b"GET /media/x HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+    assert got.startswith(b"HTTP/1.1 200")
+    assert got.endswith(b"\r\n\r\n5\r\nhello\r\n0\r\n\r\n")
+    assert b"x-sum" not in got
+
+
+@pytest.mark.parametrize(
+    "target", ["/media/../x", "/media/%2e%2e/x", "/media/a%2f..%2fx", "/media/a%5cx", "/media/%0d%0ax", "/media//x",
+               "/media/%252e%252e/x"]
+)  # fmt: skip
+async def test_tricks_do_not_reach_the_service(start: Start, serve: Any, target: str) -> None:
+    """Neither decoded nor as they are."""
+    server = await serve(answers(ok()))
+    gateway = await start(f"http://127.0.0.1:{server.port}")
+    got = await gateway.raw(b"GET %b HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n" % target.encode())
+    assert got.split()[1] in {b"400", b"404"}
+    assert not server.requests
+
+
+async def test_a_method_that_is_not_declared(start: Start, serve: Any) -> None:
+    """405 with what there is; HEAD does not come with GET."""
+    server = await serve(answers(ok()))
+    gateway = await start(f"http://127.0.0.1:{server.port}", methods=("GET",))
+    answer = await gateway.client.head("/media/x")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET")
+    assert not server.requests
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET /media/x HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\nconnection: close\r\n\r\nabc",
+        b"GET /media/x HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n0\r\n\r\n",
+    ],
+)
+async def test_a_get_with_a_body(start: Start, serve: Any, request_: bytes) -> None:
+    """Refused: what one side takes for a body the other may take for a request."""
+    server = await serve(answers(ok()))
+    gateway = await start(f"http://127.0.0.1:{server.port}")
+    assert (await gateway.raw(request_)).split()[1] == b"400"
+    assert not server.requests
+
+
+async def test_too_large(start: Start, serve: Any, wire: WireKind) -> None:
+    """413 before the service is asked when the length says so, else as soon as it is too much."""
+    server = await serve(says(hold=True))
+    gateway = await start(f"http://127.0.0.1:{server.port}", wire=wire, methods=("PUT",), max_body=20_000)
+    assert (await gateway.client.put("/media/x", content=b"x" * 20_001)).status_code == 413
+    assert not server.peers
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield b"x" * 10_000
+
+    answer = await gateway.client.put("/media/x", content=pieces())
+    assert (answer.status_code, answer.json()["status"]) == (413, 413)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "status"),
+    [("close", 502), ("reset", 502), ("garbage", 502), ("two-lengths", 502), ("head-bomb", 502), ("never", 504)],
+)
+async def test_failures_are_problem_documents(start: Start, wire: WireKind, behaviour: str, status: int) -> None:
+    """Without the service's name."""
+    async with HostileServer() as server:
+        policy = CALM.model_copy(update={"timeout": 0.1})
+        gateway = await start(server.url, wire=wire, policy=policy)
+        answer = await gateway.client.get(f"/media/{behaviour}")
+        assert answer.status_code == status
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert "media" not in answer.json()["detail"]
+        server.release.set()
+
+
+@pytest.mark.parametrize(
+    ("options", "asked", "counted"),
+    [({"timeout": 0.05}, {}, 2), ({"timeout": 30.0}, {"grpc-timeout": "50m"}, 0)],
+    ids=["the route's", "the client's"],
+)
+async def test_deadlines(start: Start, wire: WireKind, options: Any, asked: Any, counted: int) -> None:
+    """The route's timeout may be shorter or longer than the service's; a client's hurry does not count against it."""
+    async with HostileServer() as server:
+        gateway = await start(server.url, wire=wire, **options)
+        assert (await gateway.client.get("/media/never", headers=asked)).status_code == 504
+        assert gateway.failures() == counted
+        server.release.set()
+
+
+async def test_a_route_may_be_more_patient_than_the_gateway(start: Start, serve: Any, wire: WireKind) -> None:
+    """Its ``timeout`` wins over the gateway's deadline and the service's policy."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await asyncio.sleep(0.3)
+        await peer.say(ok())
+
+    server = await serve(script)
+    policy = CALM.model_copy(update={"timeout": 0.05})
+    url = f"http://127.0.0.1:{server.port}"
+    gateway = await start(url, wire=wire, policy=policy, settings={"deadline": 0.1}, timeout=20.0)
+    assert (await gateway.client.get("/media/x")).status_code == 200
+
+
+async def test_nobody_listens(start: Start, wire: WireKind) -> None:
+    """503, with Retry-After."""
+    gateway = await start(f"http://127.0.0.1:{refused_port()}", wire=wire)
+    answer = await gateway.client.get("/media/x")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+
+
+async def test_the_service_s_own_errors_come_through(start: Start, wire: WireKind) -> None:
+    """Whatever the status, an answer is an answer; it is not asked for again."""
+    async with HostileServer() as server:
+        gateway = await start(server.url, wire=wire)
+        assert (await gateway.client.get("/media/error")).status_code == 500
+        answer = await gateway.client.get("/media/unavailable")
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "0")
+        assert (await gateway.client.get("/media/nothing-of-the-kind")).status_code == 404
+        assert server.requests["unavailable"] == server.requests["error"] == 1
+
+
+async def test_retries(start: Start, wire: WireKind) -> None:
+    """Of idempotent requests without a body, when no answer came; the others are sent once."""
+    async with HostileServer() as server:
+        gateway = await start(server.url, wire=wire, methods=("GET", "PUT", "POST"))
+        heard: list[str] = []
+        gateway.app.events.subscribe(lambda event: heard.append(event.name))
+        assert (await gateway.client.get("/media/close")).status_code == 502
+        assert (server.requests["close"], heard) == (2, ["OnRetry"])
+        assert (await gateway.client.post("/media/close")).status_code == 502
+        assert (await gateway.client.put("/media/close", content=b"x")).status_code == 502
+        assert server.requests["close"] == 4
+
+
+async def test_breaker(start: Start, wire: WireKind) -> None:
+    """Failures open the circuit: nothing more is sent; answers that break off count as well."""
+    async with HostileServer() as server:
+        policy = CALM.model_copy(update={"breaker": BreakerPolicy(minimum_calls=4, open_for=60, open_cap=60)})
+        gateway = await start(server.url, wire=wire, policy=policy)
+        for _ in range(2):
+            with pytest.raises(httpx.RemoteProtocolError):
+                await gateway.client.get("/media/close-mid-body")
+        assert gateway.app.upstreams["media"].breaker.state == "open"
+        answer = await gateway.client.get("/media/ok")
+        assert answer.status_code == 503
+        assert server.requests["ok"] == 0
+
+
+async def test_bulkhead(start: Start, wire: WireKind) -> None:
+    """A stream takes its place until it ends."""
+    async with HostileServer() as server:
+        gateway = await start(server.url, wire=wire, policy=CALM.model_copy(update={"bulkhead": 1}))
+        async with gateway.client.stream("GET", "/media/trickle") as first:
+            assert first.status_code == 200
+            assert (await gateway.client.get("/media/ok")).status_code == 503
+            server.release.set()
+            with pytest.raises(httpx.RemoteProtocolError):
+                await first.aread()
+        assert (await gateway.client.get("/media/ok")).status_code == 200
+
+
+async def test_a_slow_client_does_not_open_the_circuit(start: Start, serve: Any, wire: WireKind) -> None:
+    """What the client takes to send its request is not the service's slowness, nor its timeout."""
+    server = await serve(answers(ok()))
+    breaker = BreakerPolicy(minimum_calls=1, slow_rate=0.01, slow_after=0.2)
+    policy = Policy(timeout=0.1, connect_timeout=0.1, bulkhead=8, breaker=breaker)
+    gateway = await start(f"http://127.0.0.1:{server.port}", wire=wire, policy=policy, methods=("POST",))
+    reader, writer = await gateway.connect()
+    writer.write(b"POST /media/x HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n")
+    await asyncio.sleep(0.4)
+    writer.write(b"0\r\n\r\n")
+    assert (await reader.readuntil(b"\r\n")).split()[1] == b"200"
+    writer.close()
+    assert gateway.app.upstreams["media"].breaker.state == "closed"
+
+
+async def test_many_endpoints(start: Start, serve: Any, wire: WireKind) -> None:
+    """A request goes to one of them; a retry to another."""
+    good = await serve(answers(ok()))
+    bad = await serve(says(b""))
+    urls = f"http://127.0.0.1:{good.port},http://127.0.0.1:{bad.port}"
+    gateway = await start(urls, wire=wire)
+    for _ in range(20):
+        assert (await gateway.client.get("/media/x")).content == b"hello"
+    assert good.requests
+    assert bad.requests
+
+
+async def test_private_routes(start: Start, serve: Any) -> None:
+    """Somebody must ask; a shared cache must not keep the answer."""
+    server = await serve(answers(ok(b"hello", b"cache-control: public, max-age=60")))
+    keys = ApiKeys([ApiKey(sha256=sha256(b"k").hexdigest(), partner="p")])
+    gateway = await start(f"http://127.0.0.1:{server.port}", public=False, create={"auth": keys})
+    assert (await gateway.client.get("/media/x")).status_code == 401
+    assert not server.requests
+    answer = await gateway.client.get("/media/x", headers={"x-api-key": "k"})
+    assert answer.headers["cache-control"] == "private, max-age=60"
+    assert b"x-api-key" not in server.requests[0]
+
+
+async def test_in_memory(start: Start) -> None:
+    """``bff_core.testing`` plays the service, as for pages."""
+    services = FakeServices("media")
+    services["media"].get("/x").respond(200, text="hello", headers={"x-secret": "1"})
+    app = create_bff("t", settings=Settings(services=services.settings), clients=[], transport=services.transport)
+    app.proxy("/media/{path:path}", service="media", to="/{path}", public=True)
+    async with bff_client(app) as client:
+        answer = await client.get("/media/x")
+        assert (answer.text, "x-secret" in answer.headers) == ("hello", False)
+        assert (await client.get("/media/y")).status_code == 501
+
+
+def test_declarations() -> None:
+    """What is wrong is told when it is declared."""
+    app = create_bff("t", settings=Settings(services={"media": ServiceSettings(url="http://x")}), clients=[])
+
+    def proxy(**options: Any) -> None:
+        app.proxy("/m/{path:path}", **{"service": "media", "to": "/{path}", "public": True, **options})
+
+    with pytest.raises(DeclarationError, match="is private, but gateway 't' has no"):
+        proxy(public=False)
+    with pytest.raises(SettingsError, match="set BFF_SERVICES__OTHER__URL"):
+        proxy(service="other")
+    for methods in ("GET", (), ("TRACE",), ("get",)):
+        with pytest.raises(DeclarationError, match="methods are some of"):
+            proxy(methods=methods)
+    proxy()
+
+
+def test_openapi() -> None:
+    """An entry for each method."""
+    app = create_bff("t", settings=Settings(services={"media": ServiceSettings(url="http://x")}), clients=[])
+    app.proxy("/m/{path:path}", service="media", to="/{path}", public=True)
+    for _ in range(2):
+        entry = app.openapi()["paths"]["/m/{path}"]
+        assert sorted(entry) == ["get", "head"]
+        assert entry["get"]["parameters"][0]["name"] == "path"
+        assert entry["get"]["responses"]["504"]["description"]
+
+
+NODE = """
+const http = require("http");
+http.createServer((req, res) => {
+  let size = 0;
+  req.on("data", (d) => size += d.length);
+  req.on("end", () => {
+    res.writeHead(200, {"content-type": "text/plain", "trailer": "x-sum"});
+    res.write("got " + size);
+    res.addTrailers({"x-sum": "1"});
+    res.end(" bytes");
+  });
+}).listen(0, "127.0.0.1", function () { console.log(this.address().port); });
+"""
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="there is no Node here")
+async def test_node(start: Start, wire: WireKind) -> None:
+    """Both ways with a server of another kind."""
+    process = await asyncio.create_subprocess_exec("node", "-e", NODE, stdout=asyncio.subprocess.PIPE)
+    assert process.stdout is not None
+    try:
+        port = int(await process.stdout.readline())
+        gateway = await start(f"http://127.0.0.1:{port}", wire=wire, methods=("PUT", "GET"), max_body=10_000_000)
+
+        async def pieces() -> AsyncIterator[bytes]:
+            for _ in range(100):
+                yield b"x" * 50_000
+
+        for content in (b"x" * 5_000_000, pieces()):
+            assert (await gateway.client.put("/media/x", content=content)).text == "got 5000000 bytes"
+        assert (await gateway.client.get("/media/x")).text == "got 0 bytes"
+    finally:
+        process.kill()
+        await process.wait()
+        process._transport.close()  # type: ignore[attr-defined]
