@@ -269,6 +269,7 @@ async def test_over_otlp(services: FakeServices, monkeypatch: pytest.MonkeyPatch
 async def test_a_dead_collector_costs_no_page(services: FakeServices, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages are answered, and the gateway stops in time."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.1")
     monkeypatch.setattr("bff_core.telemetry.tracing.FLUSH", 0.2)
     app = make_gateway(services, trace_ratio=1.0)
     async with bff_client(app) as client:
