@@ -6,7 +6,7 @@ PORT_BASE ?= 8000
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo tour test lint types imports unit soak format clean pictures
+.PHONY: help install demo tour test lint types imports unit soak soak-sync format clean pictures
 
 help: ## Show what there is to make
 	@echo "Usage: make TARGET [PORT_BASE=$(PORT_BASE)]"; echo
@@ -51,6 +51,9 @@ unit: $(STAMP) ## Run the tests
 
 soak: $(STAMP) ## Minutes of bad luck for the web gateway (SECONDS=180)
 	@$(BIN)/python -m bench.soak --seconds $(or $(SECONDS),180)
+
+soak-sync: $(STAMP) ## Bad luck for the sync of apps, many runs of it (STEPS=10000)
+	@$(BIN)/python -m bench.sync_soak --steps $(or $(STEPS),10000)
 
 format: $(STAMP) ## Format the code
 	@$(BIN)/ruff check --fix --quiet . || true

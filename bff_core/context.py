@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import Refused
+from .forwarded import TrustedProxies
 from .telemetry.meters import PageMeter
 from .telemetry.spans import Spans
 
@@ -43,7 +44,7 @@ class Principal:
 class RequestContext:
     """One request's context. ``deadline`` is an instant of ``time.monotonic``; ``headers`` is the ready-made header
     block (``name: value`` lines, each ended by CRLF) that goes with every call to a service; ``reply_headers`` go with
-    the answer, ``status`` is the answer's, 0 until it has begun."""
+    the answer, ``status`` is the answer's, 0 until it has begun; ``at_end`` is called when all is over."""
 
     request_id: str
     trace_id: str
@@ -60,6 +61,18 @@ class RequestContext:
     spans: Spans | None = None
     status: int = 0
     reply_headers: Sequence[tuple[bytes, bytes]] = ()
+    scope: Mapping[str, Any] | None = None
+    proxies: TrustedProxies | None = None
+    at_end: tuple[Callable[[], None], ...] = ()
+    _client_ip: str | None = None
+
+    @property
+    def client_ip(self) -> str | None:
+        """The client's address as far as it can be trusted (``BFF_TRUSTED_PROXIES``); None when it has none."""
+        if self._client_ip is None and self.scope is not None and self.proxies is not None:
+            peer = self.scope.get("client")
+            self._client_ip = self.proxies.client_ip(peer[0] if peer else None, self.scope["headers"])
+        return self._client_ip
 
     def remaining(self) -> float:
         """Seconds left until the deadline, negative when it has passed."""

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ..balance import BalancedWire
 from ..clients import BoundOperation, ResponseCache, ServiceClient
-from ..limits import Shedder
+from ..limits import AnyLimit, Shedder
 from ..pages import PageRoute
 from ..resilience import Upstream
 from ..telemetry import AttemptMeter, Histogram, PageMeter, RecentEvents
 from ..telemetry.meters import GAVE_UP
 
-__all__ = ["EndpointView", "Gateway", "LimitUse"]
+__all__ = ["EndpointView", "Gateway"]
 
-
-@dataclass(frozen=True, slots=True)
-class LimitUse:
-    """A limit as the console shows it: ``used`` of ``most`` per ``window`` seconds, ``denied`` since the start."""
-
-    name: str
-    used: float
-    most: float
-    window: float
-    denied: int
+DENIED = "OnRateLimiterRejected"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +30,7 @@ class EndpointView:
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """A running gateway. ``other`` counts what is asked for that is no page, ``lag`` the event loop's;
-    ``limits`` are asked for the limits in force."""
+    """A running gateway. ``other`` counts what is asked for that is no page, ``lag`` the event loop's."""
 
     name: str
     version: str
@@ -49,18 +39,23 @@ class Gateway:
     clients: Mapping[type[ServiceClient], ServiceClient]
     upstreams: Mapping[str, Upstream]
     shedder: Shedder
+    limits: Mapping[str, AnyLimit]
     cache: ResponseCache
     events: RecentEvents
     other: PageMeter
     lag: Histogram
     ready: Callable[[], bool]
-    limits: list[Callable[[], Iterable[LimitUse]]] = field(default_factory=list)
 
     def page_meters(self) -> list[PageMeter]:
         """Those of all pages and proxies, and of what is neither. A route that another one hides is never asked for."""
         meters = [*(page.meter for page in self.pages()), *self.proxies()]
         found = {(meter.method, meter.route): meter for meter in reversed(meters)}
         return [*reversed(found.values()), self.other]
+
+    def denied(self, limit: str) -> int:
+        """How many requests the limit of this name has denied."""
+        counts = self.events.counts.items()
+        return sum(count for (event, _, name), count in counts if event == DENIED and name == limit)
 
     def operations(self, service: str) -> list[BoundOperation]:
         """Every operation of ``service``."""

@@ -56,7 +56,7 @@ METRICS = {
         Metric("bff_service_in_flight_limit", "gauge", "How many the bulkhead allows now.", ("service",)),
         Metric("bff_service_retry_budget", "gauge", "Extra attempts that the budget would pay for now.", ("service",)),
         Metric("bff_circuit_state", "gauge", "Whether the circuit is in this state.", ("service", "state")),
-        Metric("bff_events_total", "counter", "Decisions of the resilience strategies.", ("service", "event")),
+        Metric("bff_events_total", "counter", "Decisions of the resilience strategies.", (*OPERATION, "event")),
         Metric("bff_coalesced_calls_total", "counter", "Calls that joined an identical one under way.", ("service",)),
         Metric("bff_batched_lookups_total", "counter", "Look-ups that went into batches.", OPERATION),
         Metric("bff_batch_calls_total", "counter", "Calls made for batches.", OPERATION),
@@ -67,6 +67,7 @@ METRICS = {
         Metric("bff_endpoint_attempt_duration_seconds", "histogram", "Requests sent to an address.", ENDPOINT),
         Metric("bff_endpoint_in_flight", "gauge", "Requests to an address under way.", ENDPOINT),
         Metric("bff_endpoint_up", "gauge", "Whether the address is asked at all, not ejected or unhealthy.", ENDPOINT),
+        Metric("bff_limit_denied_total", "counter", "Requests that a limit denied.", ("limit",)),
         Metric("bff_shed_level", "gauge", "Shedding: 0 none, 1 all sheddable, 2 all default pages, 2.9 nearly all."),
         Metric("bff_event_loop_lag_seconds", "histogram", "How late the event loop was, fifty times a second."),
     )
@@ -81,10 +82,12 @@ def collect(gateway: Gateway) -> Iterator[Sample]:
         yield from _page(page, of_route=page is not gateway.other)
     for name in gateway.upstreams:
         yield from _service(gateway, name, now)
-    # Events of pages are shed requests, which are counted by route above.
-    for (event, service), count in gateway.events.counts.items():
+    # Events of pages are shed and denied requests, which are counted by route and by limit.
+    for (event, service, operation), count in gateway.events.counts.items():
         if service in gateway.upstreams:
-            yield "bff_events_total", (service, event), count
+            yield "bff_events_total", (service, operation, event), count
+    for limit in gateway.limits:
+        yield "bff_limit_denied_total", (limit,), gateway.denied(limit)
     yield "bff_cache_bytes", (), gateway.cache.memory.bytes
     yield "bff_cache_entries", (), len(gateway.cache.memory)
     yield "bff_shed_level", (), gateway.shedder.level

@@ -2,17 +2,45 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+from typing import Protocol
+
+from starlette.routing import Router
+
+from ..clients import ResponseCache, ServiceClient
+from ..limits import LagMonitor, Limiter, Shedder
+from ..pages import PageRoute
+from ..proxy import ProxyRoute
+from ..resilience import Upstream
 from ..settings import Settings
-from ..telemetry import make_tracer
+from ..telemetry import Events, PageMeter, RecentEvents, make_tracer
 from .gateway import Gateway
 from .server import OperationsServer
 
-__all__ = ["Operations"]
+__all__ = ["Operations", "watch"]
+
+
+class Watched(Protocol):
+    """What is looked at of a gateway's app."""
+
+    name: str
+    settings: Settings
+    events: Events
+    clients: dict[type[ServiceClient], ServiceClient]
+    upstreams: dict[str, Upstream]
+    shedder: Shedder
+    lag: LagMonitor
+    limiter: Limiter
+    ready: bool
+
+    @property
+    def pages(self) -> list[PageRoute]: ...
+    @property
+    def router(self) -> Router: ...
 
 
 class Operations:
-    """``gateway.limits`` takes functions that tell the console of limits; ``server`` is None without an ``ops_port``,
-    ``tracer`` without somewhere to export to."""
+    """``server`` is None without an ``ops_port``, ``tracer`` without somewhere to export to."""
 
     def __init__(self, gateway: Gateway, settings: Settings) -> None:
         self.gateway = gateway
@@ -34,3 +62,26 @@ class Operations:
             await self.server.aclose()
         if self.tracer is not None:
             await self.tracer.aclose()
+
+
+def watch(app: Watched, cache: ResponseCache) -> Operations:
+    """What watches ``app``, whose answers are kept in ``cache``."""
+    gateway = Gateway(
+        name=app.name,
+        version=version("bff-core"),
+        pages=lambda: app.pages,
+        proxies=lambda: [
+            meter for route in app.router.routes if isinstance(route, ProxyRoute) for meter in route.meters
+        ],
+        clients=app.clients,
+        upstreams=app.upstreams,
+        shedder=app.shedder,
+        limits=app.limiter.declared,
+        cache=cache,
+        events=RecentEvents(),
+        other=PageMeter("", "any", "other"),
+        lag=app.lag.seen,
+        ready=lambda: app.ready,
+    )
+    app.events.subscribe(gateway.events)
+    return Operations(gateway, app.settings)

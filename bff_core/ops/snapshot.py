@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from ..limits import AnyLimit, Quota, RateLimit
 from ..pages import PageRoute
 from ..pages.graph import svg
 from ..pages.plan import PlannedSection
@@ -50,9 +51,8 @@ def snapshot(gateway: Gateway, series: Mapping[Key, Series], now: float, *, past
         "services": [_service(gateway, upstream, series, now, past=past) for upstream in gateway.upstreams.values()],
         "pages": [_page(page, series, past=past) for page in gateway.pages()],
         "limits": [
-            {"name": use.name, "used": use.used, "most": use.most, "window": use.window, "denied": use.denied}
-            for ask in gateway.limits
-            for use in ask()
+            {"name": name, "rule": _rule(limit), "denied": gateway.denied(name)}
+            for name, limit in gateway.limits.items()
         ],
         "events": [_event(entry) for entry in list(gateway.events.entries)[: -SHOWN - 1 : -1]],
     }
@@ -137,6 +137,12 @@ def _section(section: PlannedSection, own: Series, *, past: bool) -> dict[str, A
     if past:
         shown |= {"target": section.target, "required": section.required, "after": list(section.depends_on)}
     return shown
+
+
+def _rule(limit: AnyLimit) -> str:
+    if isinstance(limit, RateLimit):
+        return limit.rate if limit.burst is None else f"{limit.rate}, {limit.burst} at once"
+    return f"{limit.limit} a {limit.per}" if isinstance(limit, Quota) else f"{limit.limit} at once"
 
 
 def _event(entry: Entry) -> dict[str, Any]:

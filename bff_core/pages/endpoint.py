@@ -15,7 +15,7 @@ from ..cache import MemoryStore
 from ..clients import ServiceClient
 from ..context import RequestContext, current_context
 from ..errors import Problem
-from ..limits import Criticality, Shedder
+from ..limits import Criticality, Guard, Shedder
 from ..telemetry import Event, Events, PageMeter
 from .body import read_json_body
 from .disconnect import DisconnectWatcher
@@ -61,6 +61,7 @@ class PageEndpoint:
         cache: bool,
         services: PageServices,
         meter: PageMeter,
+        guard: Guard | None,
     ) -> None:
         self._meter = meter
         if cache:
@@ -75,6 +76,7 @@ class PageEndpoint:
         self._shedder = services.shedder
         self._events = services.events
         self._criticality = criticality
+        self._guard = guard
         self._last_good = services.last_good
         self._watches = method == "GET"
         self._path = path
@@ -90,6 +92,8 @@ class PageEndpoint:
         )
         self._serialize = plan.model.__pydantic_serializer__.to_json
         self._labels = [f"{section.name};dur=" for section in plan.sections]
+        self._timing_format = "".join(f"{label}%.1f, " for label in self._labels).encode() + b"total;dur=%.1f"
+        self._all_done = [DONE] * len(plan.sections)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.serve(scope, receive, send, current_context(), scope["path_params"])
@@ -101,21 +105,24 @@ class PageEndpoint:
         context.route = self._path
         context.meter = meter = self._meter
         meter.in_flight += 1
-        cache_key = b""
+        cache_key, known = b"", None
         if self._cache is not None:
             cache_key = self._cache.key(scope)
             known = self._cache.get(cache_key)
-            if known is not None:
-                content, age = known
-                meter.cached += 1
-                await self._answer(send, context, content, (b"age", b"%d" % age))
-                return
-        if not self._shedder.admits(self._criticality):
+        if known is None and not self._shedder.admits(self._criticality):
             meter.shed += 1
             self._events.emit(Event("OnShed", "warning", self._plan.name, "LoadShedding", detail=self._criticality))
             raise Problem(503, "There is more to do than can be done; try again soon.", headers={"retry-after": "1"})
-        if self._gate is not None:
+        if self._guard is not None:
+            scope["path_params"] = path_params  # the key of a limit may be made of them
+            await self._guard.enter(scope, context, self._gate)
+        elif self._gate is not None:
             await self._gate.enter(scope, context)
+        if known is not None:
+            content, age = known
+            meter.cached += 1
+            await self._answer(send, context, content, (b"age", b"%d" % age))
+            return
         query = parse_query(scope["query_string"])
         selection = self._selector.read(query)
         body = await read_json_body(scope, receive, self._max_body) if self._inputs.body is not None else b""
@@ -161,12 +168,15 @@ class PageEndpoint:
     def _timing(self, run: Run, context: RequestContext) -> bytes:
         """Server-Timing (W3C): milliseconds per section that ran, and for the whole page."""
         state = run.state
+        total = (time.monotonic() - context.started) * 1000
+        if state == self._all_done:
+            return self._timing_format % (*[seconds * 1000 for seconds in run.seconds], total)
         entries = [
             f"{label}{seconds * 1000:.1f}" + ("" if state[index] == DONE else ';desc="degraded"')
             for index, (label, seconds) in enumerate(zip(self._labels, run.seconds, strict=True))
             if state[index] != SKIPPED
         ]
-        entries.append(f"total;dur={(time.monotonic() - context.started) * 1000:.1f}")
+        entries.append(f"total;dur={total:.1f}")
         return ", ".join(entries).encode()
 
 

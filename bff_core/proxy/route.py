@@ -15,7 +15,8 @@ from starlette.types import Receive, Scope, Send
 from ..auth import Gate
 from ..context import RequestContext, current_context
 from ..errors import ClientDisconnected, DeclarationError, Problem, ServiceError
-from ..limits import Criticality, Shedder
+from ..hardening import LimitedBody
+from ..limits import Criticality, Guard, Shedder
 from ..resilience import CallPolicy, Upstream, open_stream, report_broken
 from ..telemetry import Event, Events, PageMeter
 from ..wire import Streamed
@@ -75,6 +76,7 @@ class ProxyRoute(Route):
         gate: Gate | None,
         criticality: Criticality,
         services: ProxyServices,
+        guard: Guard | None,
     ) -> None:
         if isinstance(methods, str) or not methods or not set(methods) <= set(METHODS):
             raise DeclarationError(f"the proxy at '{path}': methods are some of {', '.join(METHODS)}")
@@ -92,6 +94,7 @@ class ProxyRoute(Route):
             gate=gate,
             criticality=criticality,
             services=services,
+            guard=guard,
         )
         self.meters = list(endpoint.meters.values())
         super().__init__(path, endpoint, methods=list(methods), name=f"proxy {path}")
@@ -138,6 +141,7 @@ class _ProxyEndpoint:
         gate: Gate | None,
         criticality: Criticality,
         services: ProxyServices,
+        guard: Guard | None,
     ) -> None:
         policy = upstream.policy
         if limits.timeout is not None:
@@ -155,6 +159,7 @@ class _ProxyEndpoint:
         self._deadline = services.deadline
         self._longer = max(services.deadline, limits.timeout or 0.0)
         self._gate = gate
+        self._guard = guard
         self._criticality = criticality
         self._shedder = services.shedder
         self.meters = {method: PageMeter("", method, path) for method in methods}
@@ -169,11 +174,16 @@ class _ProxyEndpoint:
             meter.shed += 1
             self._events.emit(Event("OnShed", "warning", self._path, "LoadShedding", detail=self._criticality))
             raise Problem(503, "There is more to do than can be done; try again soon.", headers={"retry-after": "1"})
-        if self._gate is not None:
+        if self._guard is not None:
+            await self._guard.enter(scope, context, self._gate)
+        elif self._gate is not None:
             await self._gate.enter(scope, context)
         policy = self._policies[scope["method"]]
         target = self._target.render(scope)
         headers, length = self._requests.read(scope, context.headers)
+        if isinstance(receive, LimitedBody):
+            # This route has limits of its own, and reads nothing of what it passes on.
+            receive = receive.unlimited
         client = Client(receive, send, self._idle)
         try:
             body = await self._body(policy.method, length, receive, client)

@@ -28,20 +28,20 @@ class Entry:
 
 class RecentEvents:
     """A listener. ``entries`` are the last two hundred, the oldest first; an outage's thousands become few, so that
-    they do not drive out what says how it began. ``counts`` are by event and service (or page) since the start."""
+    they do not drive out what says how it began. ``counts`` since the start are by event, by what it is about
+    (a service, a page) and by operation (or limit)."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._open: dict[tuple[str, str, str], Entry] = {}
         self.entries: deque[Entry] = deque(maxlen=MOST)
-        self.counts: dict[tuple[str, str], int] = {}
+        self.counts: dict[tuple[str, str, str], int] = {}
 
     def __call__(self, event: Event) -> None:
         """Take note."""
         now = self._clock()
-        count = (event.name, event.pipeline)
-        self.counts[count] = self.counts.get(count, 0) + 1
         key = (event.name, event.pipeline, event.operation)
+        self.counts[key] = self.counts.get(key, 0) + 1
         entry = self._open.get(key)
         if entry is not None and 0 <= now - entry.first < TOGETHER:
             entry.count += 1

@@ -16,6 +16,7 @@ from bff_core import (
     Page,
     Policy,
     Principal,
+    RateLimit,
     RetryPolicy,
     ServiceClient,
     Settings,
@@ -90,6 +91,7 @@ def make_gateway(services: FakeServices, **settings: Any) -> Bff:
     app.page("/products/{product_id}", ProductPage, public=True)
     app.page("/kept/{product_id}", KeptPage, public=True, cache=True)
     app.page("/mine", MinePage)
+    app.page("/limited/{product_id}", KeptPage, public=True, limits=[RateLimit("two", "2/week", key="client_ip")])
     app.proxy("/raw/{product_id}", service="catalog", to="/products/{product_id}", public=True)
     return app
 

@@ -12,7 +12,6 @@ import httpx
 import pytest
 
 from bff_core import Bff, Page, ServiceClient, Settings, create_bff, get, optional
-from bff_core.ops import LimitUse
 from bff_core.ops.page import PAGE
 from bff_core.telemetry import Event
 from bff_core.testing import FakeServices, bff_client
@@ -78,26 +77,26 @@ async def test_what_happens_is_seen(tab: Tab) -> None:
                 "[...document.querySelectorAll('#services-rows tr th > span:nth-child(2)')].map(e => e.textContent)"
             )
             assert names == ["catalog", "reviews"]
-            assert tab.run("document.querySelectorAll('#pages details').length") == 3
+            assert tab.run("document.querySelectorAll('#pages details').length") == 4
             assert tab.run("document.querySelector('#pages details').open")
             groups = "[...document.querySelectorAll('#pages g[data-section]')].slice(0, 3)"
             classes = f"{groups}.map(g => g.dataset.section + ' ' + g.getAttribute('class'))"
             tab.until(f"{classes}.join() === 'product ok,reviews warn,pair ok'", "the graph has its colours")
             assert "OnFallback" in tab.run("document.getElementById('events-rows').textContent")
-            assert tab.run("document.getElementById('limits').hidden")
             assert tab.run("document.getElementById('services-rows').textContent.includes('catalog.test')")
 
         await in_browser(first)
         for number in range(20):
             await visit(client, f"broken-{number}")
-        app.operations.gateway.limits.append(lambda: [LimitUse("per user", 3, 10, 60, 7)])
+        for _ in range(5):
+            await client.get("/limited/p1")
 
         def then() -> None:
             chips = "[...document.querySelectorAll('#services-rows .chip')].map(c => c.textContent).join()"
             tab.until(f"{chips} === 'closed,open'", "the open circuit is seen")
             assert "OnCircuitOpened" in tab.run("document.getElementById('events-rows').textContent")
-            tab.until("!document.getElementById('limits').hidden", "limits are seen when there are some")
-            assert "per user" in tab.run("document.getElementById('limits-rows').textContent")
+            limits = "document.getElementById('limits-rows').textContent"
+            tab.until(f"{limits} === 'two2/week3'", "what a limit denied is seen")
             tab.run("document.getElementById('problems').click()")
             assert tab.run("document.querySelectorAll('#services-rows tr').length") == 1
             tab.run("document.getElementById('problems').click()")
@@ -111,7 +110,6 @@ async def test_data_is_never_markup(tab: Tab) -> None:
     app = make_gateway(play(), ops_port=0)
     async with served(app) as (_, url):
         app.events.emit(Event(evil, "warning", evil, evil, evil, detail=evil))
-        app.operations.gateway.limits.append(lambda: [LimitUse(evil, 1, 2, 3, 4)])
 
         def check() -> None:
             tab.look(url)
@@ -204,6 +202,7 @@ async def test_nothing_at_all(tab: Tab) -> None:
             tab.look(url)
             tab.until(LIVE, "live")
             text = tab.run("document.querySelector('main').innerText")
+            assert tab.run("document.getElementById('limits').hidden")
             for words in ("calls no services", "has no pages", "Nothing has happened yet"):
                 assert words in text
             time = "document.querySelector('#tiles').innerText.includes('Requests/s')"

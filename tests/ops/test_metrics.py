@@ -100,8 +100,8 @@ async def test_failures(app: Bff, client: httpx.AsyncClient) -> None:
     assert seen["bff_service_attempts_total", "catalog", "product", "4xx"] == 1
     assert seen["bff_endpoint_attempts_total", "catalog", "catalog.test", "error"] == 0
     assert seen["bff_endpoint_attempts_total", "reviews", "reviews.test", "error"] == 2
-    assert seen["bff_events_total", "reviews", "OnRetry"] == 1
-    assert seen["bff_events_total", "reviews", "OnFallback"] == 1
+    assert seen["bff_events_total", "reviews", "of_product", "OnRetry"] == 1
+    assert seen["bff_events_total", "reviews", "of_product", "OnFallback"] == 1
 
 
 async def test_an_open_circuit(app: Bff, client: httpx.AsyncClient) -> None:
@@ -111,7 +111,7 @@ async def test_an_open_circuit(app: Bff, client: httpx.AsyncClient) -> None:
     seen = values(app)
     assert seen["bff_circuit_state", "reviews", "open"] == 1
     assert seen["bff_circuit_state", "reviews", "closed"] == 0
-    assert seen["bff_events_total", "reviews", "OnCircuitOpened"] == 1
+    assert seen["bff_events_total", "reviews", "", "OnCircuitOpened"] == 1
     attempts = seen["bff_service_attempts_total", "reviews", "of_product", "5xx"]
     refused = seen["bff_service_calls_total", "reviews", "of_product", "circuit_open"]
     assert attempts == 20
@@ -173,6 +173,15 @@ async def test_shed_requests_and_strangers(app: Bff, client: httpx.AsyncClient) 
     assert seen["bff_requests_total", "any", "other", "404"] == 1
     assert seen["bff_requests_total", "any", "other", "405"] == 1
     assert not any("BREW" in labels for labels in seen)
+
+
+async def test_limits(app: Bff, client: httpx.AsyncClient) -> None:
+    """What a limit denied is counted by its name, on every route that it is on."""
+    answers = [(await client.get("/limited/p1")).status_code for _ in range(5)]
+    assert answers == [200, 200, 429, 429, 429]
+    seen = values(app)
+    assert seen["bff_limit_denied_total", "two"] == 3
+    assert seen["bff_requests_total", "GET", "/limited/{product_id}", "429"] == 3
 
 
 async def test_while_it_runs_and_when_it_is_too_late(services: FakeServices) -> None:
@@ -241,7 +250,14 @@ async def test_no_label_has_what_a_request_brings(app: Bff, client: httpx.AsyncC
     grown = {key[0] for key in values(app)} - {key[0] for key in before}
     assert grown <= set(METRICS)
     routes = {labels["route"] for labels in labels_of(body) if "route" in labels}
-    assert routes == {"/products/{product_id}", "/kept/{product_id}", "/mine", "/raw/{product_id}", "other"}
+    assert routes == {
+        "/products/{product_id}",
+        "/kept/{product_id}",
+        "/mine",
+        "/raw/{product_id}",
+        "/limited/{product_id}",
+        "other",
+    }
 
 
 def labels_of(body: str) -> list[dict[str, str]]:

@@ -13,7 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from bff_core import Bff, Settings, SettingsError
-from bff_core.ops import LimitUse, exposition, server
+from bff_core.ops import exposition, server
 from bff_core.ops.app import NO_EXTRA, WATCHERS, OperationsApp, is_loopback
 from bff_core.ops.page import CSP, PAGE
 from bff_core.ops.pulse import Pulse
@@ -226,13 +226,12 @@ async def test_no_port_no_server() -> None:
 
 
 async def test_limits_and_events_in_the_snapshot(app: Bff, public: httpx.AsyncClient, ops: httpx.AsyncClient) -> None:
-    """Limits are asked for; events come latest first, and what a client asked for in vain is not repeated."""
-    app.operations.gateway.limits.append(lambda: [LimitUse("per user", 3, 10, 60, 7)])
+    """Limits as declared; events come latest first, and what a client asked for in vain is not repeated."""
     app.events.emit(Event("OnRetry", "warning", "catalog", "Retry", "product", 1, detail="waits 3 ms"))
     app.events.emit(Event("OnMissing", "information", "catalog", "Batching", "products", detail="order-4711"))
     text = (await ops.get("/console/snapshot")).text
     snapshot = json.loads(text)
-    assert snapshot["limits"] == [{"name": "per user", "used": 3, "most": 10, "window": 60, "denied": 7}]
+    assert snapshot["limits"] == [{"name": "two", "rule": "2/week", "denied": 0}]
     assert [event["name"] for event in snapshot["events"]] == ["OnMissing", "OnRetry"]
     assert "order-4711" not in text
     assert KEY not in text
