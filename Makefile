@@ -72,4 +72,5 @@ clean: ## Remove what was made, the shop's data included
 
 pictures: $(STAMP) ## Draw the pictures of the documents anew
 	@$(BIN)/python -m bench.timeline
+	@$(BIN)/python -m bench.console
 	@$(BIN)/bff graph web:ProductPage --format svg --output docs/images/product-page.svg

@@ -28,6 +28,7 @@ from .errors import DeclarationError, Refused
 from .forwarded import TrustedProxies
 from .hardening import Admission, AnswerHeaders, CorsPolicy, HostRule
 from .limits import AnyLimit, Criticality, Guard, LagMonitor, Limiter, Shedder, stage_dependency
+from .ops import Operations, watch
 from .pages import SECURITY, Page, PageRoute, PageServices, PageTable
 from .pages.document import tidy_parameters
 from .plain import http_problem, live, ready, validation_problem
@@ -50,6 +51,7 @@ class Bff(FastAPI):
 
     auth: Authenticator | None
     upstreams: dict[str, Upstream]
+    operations: Operations
     direct: Edge | None
     handlers: frozenset[Any]
     _bind: Callable[[str], Upstream]
@@ -72,6 +74,7 @@ class Bff(FastAPI):
         self.clients = clients
         self.syncs: list[Sync] = []
         self.shedder = Shedder(settings.shed_after)
+        self.lag = LagMonitor(self.shedder)
         self.last_good = make_last_good(name, settings)
         self.limiter = limiter
         self._limits = tuple(limits)
@@ -292,6 +295,7 @@ def create_bff(
     )
     app.auth = auth
     app.upstreams = upstreams
+    app.operations = watch(app, cache)
     app._bind = partial(bind_service, settings=settings, transport=transport, events=events)  # noqa: SLF001 - assembled here
     app.router.routes += [
         Route("/health/live", live, include_in_schema=False),
@@ -306,6 +310,8 @@ def create_bff(
         "headers": AnswerHeaders(settings.hardening, cors, filter(None, (app.docs_url, app.redoc_url))),
         "challenge": auth.challenge if auth is not None else None,
         "access": app.access,
+        "meter": app.operations.gateway.other,
+        "tracer": app.operations.tracer,
         "proxies": TrustedProxies(settings.trusted_proxies),
     }
     app.add_middleware(Edge, **edge)
@@ -344,8 +350,8 @@ def _lifespan(
         gc.collect()
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD, *gc.get_threshold()[1:])
-        monitor = LagMonitor(app.shedder)
-        monitor.start()
+        app.lag.start()
+        await app.operations.start()
         for upstream in upstreams.values():
             if isinstance(upstream.wire, BalancedWire):
                 upstream.wire.start()
@@ -359,7 +365,8 @@ def _lifespan(
                 yield state
         app.ready = False
         app.access.flush()
-        monitor.stop()
+        app.lag.stop()
+        await app.operations.aclose()
         for upstream in upstreams.values():
             await upstream.wire.aclose()
         await close_credentials(app.clients)

@@ -10,6 +10,8 @@ from typing import Any
 
 from .errors import Refused
 from .forwarded import TrustedProxies
+from .telemetry.meters import PageMeter
+from .telemetry.spans import Spans
 
 __all__ = ["Principal", "RequestContext", "current_context", "use_context"]
 
@@ -55,6 +57,8 @@ class RequestContext:
     calls: dict[str, int] = field(default_factory=dict)
     batches: dict[Any, Any] = field(default_factory=dict)
     route: str | None = None
+    meter: PageMeter | None = None
+    spans: Spans | None = None
     status: int = 0
     reply_headers: Sequence[tuple[bytes, bytes]] = ()
     scope: Mapping[str, Any] | None = None

@@ -14,7 +14,7 @@ from .forwarded import TrustedProxies
 from .hardening import Admission, AnswerHeaders, with_defaults
 from .pages import PageEndpoint
 from .resilience.deadline import parse_timeout
-from .telemetry import AccessLog, log_refused, read_trace
+from .telemetry import AccessLog, PageMeter, Tracer, log_refused, read_trace
 
 __all__ = ["Edge"]
 
@@ -27,7 +27,8 @@ class Edge:
     """Gives each request its context, each answer its request id, each error a problem document, each a log line.
 
     ``app`` serves what ``serve`` is not asked to. ``deadline`` is in seconds; ``admission`` says what comes in,
-    ``headers`` what goes with every answer; ``challenge`` goes with a 401; ``proxies`` may say who the client is.
+    ``headers`` what goes with every answer; ``challenge`` goes with a 401; ``proxies`` may say who the client is;
+    ``meter`` counts what is no page.
     """
 
     def __init__(
@@ -40,6 +41,8 @@ class Edge:
         challenge: str | None,
         access: AccessLog,
         proxies: TrustedProxies,
+        meter: PageMeter,
+        tracer: Tracer | None,
     ) -> None:
         self._app = app
         self._deadline = deadline
@@ -47,6 +50,9 @@ class Edge:
         self._headers = headers
         self._challenge = challenge
         self._access = access
+        self._meter = meter
+        self._tracer = tracer
+        self._sample_below = 0 if tracer is None else tracer.below
         self._proxies = proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -89,7 +95,7 @@ class Edge:
 
     def _begin(self, scope: Scope) -> RequestContext:
         started = time.monotonic()
-        trace = read_trace(scope["headers"])
+        trace = read_trace(scope["headers"], self._sample_below)
         allowed = self._deadline
         if trace.timeout is not None:
             # A client may be in more of a hurry than we are, never in less.
@@ -100,6 +106,8 @@ class Edge:
         )
         context.reply_headers = (*self._headers(scope), (b"x-request-id", trace.request_id.encode()))
         context.scope, context.proxies = scope, self._proxies
+        if trace.sampled and self._tracer is not None:
+            context.spans = self._tracer.begin(trace)
         use_context(context)
         return context
 
@@ -123,20 +131,43 @@ class Edge:
         await self._send_problem(problem, context, send)
 
     def _end(self, scope: Scope, context: RequestContext) -> None:
+        """The request has been answered: it is counted, traced and logged."""
         for end in context.at_end:
             end()
+        now = time.monotonic()
+        status, seconds = context.status or CLIENT_CLOSED, now - context.started
+        meter = context.meter
+        if meter is None:
+            meter = self._meter
+        else:
+            meter.in_flight -= 1
+        meter.ended(status, seconds, context.degraded, now >= context.deadline)
+        if context.spans is not None:
+            self._trace(scope["method"], context, status)
         if self._access.enabled:
             self._access.write(
                 scope["method"],
                 scope["path"],
                 context.route,
-                context.status or CLIENT_CLOSED,
-                time.monotonic() - context.started,
+                status,
+                seconds,
                 context.request_id,
                 context.trace_id,
                 context.calls,
                 context.degraded,
             )
+
+    def _trace(self, method: str, context: RequestContext, status: int) -> None:
+        if self._tracer is None or context.spans is None:
+            return
+        attributes: dict[str, Any] = {"http.request.method": method, "http.response.status_code": status}
+        if context.route is not None:
+            attributes["http.route"] = context.route
+        if context.degraded:
+            attributes["bff.degraded"] = list(context.degraded)
+        name = f"{method} {context.route}" if context.route is not None else method
+        error = str(status) if status >= SERVER_ERROR else None
+        self._tracer.finish(context.spans, context.trace_id, name, context.started, attributes, error)
 
     async def _send_problem(self, problem: Problem, context: RequestContext, send: Send) -> None:
         body = problem.body(context.request_id)

@@ -7,7 +7,16 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -26,6 +35,11 @@ from .targets import parse_targets
 __all__ = ["ExchangeSettings", "ServiceSettings", "Settings"]
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
+
+
+def _off(value: object) -> object:
+    """``off`` in the environment takes back a gateway's own default."""
+    return None if value == "off" else value
 
 
 class ExchangeSettings(BaseModel):
@@ -106,6 +120,9 @@ class Settings(BaseSettings):
     )
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
     shutdown_grace: Seconds = 15.0
+    ops_host: str = "127.0.0.1"
+    ops_port: Annotated[int | None, Field(ge=0, le=65535), BeforeValidator(_off)] = None
+    trace_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR|CRITICAL)$")] = "INFO"
     docs: bool = True
 

@@ -34,7 +34,7 @@ class Limiter:
         self._url = url
         self._events = events
         self._lease = round((deadline + MARGIN) * SECOND)
-        self._known: dict[str, AnyLimit] = {}
+        self.declared: dict[str, AnyLimit] = {}
 
     def guard(self, limits: Sequence[AnyLimit], *, private: bool) -> Guard | None:
         """The guard of a route under ``limits``. Raises ``DeclarationError`` when two of them have one name."""
@@ -42,7 +42,7 @@ class Limiter:
             return None
         names = [limit.name for limit in limits]
         for limit in limits:
-            if names.count(limit.name) > 1 or self._known.setdefault(limit.name, limit) != limit:
+            if names.count(limit.name) > 1 or self.declared.setdefault(limit.name, limit) != limit:
                 raise DeclarationError(f"there are two limits '{limit.name}': they would count in one place")
         if self.store is None:
             self.store = self._open()

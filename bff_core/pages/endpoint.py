@@ -16,7 +16,7 @@ from ..clients import ServiceClient
 from ..context import RequestContext, current_context
 from ..errors import Problem
 from ..limits import Criticality, Guard, Shedder
-from ..telemetry import Event, Events
+from ..telemetry import Event, Events, PageMeter
 from .body import read_json_body
 from .disconnect import DisconnectWatcher
 from .inputs import RequestInputs, parse_query
@@ -60,8 +60,10 @@ class PageEndpoint:
         criticality: Criticality,
         cache: bool,
         services: PageServices,
+        meter: PageMeter,
         guard: Guard | None,
     ) -> None:
+        self._meter = meter
         if cache:
             PageCache.check(plan, inputs, method, public=gate is None)
         self._cache = PageCache(f"{method} {path}", services.memory) if cache else None
@@ -101,11 +103,14 @@ class PageEndpoint:
     ) -> None:
         """Answer one request."""
         context.route = self._path
+        context.meter = meter = self._meter
+        meter.in_flight += 1
         cache_key, known = b"", None
         if self._cache is not None:
             cache_key = self._cache.key(scope)
             known = self._cache.get(cache_key)
         if known is None and not self._shedder.admits(self._criticality):
+            meter.shed += 1
             self._events.emit(Event("OnShed", "warning", self._plan.name, "LoadShedding", detail=self._criticality))
             raise Problem(503, "There is more to do than can be done; try again soon.", headers={"retry-after": "1"})
         if self._guard is not None:
@@ -115,6 +120,7 @@ class PageEndpoint:
             await self._gate.enter(scope, context)
         if known is not None:
             content, age = known
+            meter.cached += 1
             await self._answer(send, context, content, (b"age", b"%d" % age))
             return
         query = parse_query(scope["query_string"])
@@ -125,15 +131,14 @@ class PageEndpoint:
         values[self._plan.context_slot] = context
         self._inputs.fill(values, path_params, query, scope["headers"], body)
         run = Run(self._plan, self._bound, context, values, selection.sections, self._last_good)
-        if self._watches:
-            watcher = DisconnectWatcher(receive, run)
-            try:
-                await run.complete()
-            finally:
-                watcher.stop()
-        else:
-            # What may have changed something is finished, whoever has left meanwhile.
+        # What may have changed something is finished, whoever has left meanwhile.
+        watcher = DisconnectWatcher(receive, run) if self._watches else None
+        try:
             await run.complete()
+        finally:
+            if watcher is not None:
+                watcher.stop()
+            meter.ran(run.state, run.seconds, context.degraded)
         shaped = self._plan.shape(*self._plan.shape_arguments(values))
         content = self._serialize(shaped, include=selection.fields, by_alias=True)
         if context.degraded:

@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from ..auth import Gate
 from ..errors import DeclarationError, Problem
 from ..limits import Criticality, Guard
+from ..telemetry import PageMeter, SectionMeter
 from .declare import Page
 from .document import list_pattern, problem_texts
 from .endpoint import PageEndpoint, PageServices
@@ -85,6 +86,8 @@ class PageRoute(APIRoute):
                 for code, text in problem_texts(plan, answers, has_body=self.inputs.body is not None).items()
             },
         )
+        meters = [SectionMeter(section.name, required=section.required) for section in plan.sections]
+        self.meter = PageMeter(plan.name, method, path, meters)
         self.app = self.page_endpoint = PageEndpoint(
             plan,
             self.inputs,
@@ -95,6 +98,7 @@ class PageRoute(APIRoute):
             criticality=criticality,
             cache=cache,
             services=services,
+            meter=self.meter,
             guard=guard,
         )
 

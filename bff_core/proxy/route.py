@@ -18,7 +18,7 @@ from ..errors import ClientDisconnected, DeclarationError, Problem, ServiceError
 from ..hardening import LimitedBody
 from ..limits import Criticality, Guard, Shedder
 from ..resilience import CallPolicy, Upstream, open_stream, report_broken
-from ..telemetry import Event, Events
+from ..telemetry import Event, Events, PageMeter
 from ..wire import Streamed
 from .client import Client, ClientBody
 from .headers import RequestHeaders, ResponseHeaders
@@ -96,6 +96,7 @@ class ProxyRoute(Route):
             services=services,
             guard=guard,
         )
+        self.meters = list(endpoint.meters.values())
         super().__init__(path, endpoint, methods=list(methods), name=f"proxy {path}")
         self.methods = set(methods)  # Starlette adds HEAD to GET
 
@@ -161,12 +162,16 @@ class _ProxyEndpoint:
         self._guard = guard
         self._criticality = criticality
         self._shedder = services.shedder
+        self.meters = {method: PageMeter("", method, path) for method in methods}
         self._events = services.events
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         context = current_context()
         context.route = self._path
+        context.meter = meter = self.meters[scope["method"]]
+        meter.in_flight += 1
         if not self._shedder.admits(self._criticality):
+            meter.shed += 1
             self._events.emit(Event("OnShed", "warning", self._path, "LoadShedding", detail=self._criticality))
             raise Problem(503, "There is more to do than can be done; try again soon.", headers={"retry-after": "1"})
         if self._guard is not None:

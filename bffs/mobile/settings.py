@@ -17,7 +17,8 @@ class MobileSettings(Settings):
     ``sync_keys`` (base64url of 32 bytes, commas between) seal its tokens, the first one from now on."""
 
     defaults: ClassVar = {
-        "services": service_urls("identity", "catalog", "recommendations", "users", "orders", "notifications")
+        "services": service_urls("identity", "catalog", "recommendations", "users", "orders", "notifications"),
+        "ops_port": 8101,
     }
 
     issuer: str = "https://identity.shop.example"
