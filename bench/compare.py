@@ -27,6 +27,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from . import tables
 from .chart import draw
 from .contestants import BUILT, PEERS, ROOT, Place, install, start
 from .lab import LOAD_CORE, Measured, Server, free_port, load, offer
@@ -287,6 +288,7 @@ def main() -> None:
     }
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     draw(results, ROOT / "docs" / "images" / "benchmark.svg")
+    tables.write()
     for name in "abcdef":
         if name in results:
             show(f"scenario {name}", results[name])
