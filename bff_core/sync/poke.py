@@ -9,6 +9,7 @@ import structlog
 from starlette.types import Receive, Send
 
 from ..context import Principal
+from ..disconnect import client_left
 from ..errors import Problem
 
 __all__ = ["Pokes"]
@@ -95,6 +96,5 @@ def _who(principal: Principal) -> Who:
 
 
 async def _gone(receive: Receive, event: asyncio.Event) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    await client_left(receive)
     event.set()
