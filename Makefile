@@ -6,7 +6,7 @@ PORT_BASE ?= 8000
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo tour test lint types imports unit soak soak-sync format clean pictures
+.PHONY: help install demo tour test lint types imports unit bench profile wheel soak soak-sync format clean pictures
 
 help: ## Show what there is to make
 	@echo "Usage: make TARGET [PORT_BASE=$(PORT_BASE)]"; echo
@@ -51,6 +51,9 @@ unit: $(STAMP) ## Run the tests
 
 bench: $(STAMP) ## Measure the page against the peers (SECONDS=4 ROUNDS=5 ONLY=a,b,c,d,e,f)
 	@$(BIN)/python -m bench.compare --seconds $(or $(SECONDS),4) --rounds $(or $(ROUNDS),5) --only $(or $(ONLY),a,b,c,d,e,f)
+
+profile: $(STAMP) ## Show where a page's time goes (needs wrk and nginx: make bench installs them)
+	@$(BIN)/python -m bench.profile --seconds $(or $(SECONDS),8)
 
 wheel: $(STAMP) ## Build the wheel with the request's path compiled (needs a C compiler) into dist/
 	@rm -rf build/source && mkdir -p build/source && git archive HEAD | tar -x -C build/source

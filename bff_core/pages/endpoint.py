@@ -156,13 +156,10 @@ class PageEndpoint:
     async def _answer(self, send: Send, context: RequestContext, content: bytes, *headers: tuple[bytes, bytes]) -> None:
         context.status = self._status
         length = (b"content-length", b"%d" % len(content))
-        await send(
-            {
-                "type": "http.response.start",
-                "status": self._status,
-                "headers": [JSON, length, *headers, *context.reply_headers],
-            }
-        )
+        whole = [JSON, length, *headers, *context.reply_headers]
+        if context.answer is not None and context.answer(self._status, whole, content):
+            return
+        await send({"type": "http.response.start", "status": self._status, "headers": whole})
         await send({"type": "http.response.body", "body": content})
 
     def _timing(self, run: Run, context: RequestContext) -> bytes:
