@@ -146,7 +146,8 @@ class Bff(FastAPI):
         keys: Sequence[str] = (),
         on_poke: Callable[[Principal], None] | None = None,
     ) -> Sync:
-        """Serve ``POST path``, where apps push ``mutations`` and pull ``collections``, and ``GET path/poke``.
+        """Serve ``POST path``, where apps push ``mutations`` and pull ``collections``, and ``GET path/poke``,
+        both under the gateway's limits.
 
         ``store`` (its URL, or itself) keeps what clients have and did; it is closed with the gateway. ``keys`` (32
         bytes as base64url) seal tokens: the first from now on, the others did before; by default one that is made and
@@ -160,7 +161,8 @@ class Bff(FastAPI):
         made, pokes = read_keys(keys), Pokes(on_poke)
         sync = Sync(collections, mutations, store=opened, keys=made, client=self._client, pokes=pokes)
         self.syncs.append(sync)
-        self.router.routes += sync_routes(path, sync, Gate(self.auth), self._services)
+        guard = self.limiter.guard(self._limits, private=True)
+        self.router.routes += sync_routes(path, sync, Gate(self.auth), self._services, guard)
         return sync
 
     def proxy(

@@ -24,6 +24,14 @@ __all__ = ["GuardedProtocol", "guarded"]
 _GRACE = 1.0
 
 
+class _Head(list[tuple[bytes, bytes]]):
+    """The headers of a request whose head is whole. Trailers are no headers (RFC 9110 section 6.5.1): who reads one of
+    these is told what the proxies before us have seen and perhaps taken away, and nothing else."""
+
+    def append(self, _: tuple[bytes, bytes], /) -> None:
+        """The parser has a trailer."""
+
+
 class GuardedProtocol(HttpToolsProtocol):
     """uvicorn's protocol with caps. For ``uvicorn --http bff_core.hardening.server:GuardedProtocol``, and with a
     gateway's own values from ``guarded``. Sizes are bytes, times seconds."""
@@ -37,6 +45,7 @@ class GuardedProtocol(HttpToolsProtocol):
     _head_bytes = 0
     _in_head = True
     _receiving = True
+    _body_came = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """A connection must bring a whole head in time."""
@@ -50,6 +59,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; then see whether the request goes on longer than it may."""
+        self._body_came = False
         super().data_received(data)
         if self.transport.is_closing():
             self._disarm()
@@ -60,7 +70,8 @@ class GuardedProtocol(HttpToolsProtocol):
                 # Between requests uvicorn's keep-alive timer runs; what is no request (a stray line end) stopped it.
                 self._arm()
         else:
-            if self._in_head:
+            if not self._body_came:
+                # Of the head, or of what else is no content: trailers, extensions of chunks.
                 self._head_bytes += len(data)
                 if self._head_bytes > self.max_head:
                     self._refuse(Problem(431, f"The headers are larger than {self.max_head} bytes."))
@@ -85,9 +96,16 @@ class GuardedProtocol(HttpToolsProtocol):
         if not self.url.startswith(b"/"):
             self._read_absolute_form()
         scope = self.scope
+        self.headers = scope["headers"] = _Head(self.headers)
         super().on_headers_complete()
         if self.cycle is not None and self.cycle.scope is scope:
             cast("dict[str, Any]", scope)[WHOLE_ANSWER] = partial(_answer, self.cycle)
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of its content."""
+        self._body_came = True
+        self._head_bytes = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """It is whole."""

@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 from ..auth import Gate
 from ..context import RequestContext, current_context
 from ..errors import Problem
+from ..limits import Guard
 from ..pages.body import read_json_body
 from ..pages.endpoint import PageServices
 from ..pages.route import SECURITY, ProblemDocument
@@ -26,17 +27,21 @@ __all__ = ["sync_routes"]
 _PROBLEMS = {
     401: "Credentials are missing or not valid.",
     422: "The request is not one of this protocol.",
+    429: "There have been too many requests.",
     503: "Nothing can be synchronized now.",
 }
+TOO_MANY = 429
 
 
-def sync_routes(path: str, sync: Sync, gate: Gate, services: PageServices) -> list[APIRoute]:
-    """The two routes."""
+def sync_routes(path: str, sync: Sync, gate: Gate, services: PageServices, guard: Guard | None) -> list[APIRoute]:
+    """The two routes, under the limits of ``guard`` if there is one."""
+    enter = _Entrance(gate, guard or Guard())
     common: dict[str, Any] = {
         "openapi_extra": {"security": gate.requirements(SECURITY)},
         "responses": {
             code: {"model": ProblemDocument, "description": text, "content": {"application/problem+json": {}}}
             for code, text in _PROBLEMS.items()
+            if code != TOO_MANY or guard is not None
         },
     }
     exchange = APIRoute(
@@ -51,8 +56,8 @@ def sync_routes(path: str, sync: Sync, gate: Gate, services: PageServices) -> li
         response_class=_EventStream,
         **common,
     )
-    exchange.app = _SyncEndpoint(path, sync, gate, services)
-    poke.app = _PokeEndpoint(f"{path}/poke", sync, gate)
+    exchange.app = _SyncEndpoint(path, sync, enter, services)
+    poke.app = _PokeEndpoint(f"{path}/poke", sync, enter)
     return [exchange, poke]
 
 
@@ -68,17 +73,31 @@ class _EventStream(Response):
     media_type = "text/event-stream"
 
 
+class _Entrance:
+    """Who comes in, and how often."""
+
+    def __init__(self, gate: Gate, guard: Guard) -> None:
+        self._gate = gate
+        self._guard = guard
+
+    async def __call__(self, path: str, scope: Scope) -> RequestContext:
+        context = current_context()
+        context.route = path
+        await self._guard.enter(scope, context, self._gate)
+        return context
+
+
 class _SyncEndpoint:
     """The ASGI application of ``POST /sync``."""
 
-    def __init__(self, path: str, sync: Sync, gate: Gate, services: PageServices) -> None:
+    def __init__(self, path: str, sync: Sync, enter: _Entrance, services: PageServices) -> None:
         self._path = path
         self._sync = sync
-        self._gate = gate
+        self._enter = enter
         self._services = services
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        context = await _authenticated(self._path, scope, self._gate)
+        context = await self._enter(self._path, scope)
         services = self._services
         if not services.shedder.admits("default"):
             services.events.emit(Event("OnShed", "warning", "Sync", "LoadShedding", detail="default"))
@@ -100,21 +119,14 @@ class _SyncEndpoint:
 class _PokeEndpoint:
     """The ASGI application of ``GET /sync/poke``."""
 
-    def __init__(self, path: str, sync: Sync, gate: Gate) -> None:
+    def __init__(self, path: str, sync: Sync, enter: _Entrance) -> None:
         self._path = path
         self._sync = sync
-        self._gate = gate
+        self._enter = enter
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        context = await _authenticated(self._path, scope, self._gate)
+        context = await self._enter(self._path, scope)
         await self._sync.pokes.stream(context.authenticated(), receive, send)
-
-
-async def _authenticated(path: str, scope: Scope, gate: Gate) -> RequestContext:
-    context = current_context()
-    context.route = path
-    await gate.enter(scope, context)
-    return context
 
 
 def _parse(body: bytes) -> SyncRequest:

@@ -143,3 +143,22 @@ async def test_connection_names_nothing_away(edge: Served, named: bytes) -> None
     assert edge.service.targets == ["/things/ada/end"]
     names = {line.partition(b":")[0].lower() for line in head.split(b"\r\n")[1:]}
     assert not names & {b"te", b"keep-alive", b"proxy-authorization", b"proxy-connection", b"trailer", b"x-name"}
+
+
+async def test_a_trailer_is_no_header(edge: Served) -> None:
+    head = b"POST /plain HTTP/1.1\r\n" + HOST + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    body = b"2\r\n{}\r\n0\r\nX-Name: mallory\r\n\r\n"
+    assert statuses(await edge.say(head + body)) == [401]
+    # Nor one that comes while the body is being read.
+    named = head.replace(b"Host:", b"X-Name: alice\r\nHost:", 1)
+    assert statuses(await edge.say(named, body, pause=0.05)) == [200]
+
+
+@pytest.mark.parametrize("start", [b"0\r\n", b"0\r\na:", b"2;x="])
+@pytest.mark.parametrize("piece", [b"a:b\r\n" * 1000, b"x" * 5000])
+async def test_trailers_and_extensions_have_an_end(edge: Served, start: bytes, piece: bytes) -> None:
+    head = b"POST /plain HTTP/1.1\r\n" + HOST + b"X-Name: alice\r\nContent-Type: application/json\r\n"
+    # 100 kB and more of what is neither head nor body; the parser refuses some of these sooner.
+    answer = await edge.say(head + b"Transfer-Encoding: chunked\r\n\r\n" + start, *[piece] * 40, pause=0.002)
+    assert statuses(answer) in ([431], [400])
+    assert b"<EOF>" in answer

@@ -41,12 +41,17 @@ class Clock:
 
 
 def make_app(shop: Shop, store: Any, clock: Callable[[], float], **options: Any) -> tuple[Bff, Sync]:
-    """A replica of the gateway; ``options`` are those of the collections, and ``keys``."""
-    keys = options.pop("keys", ())
+    """A replica of the gateway; ``options`` are those of the collections, and ``keys`` and ``limits``."""
+    keys, limits = options.pop("keys", ()), options.pop("limits", ())
     policy = {"breaker": {"minimum_calls": 1000}, "retry": {"attempts": 1}}
     settings = Settings(services=shop.settings, policy=policy, log_level="CRITICAL")
     app = create_bff(
-        "mobile", settings=settings, clients=[NotesService, TagsService], auth=UserHeader(), transport=shop.transport
+        "mobile",
+        settings=settings,
+        clients=[NotesService, TagsService],
+        auth=UserHeader(),
+        transport=shop.transport,
+        limits=limits,
     )
     sync = app.sync("/sync", collections=collections(**options), mutations=mutations(), store=store, keys=keys)
     sync._clock = clock

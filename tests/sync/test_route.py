@@ -11,7 +11,7 @@ import httpx
 import pytest
 from pydantic import BaseModel
 
-from bff_core import Collection, DeclarationError, Principal, Settings, SettingsError, create_bff, mutation
+from bff_core import Collection, DeclarationError, Principal, Quota, Settings, SettingsError, create_bff, mutation
 from bff_core.stores import open_store
 from bff_core.sync.service import owner_of
 from bff_core.testing import bff_client
@@ -28,6 +28,19 @@ async def test_who_is_nobody_syncs_nothing(world: World) -> None:
     assert (await world.http.post("/sync", json={"client": "c"})).status_code == 401
     assert (await world.http.get("/sync/poke")).status_code == 401
     assert world.store.calls == []
+
+
+async def test_syncs_are_under_the_gateways_limits() -> None:
+    """By address before authentication, by user after it; both routes."""
+    limits = [Quota("address", 3, per="day", key="client_ip"), Quota("user", 1, per="day", key="principal")]
+    app, _ = make_app(Shop(), MemoryStore(), Clock(), limits=limits)
+    async with bff_client(app) as client:
+        alice = {"x-user": "alice"}
+        assert (await client.post("/sync", json={"client": "c"}, headers=alice)).status_code == 200
+        assert (await client.post("/sync", json={"client": "c"}, headers=alice)).status_code == 429
+        assert (await client.get("/sync/poke", headers=alice)).status_code == 429
+        # What is refused has used up nothing, not even of the address's.
+        assert [(await client.get("/sync/poke")).status_code for _ in range(3)] == [401, 401, 429]
 
 
 WRONG: list[tuple[Any, int]] = [
