@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PORT_BASE ?= 8000
+ONLY ?= a,b,c,d,e,f
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
@@ -50,7 +51,7 @@ unit: $(STAMP) ## Run the tests
 	@$(BIN)/pytest -n auto --dist loadfile
 
 bench: $(STAMP) ## Measure the page against the peers (SECONDS=4 ROUNDS=5 ONLY=a,b,c,d,e,f)
-	@$(BIN)/python -m bench.compare --seconds $(or $(SECONDS),4) --rounds $(or $(ROUNDS),5) --only $(or $(ONLY),a,b,c,d,e,f)
+	@$(BIN)/python -m bench.compare --seconds $(or $(SECONDS),4) --rounds $(or $(ROUNDS),5) --only $(ONLY)
 
 profile: $(STAMP) ## Show where a page's time goes (needs wrk and nginx: make bench installs them)
 	@$(BIN)/python -m bench.profile --seconds $(or $(SECONDS),8)
