@@ -137,6 +137,7 @@ class Served:
     port: int
     service: EchoService
     connections: set[Any]
+    app: Bff
 
     async def say(self, *parts: bytes, pause: float = 0.0, patience: float = 0.25) -> bytes:
         """Everything that comes back when these parts are sent one after another, until the gateway closes or has
@@ -191,7 +192,7 @@ async def served(*, guard: bool = True, write_timeout: float | None = None, **va
         task = asyncio.ensure_future(server._serve())
         while not server.started:
             await asyncio.sleep(0.01)
-        yield Served(server.servers[0].sockets[0].getsockname()[1], service, server.server_state.connections)
+        yield Served(server.servers[0].sockets[0].getsockname()[1], service, server.server_state.connections, app)
         server.should_exit = True
         await task
 

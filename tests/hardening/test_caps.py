@@ -231,3 +231,15 @@ async def test_a_client_that_reads_slowly_gets_everything() -> None:
             await asyncio.sleep(0.0005)
         assert size > 8_000_000
         writer.close()
+
+
+async def test_who_leaves_while_we_read_is_no_error_of_ours() -> None:
+    head = b"POST %s HTTP/1.1\r\n" + HOST + b"X-Name: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n"
+    async with served() as edge:
+        for path in (b"/plain", b"/model"):
+            await edge.say(head % path, b"{", pause=0.02, patience=0.02)
+        statuses = edge.app.operations.gateway.other.statuses
+        async with asyncio.timeout(10):
+            while sum(statuses.values()) < 2:
+                await asyncio.sleep(0.01)
+    assert statuses == {499: 2}
