@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -27,11 +27,11 @@ from .edge import Edge
 from .errors import DeclarationError, Refused
 from .forwarded import TrustedProxies
 from .hardening import Admission, AnswerHeaders, CorsPolicy, HostRule
-from .limits import AnyLimit, Criticality, Guard, LagMonitor, Limiter, Shedder, stage_dependency
+from .limits import AnyLimit, Criticality, Guard, LagMonitor, Limiter, Shedder
 from .ops import Operations, watch
 from .pages import SECURITY, Page, PageRoute, PageServices, PageTable
 from .pages.document import tidy_parameters
-from .plain import http_problem, live, ready, validation_problem
+from .plain import entrance, http_problem, live, ready, validation_problem
 from .proxy import ProxyLimits, ProxyRoute, ProxyServices
 from .resilience import CircuitMirror, Upstream
 from .settings import Settings
@@ -54,6 +54,7 @@ class Bff(FastAPI):
     operations: Operations
     direct: Edge | None
     handlers: frozenset[Any]
+    enter: Callable[[Scope], Awaitable[None]]
     _bind: Callable[[str], Upstream]
 
     def __init__(
@@ -288,14 +289,14 @@ def create_bff(
         lifespan=_lifespan(upstreams, cache, make_mirror(name, settings, events), auth, options.pop("lifespan", None)),
         # Of plain routes; a page does the same without FastAPI.
         dependencies=[
-            *stage_dependency(guard.before),
+            *([Depends(_entered)] if limits or auth is not None else []),
             *([Depends(authenticated)] if auth is not None else []),
-            *stage_dependency(guard.after),
         ],
         **docs,
         **options,
     )
     app.auth = auth
+    app.enter = entrance(app, guard, Gate(auth) if auth is not None else None)
     app.upstreams = upstreams
     app.operations = watch(app, cache)
     app._bind = partial(bind_service, settings=settings, transport=transport, events=events)  # noqa: SLF001 - assembled here
@@ -315,11 +316,16 @@ def create_bff(
         "meter": app.operations.gateway.other,
         "tracer": app.operations.tracer,
         "proxies": TrustedProxies(settings.trusted_proxies),
+        "enter": app.enter,
     }
     app.add_middleware(Edge, **edge)
     app.direct = None if "exception_handlers" in options else Edge(app, **edge)
     app.handlers = frozenset(app.exception_handlers)
     return app
+
+
+async def _entered(request: Request) -> None:
+    await request.app.enter(request.scope)
 
 
 async def authenticated(request: Request, security: SecurityScopes) -> Principal:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import structlog
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .context import RequestContext, use_context
 from .errors import PROBLEM_JSON, ClientDisconnected, Problem, Refused, ServiceError
 from .forwarded import TrustedProxies
-from .hardening import WHOLE_ANSWER, Admission, AnswerHeaders, with_defaults
+from .hardening import WHOLE_ANSWER, Admission, AnswerHeaders, LimitedBody, with_defaults
 from .pages import PageEndpoint
 from .resilience.deadline import parse_timeout
 from .telemetry import AccessLog, PageMeter, Tracer, log_refused, read_trace
@@ -28,7 +31,7 @@ class Edge:
 
     ``app`` serves what ``serve`` is not asked to. ``deadline`` is in seconds; ``admission`` says what comes in,
     ``headers`` what goes with every answer; ``challenge`` goes with a 401; ``proxies`` may say who the client is;
-    ``meter`` counts what is no page.
+    ``meter`` counts what is no page; ``enter`` lets a request of the app in before its body is read.
     """
 
     def __init__(
@@ -43,8 +46,10 @@ class Edge:
         proxies: TrustedProxies,
         meter: PageMeter,
         tracer: Tracer | None,
+        enter: Callable[[Scope], Awaitable[None]],
     ) -> None:
         self._app = app
+        self._enter = enter
         self._deadline = deadline
         self._admission = admission
         self._headers = headers
@@ -69,6 +74,8 @@ class Edge:
 
         try:
             receive = self._admission.admit(scope, receive)
+            if isinstance(receive, LimitedBody):
+                receive.before = partial(self._enter, scope)
             preflight = self._admission.preflight(scope)
             if preflight is None:
                 await self._app(scope, receive, answer)
@@ -114,7 +121,7 @@ class Edge:
 
     async def _fail(self, error: Exception, scope: Scope, context: RequestContext, send: Send) -> None:
         """Answer with a problem document, unless an answer has begun; that is for the server to break off."""
-        if isinstance(error, ClientDisconnected):
+        if isinstance(error, (ClientDisconnected, ClientDisconnect)):
             context.status = CLIENT_CLOSED
             return
         if context.status and isinstance(error, ServiceError):

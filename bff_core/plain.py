@@ -1,18 +1,41 @@
-"""What a gateway answers besides its pages: its health, and FastAPI's own errors as problem documents."""
+"""What a gateway answers besides its pages: its health, plain routes, and FastAPI's own errors as problem documents."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
+from starlette.types import Scope
 
+from .auth import Gate
+from .context import current_context
 from .errors import Problem
+from .limits import Guard
 from .pages.methods import allowed_methods
 
-__all__ = ["http_problem", "live", "ready", "validation_problem"]
+__all__ = ["entrance", "http_problem", "live", "ready", "validation_problem"]
+
+
+def entrance(app: object, guard: Guard, gate: Gate | None) -> Callable[[Scope], Awaitable[None]]:
+    """What lets requests into the plain routes of ``app``: once, by ``guard`` and ``gate``. FastAPI reads a body before
+    it asks a dependency, and says what is wrong with it to whomever; so whoever reads first has to call this."""
+
+    async def enter(scope: Scope) -> None:
+        context, route = current_context(), scope.get("route")
+        # Pages and what else enters by itself have said their route by the time they read anything.
+        if context.route is None and isinstance(route, APIRoute) and scope.get("app") is app:
+            # Of an included router's route FastAPI has the whole path here; the route itself is without the prefix.
+            whole = scope.get("fastapi", {}).get("effective_route_context")
+            context.route = getattr(whole, "path", None) or route.path
+            await guard.enter(scope, context, gate)
+
+    return enter
 
 
 async def live(request: Request) -> Response:  # noqa: ARG001 - the signature of an endpoint
@@ -30,6 +53,8 @@ async def ready(request: Request) -> Response:
 async def http_problem(request: Request, error: Exception) -> Response:
     """FastAPI's and Starlette's own errors, as problem documents."""
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class alone
+    if isinstance(error.__cause__, (Problem, ClientDisconnect)):
+        raise error.__cause__  # FastAPI met it where it read the body
     detail = error.detail if isinstance(error.detail, str) else None
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:

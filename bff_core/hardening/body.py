@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from starlette.exceptions import HTTPException
@@ -42,18 +42,21 @@ class LimitedBody:
     """The ``receive`` of a request that has a body. Nothing is checked before somebody reads it, so that who may not
     come in is told that first.
 
+    ``before``, if it is set, is awaited before anything is read, and may raise what it likes.
+
     Raises ``BodyRefused``: 408 when it is not all there
     in time, 413 when it is too large, 415 when its type is missing or it is encoded, 400 when it is JSON that is
     nested too deep or has too many members. A JSON body is handed out whole.
     """
 
-    __slots__ = ("_caps", "_due", "_headers", "_json", "_receive", "_size", "_whole")
+    __slots__ = ("_caps", "_due", "_headers", "_json", "_receive", "_size", "_whole", "before")
 
     def __init__(self, receive: Receive, caps: BodyCaps, headers: Mapping[bytes, bytes]) -> None:
         self._receive = receive
         self._caps = caps
         self._headers = headers
         self._due: float | None = None
+        self.before: Callable[[], Awaitable[None]] | None = None
         self._size = 0
         self._json = self._whole = False
 
@@ -67,6 +70,8 @@ class LimitedBody:
         if self._whole:
             return await self._receive()
         if self._due is None:
+            if self.before is not None:
+                await self.before()
             self._begin()
         message = await self._next()
         if not self._json or message["type"] != "http.request":

@@ -39,6 +39,7 @@ class GuardedProtocol(HttpToolsProtocol):
     max_head: ClassVar[int] = 64 * 1024
     header_timeout: ClassVar[float] = 10.0
     body_timeout: ClassVar[float] = 10.0
+    write_timeout: ClassVar[float] = 30.0
 
     _timer: asyncio.TimerHandle | None = None
     _timed_head = True
@@ -46,6 +47,8 @@ class GuardedProtocol(HttpToolsProtocol):
     _in_head = True
     _receiving = True
     _body_came = False
+    _stall: asyncio.TimerHandle | None = None
+    _unsent = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """A connection must bring a whole head in time."""
@@ -55,6 +58,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """No timer outlives its connection."""
         self._disarm()
+        self._unwatch()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -112,6 +116,28 @@ class GuardedProtocol(HttpToolsProtocol):
         self._receiving = False
         super().on_message_complete()
 
+    def pause_writing(self) -> None:
+        """The client takes less than there is for it: it has to go on taking something."""
+        super().pause_writing()
+        self._watch()
+
+    def resume_writing(self) -> None:
+        """It has taken nearly all."""
+        super().resume_writing()
+        if not self.transport.is_closing():
+            self._unwatch()
+
+    def on_response_complete(self) -> None:
+        """An answer has been written."""
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._watch()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """There has been no further request."""
+        super().timeout_keep_alive_handler()
+        self._watch()
+
     def send_400_response(self, msg: str) -> None:
         """What is not HTTP is answered like every other mistake."""
         self._refuse(Problem(400, msg))
@@ -138,6 +164,25 @@ class GuardedProtocol(HttpToolsProtocol):
             authority = host + (b":%d" % target.port if target.port else b"")
             self.headers[:] = [header for header in self.headers if header[0] != b"host"]
             self.headers.append((b"host", authority))
+
+    def _watch(self) -> None:
+        """See to it that what is left to send gets less. Else a client that reads nothing would keep the answer, the
+        request behind it and the connection for as long as it likes."""
+        self._unsent = self.transport.get_write_buffer_size()
+        if self._unsent and self._stall is None:
+            self._stall = self.loop.call_later(self.write_timeout, self._stalled)
+
+    def _unwatch(self) -> None:
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
+
+    def _stalled(self) -> None:
+        self._stall = None
+        if self.transport.get_write_buffer_size() < self._unsent:
+            self._watch()
+        else:
+            self.transport.abort()
 
     def _arm(self) -> None:
         self._disarm()

@@ -1,7 +1,7 @@
 """Limits: what is not let in."""
 
 from .declare import AnyLimit, ConcurrencyLimit, Quota, RateLimit
-from .guard import Guard, stage_dependency
+from .guard import Guard
 from .limiter import Limiter
 from .shedding import Criticality, LagMonitor, Shedder
 
@@ -15,5 +15,4 @@ __all__ = [
     "Quota",
     "RateLimit",
     "Shedder",
-    "stage_dependency",
 ]

@@ -6,13 +6,11 @@ import itertools
 import secrets
 from collections.abc import Awaitable, Sequence
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
-from fastapi import Depends
-from starlette.requests import Request
 from starlette.types import Scope
 
-from ..context import RequestContext, current_context
+from ..context import RequestContext
 from ..telemetry import Event, Events
 from .answers import limit_prefix, limit_value, quota_exceeded
 from .declare import AnyLimit
@@ -21,7 +19,7 @@ from .keys import Read, needs_principal, plan_of, reader
 from .rules import Concurrency, Decision
 from .store import Key, Limit
 
-__all__ = ["Guard", "Stage", "guard", "stage_dependency"]
+__all__ = ["Guard", "Stage", "guard"]
 
 TAKEN = "bff.limits"
 
@@ -62,28 +60,6 @@ def guard(limits: Sequence[AnyLimit], *, private: bool, store: LimitStore, event
     after = Stage(late, store, events, lease) if late else None
     before = Stage(early, store, events, lease, more=after is not None) if early else None
     return Guard(before, after)
-
-
-def stage_dependency(stage: Stage | None) -> list[Any]:
-    """The FastAPI dependencies, none or one, that put plain routes under ``stage``."""
-    if stage is None:
-        return []
-
-    async def limited(request: Request) -> None:
-        context = current_context()
-        context.route = _template(request.scope)
-        waiting = stage.admit(request.scope, context)
-        if waiting is not None:
-            await waiting
-
-    return [Depends(limited)]
-
-
-def _template(scope: Scope) -> str:
-    # Of an included router's route FastAPI knows the whole path here; the route itself has it without the prefix.
-    whole = scope.get("fastapi", {}).get("effective_route_context")
-    path: str = getattr(whole, "path", None) or scope["route"].path
-    return path
 
 
 class _Variant(NamedTuple):

@@ -280,7 +280,7 @@ async def test_the_security_log(
         ("authentication_failed", "key_form", "/private", None),
         ("authorization_denied", "not_allowed", "/tenant", "u1"),
         ("authorization_denied", "section_not_allowed", "/guarded", "u1"),
-        ("authorization_denied", "missing_scope", None, "u1"),
+        ("authorization_denied", "missing_scope", "/plain", "u1"),
     ]
     assert {(line["event"], line["client"], line["method"]) for line in lines} == {("security", "127.0.0.1", "GET")}
     assert lines[3]["tenant"] == "t2"

@@ -14,7 +14,7 @@ from fastapi import Header, Request
 from pydantic import BaseModel
 from starlette.types import Scope
 
-from bff_core import Bff, Page, Principal, ServiceClient, Settings, create_bff, get, post, required
+from bff_core import Bff, Page, Principal, ServiceClient, Settings, create_bff, get, post, required, section
 from bff_core.hardening.server import guarded
 
 
@@ -46,6 +46,12 @@ class ThingPage(Page):
 class MakePage(Page):
     thing: Thing
     echo = required(Echoes.make)
+
+
+class LongPage(Page):
+    @section
+    def text(self) -> str:
+        return "x" * 8_000_000
 
 
 class MinePage(Page):
@@ -109,6 +115,7 @@ def gateway(service_url: str, **values: Any) -> Bff:
     app.page("/things/{thing_id}", ThingPage, public=True)
     app.page("/things", MakePage, method="POST", public=True)
     app.page("/mine", MinePage)
+    app.page("/long", LongPage, public=True)
     app.proxy("/pass/{thing_id}", service="echo", to="/{thing_id}", methods=["POST"], public=True, max_body=5000)
 
     async def plain(request: Request) -> dict[str, int]:
@@ -129,6 +136,8 @@ class Served:
 
     port: int
     service: EchoService
+    connections: set[Any]
+    app: Bff
 
     async def say(self, *parts: bytes, pause: float = 0.0, patience: float = 0.25) -> bytes:
         """Everything that comes back when these parts are sent one after another, until the gateway closes or has
@@ -162,10 +171,13 @@ async def _listen(reader: asyncio.StreamReader, found: bytearray) -> None:
 
 
 @contextlib.asynccontextmanager
-async def served(*, guard: bool = True, **values: Any) -> AsyncIterator[Served]:
+async def served(*, guard: bool = True, write_timeout: float | None = None, **values: Any) -> AsyncIterator[Served]:
     """A gateway with these settings; without ``guard`` as plain uvicorn would serve it."""
     async with echo_service() as service:
         app = gateway(service.url, **values)
+        protocol = guarded(app.settings.hardening)
+        if write_timeout is not None:
+            protocol.write_timeout = write_timeout
         config = uvicorn.Config(
             app,
             port=0,
@@ -173,14 +185,14 @@ async def served(*, guard: bool = True, **values: Any) -> AsyncIterator[Served]:
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            http=guarded(app.settings.hardening) if guard else "httptools",
+            http=protocol if guard else "httptools",
         )
         server = uvicorn.Server(config)
         server.install_signal_handlers = lambda: None  # type: ignore[attr-defined,method-assign]
         task = asyncio.ensure_future(server._serve())
         while not server.started:
             await asyncio.sleep(0.01)
-        yield Served(server.servers[0].sockets[0].getsockname()[1], service)
+        yield Served(server.servers[0].sockets[0].getsockname()[1], service, server.server_state.connections, app)
         server.should_exit = True
         await task
 

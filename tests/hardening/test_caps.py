@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
@@ -196,3 +198,48 @@ async def test_patience_with_the_patient() -> None:
 def test_json(body: bytes, fault: str | None) -> None:
     """Brackets and commas count outside texts alone."""
     assert json_fault(body, 5, 10) == fault
+
+
+LONG = b"GET /long HTTP/1.1\r\n" + HOST
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [LONG + b"\r\n", LONG + b"\r\n" + LONG + b"\r\n", LONG + b"Connection: close\r\n\r\n"],
+    ids=["one request", "another behind it", "its last request"],
+)
+async def test_a_client_that_reads_nothing_is_let_go(request_: bytes) -> None:
+    async with served(write_timeout=0.1) as edge:
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect(("127.0.0.1", edge.port))
+            client.send(request_)
+            async with asyncio.timeout(10):
+                while not edge.connections:
+                    await asyncio.sleep(0.01)
+                while edge.connections:
+                    await asyncio.sleep(0.01)
+
+
+async def test_a_client_that_reads_slowly_gets_everything() -> None:
+    async with served(write_timeout=0.5) as edge:
+        reader, writer = await asyncio.open_connection("127.0.0.1", edge.port, limit=1024)
+        writer.write(LONG + b"Connection: close\r\n\r\n")
+        size = 0
+        while piece := await reader.read(1_000_000):
+            size += len(piece)
+            await asyncio.sleep(0.0005)
+        assert size > 8_000_000
+        writer.close()
+
+
+async def test_who_leaves_while_we_read_is_no_error_of_ours() -> None:
+    head = b"POST %s HTTP/1.1\r\n" + HOST + b"X-Name: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n"
+    async with served() as edge:
+        for path in (b"/plain", b"/model"):
+            await edge.say(head % path, b"{", pause=0.02, patience=0.02)
+        statuses = edge.app.operations.gateway.other.statuses
+        async with asyncio.timeout(10):
+            while sum(statuses.values()) < 2:
+                await asyncio.sleep(0.01)
+    assert statuses == {499: 2}

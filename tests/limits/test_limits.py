@@ -496,3 +496,62 @@ async def test_pass_through_routes() -> None:
         assert (await client.get("/files/x")).status_code == 401
         assert await statuses(client, "b", "c", "d", path="/files/x") == [200, 200, 429]
     assert services.count("things") == 3
+
+
+@pytest.mark.parametrize("path", ["/plain", "/included/plain"])
+async def test_a_plain_route_reads_no_body_of_whom_it_does_not_let_in(path: str) -> None:
+    """FastAPI reads a body before it asks a dependency: what is wrong with it is nobody's business before that."""
+    limits = [Quota("address", 3, per="day", key="client_ip"), Quota("user", 1, per="day", key="principal")]
+    app = create_bff("t", settings=Settings(log_level="CRITICAL"), clients=[], auth=Users(), limits=limits)
+    router = APIRouter()
+
+    async def plain(ok: Ok) -> Ok:
+        return ok
+
+    router.add_api_route("/plain", plain, methods=["POST"])
+    app.add_api_route("/plain", plain, methods=["POST"])
+    app.include_router(router, prefix="/included")
+    async with bff_client(app) as client:
+
+        async def post(content: bytes, kind: str = "application/json", **headers: str) -> int:
+            response = await client.post(path, content=content, headers={"content-type": kind, **headers})
+            assert response.headers["content-type"] in ("application/json", "application/problem+json")
+            return response.status_code
+
+        alice = {"authorization": "alice"}
+        assert await post(b'{"ok": true}', **alice) == 200
+        assert await post(b"{", **alice) == 429  # counts, and is refused, whatever is in it
+        assert await post(b"x" * 2_000_000) == 401
+        assert await post(b"", "") == 401
+        assert await post(b"{") == 429
+        assert await post(b"{", "text/plain") == 429
+
+
+async def test_what_is_wrong_with_a_body_is_said_to_whom_it_concerns() -> None:
+    """After the way in, a plain route's mistakes are told as before, and count once."""
+    app = create_bff(
+        "t",
+        settings=Settings(log_level="CRITICAL"),
+        clients=[],
+        auth=Users(),
+        limits=[Quota("user", 4, per="day", key=("principal", "route"))],
+    )
+
+    async def plain(ok: Ok) -> Ok:
+        return ok
+
+    app.add_api_route("/plain", plain, methods=["POST"])
+    async with bff_client(app) as client:
+        left = []
+        for content, kind, status in (
+            (b"{", "application/json", 422),
+            (b"x" * 2_000_000, "application/json", 413),
+            (b"{}", "", 415),
+            (b'{"ok": true}', "application/json", 200),
+            (b'{"ok": true}', "application/json", 429),
+        ):
+            headers = {"authorization": "alice", "content-type": kind}
+            response = await client.post("/plain", content=content, headers=headers)
+            assert response.status_code == status
+            left.append(response.headers["ratelimit"].partition("r=")[2][0])
+        assert left == ["3", "2", "1", "0", "0"]
