@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
 from fastapi.security import SecurityScopes
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
@@ -27,11 +28,12 @@ from .context import Principal, current_context
 from .edge import Edge
 from .errors import DeclarationError, Problem, Refused
 from .limits import Criticality, LagMonitor, Shedder
-from .pages import SECURITY, Page, PageRoute, PageServices, PageTable
+from .pages import SECURITY, Page, PageRoute, PageServices, PageTable, describe_problems, document_route
 from .proxy import ProxyLimits, ProxyRoute, ProxyServices
 from .resilience import CircuitMirror, Upstream
 from .settings import Settings
 from .telemetry import AccessLog, Events, configure_logs
+from .versions import Versions
 
 __all__ = ["Bff", "authenticated", "create_bff"]
 
@@ -45,6 +47,7 @@ class Bff(FastAPI):
     auth: Authenticator | None
     upstreams: dict[str, Upstream]
     direct: Edge | None
+    versions: Versions | None
     handlers: frozenset[Any]
     _bind: Callable[[str], Upstream]
 
@@ -107,17 +110,13 @@ class Bff(FastAPI):
         Raises ``DeclarationError`` when the page and the path do not fit, or a client is missing.
         """
         self._check_access(f"{page.__name__} at '{path}'", public=public, restricted=bool(scopes or allow))
-        route = PageRoute(
-            path,
-            page,
-            method=method,
-            status=status,
-            gate=self._gate(public, scopes, allow),
-            criticality=criticality,
-            cache=cache,
-            services=self._services,
-        )
-        self.router.routes.append(route)
+        gate = self._gate(public, scopes, allow)
+        options: dict[str, Any] = {"method": method, "status": status, "gate": gate, "criticality": criticality}
+        options |= {"cache": cache, "services": self._services, "versions": self.versions}
+        self.router.routes.append(PageRoute(path, page, **options))
+        for version in self.versions.all if self.versions is not None else ():
+            if version.path is not None and self.versions is not None and self.versions.has_page(page, version):
+                self.router.routes.append(PageRoute(version.path + path, page, version=version, **options))
 
     def proxy(
         self,
@@ -182,6 +181,19 @@ class Bff(FastAPI):
         for route in self.router.routes:
             if isinstance(route, ProxyRoute):
                 route.document(document["paths"], SECURITY)
+        return self._with_security(document)
+
+    def openapi_of(self, version: str) -> dict[str, Any]:
+        """The OpenAPI document of the pages in ``version``. Raises ``KeyError``."""
+        if self.versions is None:
+            raise KeyError(version)
+        served = self.versions[version]
+        routes = [document_route(page, self.versions, served) for page in self.pages]
+        there = [route for route in routes if route is not None]
+        return self._with_security(get_openapi(title=self.title, version=served.name, routes=there))
+
+    def _with_security(self, document: dict[str, Any]) -> dict[str, Any]:
+        describe_problems(document)
         if self.auth is not None:
             schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
             schemes.update(schemes_of(self.auth, SECURITY))
@@ -189,8 +201,8 @@ class Bff(FastAPI):
 
     @property
     def pages(self) -> list[PageRoute]:
-        """Every page of this gateway, in the order of declaration."""
-        return [route for route in self.router.routes if isinstance(route, PageRoute)]
+        """Every page of this gateway, in the order of declaration; not again for the paths of versions."""
+        return [route for route in self.router.routes if isinstance(route, PageRoute) and route.version is None]
 
     def _client(self, client: type[ServiceClient], user: str) -> ServiceClient:
         if client not in self.clients:
@@ -208,12 +220,13 @@ def create_bff(
     settings: Settings | None = None,
     auth: Authenticator | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
+    versions: Versions | None = None,
     **options: Any,
 ) -> Bff:
     """A gateway called ``name`` over the services of ``clients``.
 
     ``settings`` are loaded from the environment when not given. ``auth`` says who may come in. ``transport`` replaces
-    the wire to every service (tests, proxies, HTTP/2). ``options`` are FastAPI's. Raises ``SettingsError`` when a
+    the wire to every service (tests, proxies, HTTP/2). ``versions`` are those of its pages. ``options`` are FastAPI's. Raises ``SettingsError`` when a
     service has no URL.
     """
     settings = settings or Settings.load()
@@ -235,6 +248,7 @@ def create_bff(
         **options,
     )
     app.auth = auth
+    app.versions = versions
     app.upstreams = upstreams
     app._bind = partial(bind_service, settings=settings, transport=transport, events=events)  # noqa: SLF001 - assembled here
     app.router.routes += [
@@ -243,11 +257,14 @@ def create_bff(
     ]
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _validation_error)
+    if versions is not None and settings.docs:
+        app.router.routes.append(Route("/openapi/{version}.json", _openapi_of, include_in_schema=False))
     edge: dict[str, Any] = {
         "deadline": settings.deadline,
         "max_query": settings.max_query,
         "challenge": auth.challenge if auth is not None else None,
         "access": app.access,
+        "versions": versions,
     }
     app.add_middleware(Edge, **edge)
     app.direct = None if "exception_handlers" in options else Edge(app, **edge)
@@ -322,6 +339,14 @@ async def _ready(request: Request) -> Response:
     if not request.app.ready:
         raise Problem(503, "Not ready.")
     return JSONResponse({"status": "ok"}, headers={"cache-control": "no-store"})
+
+
+async def _openapi_of(request: Request) -> Response:
+    app: Bff = request.app
+    try:
+        return JSONResponse(app.openapi_of(request.path_params["version"]))
+    except KeyError:
+        raise Problem(404, "There is no such version.") from None
 
 
 async def _http_exception(_: Request, error: Exception) -> Response:

@@ -13,6 +13,7 @@ from .errors import PROBLEM_JSON, ClientDisconnected, Problem, Refused, ServiceE
 from .pages import PageEndpoint
 from .resilience.deadline import parse_timeout
 from .telemetry import AccessLog, log_refused, read_trace
+from .versions import Versions
 
 __all__ = ["Edge"]
 
@@ -25,17 +26,25 @@ class Edge:
     """Gives each request its context, each answer its request id, each error a problem document, each a log line.
 
     ``app`` serves what ``serve`` is not asked to. ``deadline`` is in seconds, ``max_query`` in bytes; ``challenge``
-    goes with a 401.
+    goes with a 401; errors look as in the version of ``versions`` that the request is for.
     """
 
     def __init__(
-        self, app: ASGIApp, *, deadline: float, max_query: int, challenge: str | None, access: AccessLog
+        self,
+        app: ASGIApp,
+        *,
+        deadline: float,
+        max_query: int,
+        challenge: str | None,
+        access: AccessLog,
+        versions: Versions | None = None,
     ) -> None:
         self._app = app
         self._deadline = deadline
         self._max_query = max_query
         self._challenge = challenge
         self._access = access
+        self._versions = versions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -106,7 +115,7 @@ class Edge:
             raise error
         problem = error if isinstance(error, Problem) else Problem(SERVER_ERROR, "Something went wrong here.")
         context.status = problem.status
-        await self._send_problem(problem, context, send)
+        await self._send_problem(problem, scope, context, send)
 
     def _log(self, scope: Scope, context: RequestContext) -> None:
         if self._access.enabled:
@@ -122,10 +131,13 @@ class Edge:
                 context.degraded,
             )
 
-    async def _send_problem(self, problem: Problem, context: RequestContext, send: Send) -> None:
-        body = problem.body(context.request_id)
+    async def _send_problem(self, problem: Problem, scope: Scope, context: RequestContext, send: Send) -> None:
+        if self._versions is None:
+            body, kind = problem.body(context.request_id), PROBLEM_JSON
+        else:
+            body, kind = self._versions.problem(problem, scope, context)
         headers = [
-            (b"content-type", PROBLEM_JSON),
+            (b"content-type", kind),
             (b"content-length", b"%d" % len(body)),
             (b"cache-control", b"no-store"),
             *context.reply_headers,

@@ -1,6 +1,7 @@
 """Pages: declared, compiled, run, shaped and served."""
 
 from .declare import Page, optional, required, section, shape
+from .document import describe_problems, document_route
 from .endpoint import PageEndpoint, PageServices
 from .last_good import LastGoodValues
 from .plan import Plan, PlannedSection
@@ -17,6 +18,8 @@ __all__ = [
     "PageTable",
     "Plan",
     "PlannedSection",
+    "describe_problems",
+    "document_route",
     "optional",
     "required",
     "section",

@@ -25,6 +25,7 @@ from .page_cache import PageCache
 from .plan import Plan
 from .run import DONE, SKIPPED, Bound, Run
 from .select import Selector
+from .versioned import PageVersions
 
 __all__ = ["PageEndpoint", "PageServices"]
 
@@ -60,6 +61,7 @@ class PageEndpoint:
         criticality: Criticality,
         cache: bool,
         services: PageServices,
+        versions: PageVersions | None = None,
     ) -> None:
         if cache:
             PageCache.check(plan, inputs, method, public=gate is None)
@@ -68,6 +70,7 @@ class PageEndpoint:
         self._plan = plan
         self._inputs = inputs
         self._selector = Selector(plan)
+        self._versions = versions
         self._gate = gate
         self._max_body = services.max_body
         self._shedder = services.shedder
@@ -97,9 +100,12 @@ class PageEndpoint:
     ) -> None:
         """Answer one request."""
         context.route = self._path
+        older = None
+        if self._versions is not None and self._gate is None:
+            older = self._versions.enter(scope, context)
         cache_key = b""
         if self._cache is not None:
-            cache_key = self._cache.key(scope)
+            cache_key = self._cache.key(scope, context.version)
             known = self._cache.get(cache_key)
             if known is not None:
                 content, age = known
@@ -110,13 +116,20 @@ class PageEndpoint:
             raise Problem(503, "There is more to do than can be done; try again soon.", headers={"retry-after": "1"})
         if self._gate is not None:
             await self._gate.enter(scope, context)
+            if self._versions is not None:
+                older = self._versions.enter(scope, context)
         query = parse_query(scope["query_string"])
-        selection = self._selector.read(query)
+        if older is not None:
+            query = older.query(query)
+        selection = (self._selector if older is None else older.selector).read(query)
         body = await read_json_body(scope, receive, self._max_body) if self._inputs.body is not None else b""
         values = self._template.copy()
         values[self._plan.principal_slot] = context.principal
         values[self._plan.context_slot] = context
-        self._inputs.fill(values, path_params, query, scope["headers"], body)
+        if older is None:
+            self._inputs.fill(values, path_params, query, scope["headers"], body)
+        else:
+            older.fill(self._inputs, values, path_params, query, scope["headers"], body)
         run = Run(self._plan, self._bound, context, values, selection.sections, self._last_good)
         if self._watches:
             watcher = DisconnectWatcher(receive, run)
@@ -128,11 +141,13 @@ class PageEndpoint:
             # What may have changed something is finished, whoever has left meanwhile.
             await run.complete()
         shaped = self._plan.shape(*self._plan.shape_arguments(values))
-        content = self._serialize(shaped, include=selection.fields, by_alias=True)
+        if older is None:
+            content = self._serialize(shaped, include=selection.fields, by_alias=True)
+        else:
+            content = older.serialize(shaped, selection)
         if context.degraded:
-            content = _mark(
-                content, [section.name for section in self._plan.sections if section.name in context.degraded]
-            )
+            degraded = [section.name for section in self._plan.sections if section.name in context.degraded]
+            content = _mark(content, degraded if older is None else older.degraded(degraded))
         elif self._cache is not None:
             self._cache.put(cache_key, content, run.fresh_for)
         timing = (b"server-timing", self._timing(run, context))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import params as fastapi_params
 from fastapi.routing import APIRoute
@@ -14,12 +14,14 @@ from starlette.routing import compile_path
 from ..auth import Gate
 from ..errors import DeclarationError, Problem
 from ..limits import Criticality
+from ..versions import Version, Versions
 from .declare import Page
 from .endpoint import PageEndpoint, PageServices
 from .inputs import RequestInputs
 from .plan import Plan
+from .versioned import PageVersions
 
-__all__ = ["SECURITY", "PageRoute", "ProblemDocument"]
+__all__ = ["SECURITY", "PageRoute", "ProblemDocument", "documented", "endpoint_of", "version_parameter"]
 
 SECURITY = "gateway"
 """The name of the gateway's security scheme in its OpenAPI document; further ones are ``gateway-2`` and so on."""
@@ -36,7 +38,7 @@ class ProblemDocument(BaseModel):
 
 
 class PageRoute(APIRoute):
-    """Serves one page, to anybody when ``gate`` is None."""
+    """Serves one page, to anybody when ``gate`` is None; in all its ``versions``, or in ``version``, whose path it is."""
 
     def __init__(
         self,
@@ -49,6 +51,8 @@ class PageRoute(APIRoute):
         criticality: Criticality,
         cache: bool,
         services: PageServices,
+        versions: Versions | None = None,
+        version: Version | None = None,
     ) -> None:
         plan = page.plan
         if gate is None and plan.uses_principal:
@@ -65,15 +69,18 @@ class PageRoute(APIRoute):
             403: gate is not None and (gate.restricts or guarded),
             404: bool(convertors),
         }
+        self.version = version
+        self.versions = PageVersions(versions, page, plan, self.inputs, version) if versions is not None else None
         super().__init__(
             path,
-            _endpoint(plan, self.inputs, selectable=method == "GET"),
+            endpoint_of(plan, self._parameters(versions), selectable=method == "GET"),
             methods=[method],
             status_code=status,
             name=plan.name,
             summary=plan.doc.partition("\n")[0] or plan.name,
             description=plan.doc,
-            response_model=_documented(plan),
+            include_in_schema=version is None,
+            response_model=documented(plan, plan.model),
             openapi_extra={"security": gate.requirements(SECURITY)} if gate is not None else None,
             responses={
                 code: {"model": ProblemDocument, "description": text, "content": {"application/problem+json": {}}}
@@ -82,8 +89,29 @@ class PageRoute(APIRoute):
             },
         )
         self.app = self.page_endpoint = PageEndpoint(
-            plan, self.inputs, path, method, status, gate=gate, criticality=criticality, cache=cache, services=services
+            plan,
+            self.inputs,
+            path,
+            method,
+            status,
+            gate=gate,
+            criticality=criticality,
+            cache=cache,
+            services=services,
+            versions=self.versions,
         )
+
+    def _parameters(self, versions: Versions | None) -> list[inspect.Parameter]:
+        parameters = [
+            inspect.Parameter(
+                entry.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                annotation=Annotated[entry.annotation, declared],
+                default=entry.default,
+            )
+            for entry, declared in zip(self.plan.inputs, self.inputs.declared, strict=True)
+        ]
+        return parameters if versions is None else [*parameters, version_parameter(versions)]
 
     def _check_method(self, method: str) -> None:
         plan = self.plan
@@ -109,32 +137,36 @@ _PROBLEMS = {
 }
 
 
-def _documented(plan: Plan) -> type[BaseModel]:
+def documented(plan: Plan, model: type[BaseModel]) -> type[BaseModel]:
     """The answer's model as OpenAPI shows it: with ``_degraded`` where a section may fail."""
     if not plan.optional_names:
-        return plan.model
+        return model
     degraded: Any = Field(default=None, alias="_degraded", description="The sections that failed and show a fallback.")
-    model: type[BaseModel] = create_model(
-        f"{plan.model.__name__}Page", __base__=plan.model, degraded_=(list[str] | None, degraded)
+    shown: type[BaseModel] = create_model(
+        f"{model.__name__}Page", __base__=model, degraded_=(list[str] | None, degraded)
     )
-    return model
+    return shown
 
 
-def _endpoint(plan: Plan, inputs: RequestInputs, *, selectable: bool) -> Callable[..., Any]:
+def version_parameter(versions: Versions, version: Version | None = None) -> inspect.Parameter:
+    """The header that says for which version a request is; it must, when there is no other way to ``version``."""
+    names = [each.name for each in versions.all] if version is None else [version.name]
+    required = version is not None and version is not versions.head
+    annotation: Any = Literal[tuple(names)]
+    return inspect.Parameter(
+        "api_version_",
+        inspect.Parameter.KEYWORD_ONLY,
+        annotation=Annotated[annotation if required else annotation | None, fastapi_params.Header(alias=versions.header)],
+        default=inspect.Parameter.empty if required else None,
+    )
+
+
+def endpoint_of(plan: Plan, parameters: list[inspect.Parameter], *, selectable: bool) -> Callable[..., Any]:
     """A function with the signature FastAPI's OpenAPI needs; it is never called."""
 
     async def endpoint(**_: Any) -> None:
         raise Problem(500)
 
-    parameters = [
-        inspect.Parameter(
-            entry.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            annotation=Annotated[entry.annotation, declared],
-            default=entry.default,
-        )
-        for entry, declared in zip(plan.inputs, inputs.declared, strict=True)
-    ]
     extra = {"fields": "Only these members, separated by commas."}
     if plan.optional_names:
         extra["include"] = (

@@ -1,0 +1,23 @@
+"""API versions: one head, and the changes that lead back to the older ones."""
+
+from .changes import Added, Converted, ErrorsChanged, Moved, PageAdded, Removed, Renamed, Replaced, ValueAdded
+from .history import ModelAt, Versions
+from .served import Version
+from .usage import Usage, VersionUsage
+
+__all__ = [
+    "Added",
+    "Converted",
+    "ErrorsChanged",
+    "ModelAt",
+    "Moved",
+    "PageAdded",
+    "Removed",
+    "Renamed",
+    "Replaced",
+    "Usage",
+    "ValueAdded",
+    "Version",
+    "VersionUsage",
+    "Versions",
+]
