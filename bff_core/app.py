@@ -226,8 +226,8 @@ def create_bff(
     """A gateway called ``name`` over the services of ``clients``.
 
     ``settings`` are loaded from the environment when not given. ``auth`` says who may come in. ``transport`` replaces
-    the wire to every service (tests, proxies, HTTP/2). ``versions`` are those of its pages. ``options`` are FastAPI's. Raises ``SettingsError`` when a
-    service has no URL.
+    the wire to every service (tests, proxies, HTTP/2). ``versions`` are those of its pages. ``options`` are FastAPI's.
+    Raises ``SettingsError`` when a service has no URL.
     """
     settings = settings or Settings.load()
     configure_logs(name, settings.log_level)

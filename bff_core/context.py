@@ -41,7 +41,7 @@ class Principal:
 class RequestContext:
     """One request's context. ``deadline`` is an instant of ``time.monotonic``; ``headers`` is the ready-made header
     block (``name: value`` lines, each ended by CRLF) that goes with every call to a service; ``reply_headers`` go with
-    the answer, ``status`` is the answer's, 0 until it has begun. ``version`` names the API version, once it is known."""
+    the answer, ``status`` is the answer's, 0 until it has begun. ``version`` names the API's, once known."""
 
     request_id: str
     trace_id: str

@@ -72,7 +72,9 @@ def _parameters(route: PageRoute, older: OlderPage | None) -> list[inspect.Param
         inspect.Parameter(
             f"gone_{number}",
             inspect.Parameter.KEYWORD_ONLY,
-            annotation=Annotated[str | None, fastapi_params.Query(alias=name, description="Is not looked at any more.")],
+            annotation=Annotated[
+                str | None, fastapi_params.Query(alias=name, description="Is not looked at any more.")
+            ],
             default=None,
         )
         for number, name in enumerate(gone)

@@ -100,9 +100,7 @@ class PageEndpoint:
     ) -> None:
         """Answer one request."""
         context.route = self._path
-        older = None
-        if self._versions is not None and self._gate is None:
-            older = self._versions.enter(scope, context)
+        older = self._versions.enter(scope, context) if self._versions is not None and self._gate is None else None
         cache_key = b""
         if self._cache is not None:
             cache_key = self._cache.key(scope, context.version)
@@ -118,18 +116,13 @@ class PageEndpoint:
             await self._gate.enter(scope, context)
             if self._versions is not None:
                 older = self._versions.enter(scope, context)
-        query = parse_query(scope["query_string"])
-        if older is not None:
-            query = older.query(query)
+        query = parse_query(scope["query_string"]) if older is None else older.query(parse_query(scope["query_string"]))
         selection = (self._selector if older is None else older.selector).read(query)
         body = await read_json_body(scope, receive, self._max_body) if self._inputs.body is not None else b""
         values = self._template.copy()
         values[self._plan.principal_slot] = context.principal
         values[self._plan.context_slot] = context
-        if older is None:
-            self._inputs.fill(values, path_params, query, scope["headers"], body)
-        else:
-            older.fill(self._inputs, values, path_params, query, scope["headers"], body)
+        (self._inputs if older is None else older).fill(values, path_params, query, scope["headers"], body)
         run = Run(self._plan, self._bound, context, values, selection.sections, self._last_good)
         if self._watches:
             watcher = DisconnectWatcher(receive, run)
@@ -141,10 +134,11 @@ class PageEndpoint:
             # What may have changed something is finished, whoever has left meanwhile.
             await run.complete()
         shaped = self._plan.shape(*self._plan.shape_arguments(values))
-        if older is None:
-            content = self._serialize(shaped, include=selection.fields, by_alias=True)
-        else:
-            content = older.serialize(shaped, selection)
+        content = (
+            self._serialize(shaped, include=selection.fields, by_alias=True)
+            if older is None
+            else older.serialize(shaped, selection)
+        )
         if context.degraded:
             degraded = [section.name for section in self._plan.sections if section.name in context.degraded]
             content = _mark(content, degraded if older is None else older.degraded(degraded))

@@ -38,7 +38,7 @@ class ProblemDocument(BaseModel):
 
 
 class PageRoute(APIRoute):
-    """Serves one page, to anybody when ``gate`` is None; in all its ``versions``, or in ``version``, whose path it is."""
+    """Serves one page, to anybody when ``gate`` is None; in all ``versions``, or in the one whose path it is."""
 
     def __init__(
         self,
@@ -156,7 +156,9 @@ def version_parameter(versions: Versions, version: Version | None = None) -> ins
     return inspect.Parameter(
         "api_version_",
         inspect.Parameter.KEYWORD_ONLY,
-        annotation=Annotated[annotation if required else annotation | None, fastapi_params.Header(alias=versions.header)],
+        annotation=Annotated[
+            annotation if required else annotation | None, fastapi_params.Header(alias=versions.header)
+        ],
         default=inspect.Parameter.empty if required else None,
     )
 

@@ -60,6 +60,7 @@ class OlderPage:
     __slots__ = (
         "_body",
         "_changes",
+        "_inputs",
         "_names",
         "_to_python",
         "_up",
@@ -79,6 +80,7 @@ class OlderPage:
         self.selector = Selector(plan, answer.sources)
         self._to_python: Callable[..., Any] = plan.model.__pydantic_serializer__.to_python
         self._names = {other: name for name, others in answer.sources.items() for other in others}
+        self._inputs = inputs
         self._changes = versions.parameters(page, version)
         self.parameters = _older_parameters(plan, inputs, self._changes)
         self.body_model: Any = None
@@ -92,7 +94,9 @@ class OlderPage:
     def _take_body(self, versions: Versions, version: Version, plan: Plan, model: type[BaseModel]) -> None:
         at = versions.at(model, version.name)
         if at.irreversible is not None:
-            raise DeclarationError(f"{plan.name}: what version {version.name} sends of {model.__name__}: {at.irreversible}")
+            raise DeclarationError(
+                f"{plan.name}: what version {version.name} sends of {model.__name__}: {at.irreversible}"
+            )
         self.body_model = at.model
         if at.up is not None:
             self._up = at.up
@@ -109,7 +113,6 @@ class OlderPage:
 
     def fill(
         self,
-        inputs: RequestInputs,
         values: list[Any],
         path: dict[str, Any],
         query: Query,
@@ -118,7 +121,7 @@ class OlderPage:
     ) -> None:
         """As ``RequestInputs.fill``; problems name what the client calls things."""
         try:
-            inputs.fill(values, path, query, headers, self._lifted(body) if self._body is not None else body)
+            self._inputs.fill(values, path, query, headers, self._lifted(body) if self._body is not None else body)
         except Problem as problem:
             for entry in problem.extensions.get("errors", ()):
                 if entry["in"] == "query":

@@ -1,7 +1,8 @@
 """API versions: one head, and the changes that lead back to the older ones."""
 
-from .changes import Added, Converted, ErrorsChanged, Moved, PageAdded, Removed, Renamed, Replaced, ValueAdded
+from .changes import Added, Converted, ErrorsChanged, PageAdded, Removed, Renamed, Replaced, ValueAdded
 from .history import ModelAt, Versions
+from .moved import Moved
 from .served import Version
 from .usage import Usage, VersionUsage
 

@@ -15,19 +15,23 @@ from pydantic.fields import FieldInfo
 
 from ..errors import DeclarationError
 from .annotations import values_of, without_value
-from .members import Member, Members, members_of
+from .members import Member, Members
 
 __all__ = [
     "Added",
     "Change",
     "Converted",
     "ErrorsChanged",
-    "Moved",
     "PageAdded",
     "Removed",
     "Renamed",
     "Replaced",
+    "Reversible",
     "ValueAdded",
+    "Variant",
+    "free",
+    "there",
+    "where",
 ]
 
 Document = dict[str, Any]
@@ -37,7 +41,9 @@ Variant = Callable[[type[BaseModel], Members], type[BaseModel]]
 class Change(Protocol):
     """A change of the members of ``target``: a model, or a page, whose members are its query parameters."""
 
-    target: type
+    @property
+    def target(self) -> type:
+        """The model or page."""
 
     def older(self, members: Members, variant: Variant) -> Members:
         """The members before the change. ``variant`` makes a model with other members. Raises ``DeclarationError``."""
@@ -55,13 +61,15 @@ class Change(Protocol):
         """Why it cannot be undone in a request that has the newer ``members``; None when it can."""
 
 
-class _Reversible:
+class Reversible:
+    """What can always be undone."""
+
     def irreversible(self, members: Members) -> str | None:  # noqa: ARG002 - most need not look
         return None
 
 
 @dataclass(frozen=True)
-class Renamed(_Reversible):
+class Renamed(Reversible):
     """The member ``name`` is called ``to``."""
 
     target: type
@@ -72,8 +80,8 @@ class Renamed(_Reversible):
         return f"'{self.name}' is called '{self.to}'"
 
     def older(self, members: Members, variant: Variant) -> Members:  # noqa: ARG002 - the protocol's
-        _there(self, members, self.to)
-        _free(self, members, self.name)
+        there(self, members, self.to)
+        free(self, members, self.name)
         return {self.name if name == self.to else name: member for name, member in members.items()}
 
     def sources(self) -> Mapping[str, Sequence[str]]:
@@ -89,7 +97,7 @@ class Renamed(_Reversible):
 
 
 @dataclass(frozen=True)
-class Added(_Reversible):
+class Added(Reversible):
     """The member ``name`` is new: older clients do not see it, and in what they send it has its ``default``, if one is
     given; a required one needs it."""
 
@@ -106,7 +114,7 @@ class Added(_Reversible):
         return None
 
     def older(self, members: Members, variant: Variant) -> Members:  # noqa: ARG002 - the protocol's
-        _there(self, members, self.name)
+        there(self, members, self.name)
         return {name: member for name, member in members.items() if name != self.name}
 
     def sources(self) -> Mapping[str, Sequence[str]]:
@@ -121,7 +129,7 @@ class Added(_Reversible):
 
 
 @dataclass(frozen=True)
-class Removed(_Reversible):
+class Removed(Reversible):
     """The member ``name``, of type ``was``, is no more. Older clients go on getting ``value``, or what ``down`` makes
     of the members that it ``reads``; what they send of it is dropped. Of a page's parameter nothing but the name
     counts."""
@@ -135,14 +143,14 @@ class Removed(_Reversible):
 
     def __post_init__(self) -> None:
         if bool(self.reads) != (self.down is not None):
-            raise DeclarationError(f"{_where(self)} '{self.name}': reads= and down= belong together")
+            raise DeclarationError(f"{where(self)} '{self.name}': reads= and down= belong together")
 
     def __str__(self) -> str:
         return f"'{self.name}' is no more"
 
     def older(self, members: Members, variant: Variant) -> Members:  # noqa: ARG002 - the protocol's
-        _free(self, members, self.name)
-        _there(self, members, *self.reads)
+        free(self, members, self.name)
+        there(self, members, *self.reads)
         # Required of nobody: no newer version wants it.
         return {**members, self.name: Member(self.was, FieldInfo(default=self.value), carried=False)}
 
@@ -175,7 +183,7 @@ class Replaced:
 
     def __post_init__(self) -> None:
         if isinstance(self.by, str) or not self.by or not self.was:
-            raise DeclarationError(f"{_where(self)}: Replaced needs older members and a list of newer ones")
+            raise DeclarationError(f"{where(self)}: Replaced needs older members and a list of newer ones")
 
     def __str__(self) -> str:
         return f"{_quoted(self.was)} {'is' if len(self.was) == 1 else 'are'} replaced by {_quoted(self.by)}"
@@ -184,8 +192,8 @@ class Replaced:
         return f"{self}, and requests need up= for that" if self.up is None else None
 
     def older(self, members: Members, variant: Variant) -> Members:  # noqa: ARG002 - the protocol's
-        _there(self, members, *self.by)
-        _free(self, {name: member for name, member in members.items() if name not in self.by}, *self.was)
+        there(self, members, *self.by)
+        free(self, {name: member for name, member in members.items() if name not in self.by}, *self.was)
         required = any(members[name].required for name in self.by)
         info = None if required else FieldInfo(default=None)
         found: Members = {}
@@ -209,7 +217,7 @@ class Replaced:
 
 @dataclass(frozen=True)
 class Converted:
-    """The member ``name``, of type ``was``, is another kind of value now: another unit, another type. null stays null."""
+    """The member ``name``, of type ``was``, is another kind of value now: of another unit or type. null stays null."""
 
     target: type
     name: str
@@ -224,7 +232,7 @@ class Converted:
         return f"{self}, and requests need up= for that" if self.up is None else None
 
     def older(self, members: Members, variant: Variant) -> Members:  # noqa: ARG002 - the protocol's
-        _there(self, members, self.name)
+        there(self, members, self.name)
         info = None if members[self.name].required else FieldInfo(default=None)
         return {**members, self.name: Member(self.was, info, carried=False)}
 
@@ -243,39 +251,7 @@ class Converted:
 
 
 @dataclass(frozen=True)
-class Moved(_Reversible):
-    """The member ``name`` stands at ``to`` now; dots lead into the objects in the members (``"price.currency"``)."""
-
-    target: type
-    name: str
-    to: str = field(kw_only=True)
-
-    def __post_init__(self) -> None:
-        if "." not in self.name + self.to:
-            raise DeclarationError(f"{_where(self)} '{self.name}': within one object that is Renamed")
-        object.__setattr__(self, "_from", tuple(self.name.split(".")))
-        object.__setattr__(self, "_to", tuple(self.to.split(".")))
-
-    def __str__(self) -> str:
-        return f"'{self.name}' is '{self.to}' now"
-
-    def older(self, members: Members, variant: Variant) -> Members:
-        rest, member = _take_member(self, members, self._to, variant)  # type: ignore[attr-defined]  # set above
-        return _put_member(self, rest, self._from, member, variant)  # type: ignore[attr-defined]
-
-    def sources(self) -> Mapping[str, Sequence[str]]:
-        first, top = self._from[0], self._to[0]  # type: ignore[attr-defined]
-        return {first: (top,)} if len(self._from) == 1 else {first: (top, first)}  # type: ignore[attr-defined]
-
-    def to_older(self, document: Document) -> None:
-        _move(document, self._to, self._from)  # type: ignore[attr-defined]
-
-    def to_newer(self, document: Document) -> None:
-        _move(document, self._from, self._to)  # type: ignore[attr-defined]
-
-
-@dataclass(frozen=True)
-class ValueAdded(_Reversible):
+class ValueAdded(Reversible):
     """The member ``name`` (a ``Literal`` or an ``Enum``, or a list of them) can have one more ``value``; older clients
     are shown ``instead``."""
 
@@ -288,14 +264,14 @@ class ValueAdded(_Reversible):
         return f"'{self.name}' can be {self.value!r} (older answers say {self.instead!r})"
 
     def older(self, members: Members, variant: Variant) -> Members:  # noqa: ARG002 - the protocol's
-        _there(self, members, self.name)
+        there(self, members, self.name)
         member = members[self.name]
         values = values_of(member.annotation)
         for value in (self.value, self.instead):
             if value not in values:
-                raise DeclarationError(f"{_where(self)} '{self.name}': {value!r} is none of its values: {values}")
+                raise DeclarationError(f"{where(self)} '{self.name}': {value!r} is none of its values: {values}")
         if self.value == self.instead:
-            raise DeclarationError(f"{_where(self)} '{self.name}': instead={self.instead!r} is the new value itself")
+            raise DeclarationError(f"{where(self)} '{self.name}': instead={self.instead!r} is the new value itself")
         return {**members, self.name: replace(member, annotation=without_value(member.annotation, self.value))}
 
     def sources(self) -> Mapping[str, Sequence[str]]:
@@ -335,7 +311,8 @@ class ErrorsChanged:
         return f"errors have another shape (they were {self.media_type}: {self.model.__name__})"
 
 
-def _where(change: Any) -> str:
+def where(change: Any) -> str:
+    """The change's kind and target, for messages."""
     return f"{type(change).__name__} in {change.target.__name__}"
 
 
@@ -343,18 +320,20 @@ def _quoted(names: Any) -> str:
     return " and ".join(f"'{name}'" for name in names)
 
 
-def _there(change: Any, members: Members, *names: str) -> None:
+def there(change: Any, members: Members, *names: str) -> None:
+    """Raise ``DeclarationError`` unless all ``names`` are members."""
     for name in names:
         if name not in members:
             raise DeclarationError(
-                f"{_where(change)}: there is no '{name}' after the change; there is: {', '.join(members) or 'nothing'}"
+                f"{where(change)}: there is no '{name}' after the change; there is: {', '.join(members) or 'nothing'}"
             )
 
 
-def _free(change: Any, members: Members, *names: str) -> None:
+def free(change: Any, members: Members, *names: str) -> None:
+    """Raise ``DeclarationError`` if one of ``names`` is a member."""
     for name in names:
         if name in members:
-            raise DeclarationError(f"{_where(change)}: '{name}' is there after the change, so it cannot come back")
+            raise DeclarationError(f"{where(change)}: '{name}' is there after the change, so it cannot come back")
 
 
 def _replace(document: Document, source: Sequence[str], target: Sequence[str], function: Callable[..., Any]) -> None:
@@ -369,56 +348,3 @@ def _replace(document: Document, source: Sequence[str], target: Sequence[str], f
         document[target[0]] = made
     else:
         document.update(zip(target, made, strict=True))
-
-
-def _move(document: Document, source: Sequence[str], target: Sequence[str]) -> None:
-    """Objects that become empty go; those that are missing come."""
-    parents = [document]
-    for name in source[:-1]:
-        inner = parents[-1].get(name)
-        if type(inner) is not dict:
-            return
-        parents.append(inner)
-    if source[-1] not in parents[-1]:
-        return
-    value = parents[-1].pop(source[-1])
-    for depth in range(len(source) - 2, -1, -1):
-        if not parents[depth + 1]:
-            del parents[depth][source[depth]]
-    for name in target[:-1]:
-        document = document.setdefault(name, {})
-    document[target[-1]] = value
-
-
-def _inner(change: Any, members: Members, name: str) -> type[BaseModel]:
-    model = members[name].annotation
-    if isinstance(model, type) and issubclass(model, BaseModel) and members[name].required:
-        return model
-    raise DeclarationError(f"{_where(change)}: '{name}' is not always an object; say it with Replaced")
-
-
-def _take_member(change: Any, members: Members, path: Sequence[str], variant: Variant) -> tuple[Members, Member]:
-    name, *rest = path
-    _there(change, members, name)
-    if not rest:
-        return {key: member for key, member in members.items() if key != name}, members[name]
-    model = _inner(change, members, name)
-    inner, taken = _take_member(change, members_of(model), rest, variant)
-    if not inner:
-        return {key: member for key, member in members.items() if key != name}, taken
-    return {**members, name: replace(members[name], annotation=variant(model, inner))}, taken
-
-
-def _put_member(change: Any, members: Members, path: Sequence[str], member: Member, variant: Variant) -> Members:
-    name, *rest = path
-    if not rest:
-        _free(change, members, name)
-        return {**members, name: member}
-    if name not in members:
-        empty: type[BaseModel] = type(name.title(), (BaseModel,), {})
-        members = {**members, name: Member(empty)}
-    model = _inner(change, members, name)
-    inner = _put_member(change, members_of(model), rest, member, variant)
-    return {**members, name: replace(members[name], annotation=variant(model, inner))}
-
-

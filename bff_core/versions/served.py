@@ -20,11 +20,11 @@ _PATH = re.compile(r"/[a-z0-9][a-z0-9.-]*")
 
 @dataclass(frozen=True, init=False)
 class Version:
-    """A version of the API, by the date (``"2026-05-01"``) on which it came, and the ``changes`` that made it out of the
-    version before.
+    """A version of the API, by the date (``"2026-05-01"``) on which it came, and the ``changes`` that made it out
+    of the version before.
 
-    ``path`` (``"/v2"``) serves it under a path of its own as well. ``deprecated`` and ``sunset`` (dates, UTC; the second
-    is when it ends) announce the end, ``guide`` (a URL) tells how to move on. Raises ``DeclarationError``.
+    ``path`` (``"/v2"``) serves it under a path of its own as well. ``deprecated`` and ``sunset`` (dates, UTC; the
+    second is when it ends) announce the end, ``guide`` (a URL) tells how to move on. Raises ``DeclarationError``.
     """
 
     name: str

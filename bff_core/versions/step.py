@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from ..errors import DeclarationError
 from .annotations import rebuilt
 from .changes import Change
-from .members import Member, Members, make_model, members_of
+from .members import Member, make_model, members_of
 from .walk import Transform, by_kind, edited_after, edited_before, in_array, in_object, kind_of
 
 __all__ = ["Lineage", "Older", "Step"]
@@ -108,7 +108,9 @@ class Step:
             why = why or change.irreversible(members)
             given = change.sources()
             sources = {
-                name: frozenset().union(*(sources[other] for other in given[name])) if name in given else sources[name]
+                name: frozenset().union(*(sources.get(other, frozenset()) for other in given[name]))
+                if name in given
+                else sources[name]
                 for name in before
             }
             members = before
