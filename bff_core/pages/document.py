@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from typing import Annotated, Any, get_args, get_origin
 
@@ -92,13 +91,12 @@ def _parameter(entry: Input, annotation: Any, declared: Declared) -> inspect.Par
 
 def _called(entry: Input, declared: Declared, name: str) -> tuple[Any, Declared]:
     """The parameter's type and declaration under another name."""
-    renamed = copy.copy(declared)
-    renamed.alias = renamed.validation_alias = renamed.serialization_alias = name
-    if get_origin(entry.annotation) is not Annotated:
-        return entry.annotation, renamed
-    base, *extras = get_args(entry.annotation)
-    others = tuple(extra for extra in extras if extra is not declared)
-    return (Annotated[(base, *others)] if others else base), renamed
+    annotation = entry.annotation
+    if get_origin(annotation) is Annotated:
+        base, *extras = get_args(annotation)
+        others = (*(extra for extra in extras if extra is not declared), *declared.metadata)
+        annotation = Annotated[(base, *others)] if others else base
+    return annotation, fastapi_params.Query(alias=name, description=declared.description)
 
 
 def describe_problems(document: dict[str, Any]) -> None:
