@@ -41,6 +41,10 @@ class VersionUsage:
         usage.count += 1
         usage.last = self._clock()
 
+    def snapshot(self) -> dict[tuple[str, str], tuple[int, float]]:
+        """By version and client: the count, and the Unix time of the last one."""
+        return {key: (usage.count, usage.last) for key, usage in self._found.items()}
+
     def of(self, version: str) -> dict[str, Usage]:
         """The clients of a version, the busiest first."""
         found = {who: usage for (name, who), usage in self._found.items() if name == version}

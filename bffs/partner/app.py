@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bff_core import ApiKeys, create_bff
+from bff_core import create_bff
 from shop.clients import Catalog, Orders
 
 from .pages import OrdersPage, ProductPage, ProductsPage
@@ -12,9 +12,7 @@ from .versions import VERSIONS
 __all__ = ["app"]
 
 settings = PartnerSettings.load()
-app = create_bff(
-    "partner", settings=settings, clients=[Catalog, Orders], auth=ApiKeys(settings.keys), versions=VERSIONS
-)
+app = create_bff("partner", settings=settings, clients=[Catalog, Orders], auth=settings.auth(), versions=VERSIONS)
 app.page("/products", ProductsPage)
 app.page("/products/{product_id}", ProductPage)
 app.page("/orders", OrdersPage)
