@@ -70,6 +70,7 @@ class Bff(FastAPI):
         self._services = PageServices(self._client, settings.max_body, self.shedder, self.last_good, events, memory)
         self.access = AccessLog(name, enabled=logging.getLevelNamesMapping()[settings.log_level] <= logging.INFO)
         self._table: PageTable | None = None
+        self._documents: dict[str, dict[str, Any]] = {}
         super().__init__(**kwargs)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -188,9 +189,12 @@ class Bff(FastAPI):
         if self.versions is None:
             raise KeyError(version)
         served = self.versions[version]
+        if served.name in self._documents:
+            return self._documents[served.name]
         routes = [document_route(page, self.versions, served) for page in self.pages]
         there = [route for route in routes if route is not None]
-        return self._with_security(get_openapi(title=self.title, version=served.name, routes=there))
+        document = self._with_security(get_openapi(title=self.title, version=served.name, routes=there))
+        return self._documents.setdefault(served.name, document)
 
     def _with_security(self, document: dict[str, Any]) -> dict[str, Any]:
         describe_problems(document)

@@ -137,7 +137,7 @@ class OlderPage:
             data = self.down(data)
         if selection.asked is not None:
             data = {name: value for name, value in data.items() if name in selection.asked}
-        return to_json(data)
+        return to_json(data, inf_nan_mode="null")  # as the head does
 
     def degraded(self, sections: Sequence[str]) -> list[str]:
         """The sections that failed, as the client knows them."""

@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from ..errors import DeclarationError
 from .annotations import values_of, without_value
-from .members import Member, Members
+from .members import Member, Members, copied
 
 __all__ = [
     "Added",
@@ -125,7 +125,7 @@ class Added(Reversible):
 
     def to_newer(self, document: Document) -> None:
         if self.default is not ...:
-            document[self.name] = self.default
+            document[self.name] = copied(self.default)
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ class Removed(Reversible):
 
     def to_older(self, document: Document) -> None:
         if self.down is None:
-            document[self.name] = self.value
+            document[self.name] = copied(self.value)
         elif all(name in document for name in self.reads):
             document[self.name] = self.down(*[document[name] for name in self.reads])
 

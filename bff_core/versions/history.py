@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
 
+import structlog
 from pydantic import BaseModel
 from starlette.types import Scope
 
 from ..context import Principal, RequestContext
 from ..errors import PROBLEM_JSON, DeclarationError, Problem
 from .changes import ErrorsChanged, PageAdded, Renamed
-from .members import members_of
+from .members import copied, members_of
 from .served import Version
 from .step import Lineage, Older, Step
 from .usage import VersionUsage
@@ -22,6 +23,7 @@ from .walk import chain
 
 __all__ = ["PINNED", "ModelAt", "Versions"]
 
+log = structlog.get_logger("bff.versions")
 PINNED: Final = "api_version"
 """The claim of a principal that names the version it is pinned to."""
 
@@ -119,7 +121,7 @@ class Versions:
         return {
             **document,
             "api_version": self[version].name,
-            "data": data if at.down is None else at.down(_copied(data)),
+            "data": data if at.down is None else at.down(copied(data)),
         }
 
     def resolve(self, scope: Scope, context: RequestContext, fixed: Version | None) -> Version:
@@ -149,8 +151,12 @@ class Versions:
         if not changes:
             return problem.body(context.request_id), PROBLEM_JSON
         document = problem.document(context.request_id)
-        for change in changes:
-            document = change.down(document)
+        try:
+            for change in changes:
+                document = change.down(document)
+        except Exception:  # an error is answered, come what may
+            log.exception("versions.error_shape", version=name, request_id=context.request_id)
+            return problem.body(context.request_id), PROBLEM_JSON
         return Problem.encode(document), changes[-1].media_type.encode()
 
     def _stated(self, scope: Scope, fixed: Version | None) -> Version | None:
@@ -251,10 +257,3 @@ class Versions:
                         f"version {version.name}: {change.target.__name__} is no model; a page's parameters can be "
                         "Renamed, Added or Removed"
                     )
-
-
-def _copied(value: Any) -> Any:
-    """Plain JSON data that may be changed without the original."""
-    if type(value) is dict:
-        return {key: _copied(inner) for key, inner in value.items()}
-    return [_copied(inner) for inner in value] if type(value) is list else value

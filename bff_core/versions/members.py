@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic.fields import FieldInfo
 
-__all__ = ["Member", "Members", "json_name", "make_model", "members_of"]
+__all__ = ["Member", "Members", "copied", "json_name", "make_model", "members_of"]
 
 # How a model reads its input; what it says about itself (titles, examples) may not be true of an older form of it.
 KEPT = ("extra", "arbitrary_types_allowed", "strict", "str_strip_whitespace", "str_max_length", "str_min_length")
@@ -77,3 +77,10 @@ def _definition(member: Member, alias: str | None) -> tuple[Any, Any]:
             options[key] = value
     annotation: Any = Annotated[(member.annotation, *info.metadata)] if info.metadata else member.annotation
     return annotation, Field(alias=alias, **options)
+
+
+def copied(value: Any) -> Any:
+    """Plain JSON data that may be changed without the original."""
+    if type(value) is dict:
+        return {key: copied(inner) for key, inner in value.items()}
+    return [copied(inner) for inner in value] if type(value) is list else value

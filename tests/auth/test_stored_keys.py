@@ -12,19 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 
 from bff_core import (
     Page,
     Problem,
     Refused,
+    Renamed,
     ServiceClient,
     Settings,
     SettingsError,
     StoredKeys,
+    Version,
+    Versions,
     create_bff,
     get,
     required,
+    shape,
 )
 from bff_core.auth.key_form import KeyDigests
 from bff_core.testing import FakeServices, bff_client
@@ -456,6 +460,10 @@ def test_a_short_pepper_is_refused() -> None:
         StoredKeys("mysql://x", pepper=PEPPER)
 
 
+class Shown(BaseModel):
+    title: str
+
+
 class Catalog(ServiceClient, service="catalog"):
     @get("/products/{product_id}", at="name")
     async def name(self, product_id: str) -> str: ...
@@ -463,6 +471,37 @@ class Catalog(ServiceClient, service="catalog"):
 
 class NamePage(Page):
     name = required(Catalog.name)
+
+
+class TitlePage(Page):
+    name = required(Catalog.name)
+
+    @shape
+    def shown(self, name: str) -> Shown:
+        return Shown(title=name)
+
+
+async def test_pinned_to_a_version(make: Make, clock: Clock) -> None:
+    """A key gets its version without a word, its successor as well; who uses what outlives the gateway."""
+    services = FakeServices("catalog")
+    services["catalog"].get("/products/p1").respond(json={"name": "Lamp"})
+    versions = Versions(Version("2026-05-01", Renamed(Shown, "name", to="title")), Version("2024-11-01"), clock=clock)
+    keys = make(uses=versions.usage)
+    settings = Settings(services=services.settings, log_level="ERROR")
+    app = create_bff(
+        "t", settings=settings, clients=[Catalog], transport=services.transport, auth=keys, versions=versions
+    )
+    app.page("/products/{product_id}", TitlePage)
+    async with bff_client(app) as client:
+        old, record = await keys.store.issue("acme", version="2024-11-01")
+        new, _ = await keys.store.rotate(record.id, grace=60)
+        head, _ = await keys.store.issue("bolt")
+        answers = [(await client.get("/products/p1", headers={"x-api-key": key})).json() for key in (old, new, head)]
+    assert answers == [{"name": "Lamp"}, {"name": "Lamp"}, {"title": "Lamp"}]
+    assert await make().store.version_uses() == [
+        ("2026-05-01", "bolt", 1, clock.now),
+        ("2024-11-01", "acme", 2, clock.now),
+    ]
 
 
 async def test_in_a_gateway(make: Make) -> None:

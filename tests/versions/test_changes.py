@@ -100,6 +100,19 @@ def test_added_ones_are_not_shown_and_have_their_default() -> None:
     assert found.up({"name": "ab", "size": 4})["size"] == 9
 
 
+def test_declared_values_are_not_shared() -> None:
+    """Each document has its own, so that later changes of one do not show in another."""
+    versions = Versions(
+        Version("2026-01-03", Removed(Thing, "old", Inner, value={"kind": "inner", "a": 1, "b": 2})),
+        Version("2026-01-02", Renamed(Inner, "x", to="a")),
+        Version("2026-01-01"),
+    )
+    down = versions.at(Thing, "2026-01-01").down
+    assert down is not None
+    for _ in range(2):
+        assert down({"name": "ab"})["old"] == {"kind": "inner", "x": 1, "b": 2}
+
+
 def test_values() -> None:
     """New ones are shown as old ones, alone and in lists; the older model does not know them."""
     found = at(Thing, ValueAdded(Thing, "colours", "blue", instead="red"))

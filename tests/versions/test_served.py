@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -291,6 +292,42 @@ async def test_fields_are_the_versions_own(client: httpx.AsyncClient, played: Fa
     answer = await client.get("/v1/products/p1?fields=stock")
     assert answer.status_code == 400
     assert (await client.get("/v3/products/p1?fields=title")).json() == {"title": "Lamp"}
+
+
+async def test_any_fields_of_any_version(client: httpx.AsyncClient) -> None:
+    """Each selection is that part of the whole."""
+    for version, whole in (("v3", HEAD), ("v2", SECOND), ("v1", FIRST)):
+        for size in range(1, len(whole) + 1):
+            for names in combinations(whole, size):
+                answer = await client.get(f"/{version}/products/p1?fields={','.join(names)}")
+                assert answer.json() == {name: whole[name] for name in names}
+
+
+async def test_the_head_pays_nothing(played: FakeServices) -> None:
+    """No change is looked at for it; each older version looks at its own once."""
+    calls: list[int] = []
+    versions = Versions(
+        Version("2026-01-02", Converted(Shown, "cents", was=int, down=lambda cents: calls.append(cents) or cents)),
+        Version("2026-01-01"),
+    )
+    async with bff_client(gateway(versions, played)) as client:
+        assert (await client.get("/products/p1")).json() == HEAD
+        assert calls == []
+        assert (await client.get("/products/p1", headers={"api-version": "2026-01-01"})).json()
+        assert calls == [1999]
+
+
+async def test_an_error_is_answered_even_if_its_old_shape_cannot_be_made(played: FakeServices) -> None:
+    """As a problem document then."""
+
+    def broken(document: dict[str, Any]) -> dict[str, Any]:
+        raise KeyError(document["status"])
+
+    versions = Versions(Version("2026-01-02", ErrorsChanged(broken, OldError)), Version("2026-01-01"))
+    async with bff_client(gateway(versions, played)) as client:
+        answer = await client.get("/products/none", headers={"api-version": "2026-01-01"})
+    assert answer.status_code == 404
+    assert answer.json()["title"] == "Not Found"
 
 
 async def test_query_parameters(client: httpx.AsyncClient) -> None:
