@@ -100,7 +100,7 @@ class Queries:
             await used(*arguments)
 
         keys.store.find = counted_find  # type: ignore[method-assign]
-        keys.store.used = counted_used  # type: ignore[method-assign]
+        keys.store.used = counted_used  # type: ignore[method-assign, assignment]
 
 
 async def reason(keys: StoredKeys, key: str) -> str:
@@ -379,7 +379,7 @@ async def test_an_outage_may_be_bridged(make: Make, clock: Clock) -> None:
     await keys.store.revoke(record.id)
     clock.now += 6
     assert [await reason(keys, each) for each in (key, gone)] == ["in", "revoked_key"]
-    keys.store.find = fail  # type: ignore[method-assign]
+    keys.store.find = fail  # type: ignore[method-assign, assignment]
     clock.now += 50
     assert await reason(keys, key) == "in"
     for each in (gone, new):
@@ -394,7 +394,7 @@ async def test_what_could_not_be_noted_is_noted_later(keys: StoredKeys, clock: C
     """A database that is down costs no request and loses no instant."""
     key, _ = await keys.store.issue("acme")
     assert await reason(keys, key) == "in"
-    used, keys.store.used = keys.store.used, fail  # type: ignore[method-assign]
+    used, keys.store.used = keys.store.used, fail  # type: ignore[method-assign, assignment]
     await keys.flush()
     keys.store.used = used  # type: ignore[method-assign]
     await keys.flush()

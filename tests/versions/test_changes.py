@@ -100,17 +100,36 @@ def test_added_ones_are_not_shown_and_have_their_default() -> None:
     assert found.up({"name": "ab", "size": 4})["size"] == 9
 
 
+def test_what_only_newer_versions_know_is_dropped_from_requests() -> None:
+    """An older client cannot set a newer member by its new name."""
+    found = at(Thing, Renamed(Thing, "count", to="size"))
+    assert found.up({"name": "ab", "size": 4}) == {"name": "ab"}
+    assert found.up({"name": "ab", "size": 4, "count": 5}) == {"name": "ab", "size": 5}
+
+
+def test_changes_of_one_version_follow_each_other() -> None:
+    """From top to bottom: each sees what the ones above it have made."""
+    first = Renamed(Thing, "title", to="name")
+    then = Converted(Thing, "name", was=int, down=int, up=str)
+    found = at(Thing, first, then)
+    assert found.down({"name": "12"}) == {"title": 12}
+    assert found.up({"title": 12}) == {"name": "12"}
+    with pytest.raises(DeclarationError, match="there is no 'name' after the change"):
+        at(Thing, then, first)
+
+
 def test_declared_values_are_not_shared() -> None:
     """Each document has its own, so that later changes of one do not show in another."""
+    declared = {"kind": "inner", "a": 1, "b": 2}
     versions = Versions(
-        Version("2026-01-03", Removed(Thing, "old", Inner, value={"kind": "inner", "a": 1, "b": 2})),
+        Version("2026-01-03", Removed(Thing, "old", Inner, value=declared)),
         Version("2026-01-02", Renamed(Inner, "x", to="a")),
         Version("2026-01-01"),
     )
     down = versions.at(Thing, "2026-01-01").down
     assert down is not None
-    for _ in range(2):
-        assert down({"name": "ab"})["old"] == {"kind": "inner", "x": 1, "b": 2}
+    assert down({"name": "ab"})["old"] == {"kind": "inner", "x": 1, "b": 2}
+    assert declared == {"kind": "inner", "a": 1, "b": 2}
 
 
 def test_values() -> None:
