@@ -33,9 +33,12 @@ from .errors import (
     SettingsError,
     UnexpectedStatus,
 )
+from .hardening import Cors, Hardening
+from .limits import ConcurrencyLimit, Quota, RateLimit
 from .pages import Page, optional, required, section, shape
 from .policy import AdaptivePolicy, BreakerPolicy, HealthPolicy, HedgePolicy, OutlierPolicy, Policy, RetryPolicy
 from .settings import ExchangeSettings, ServiceSettings, Settings
+from .sync import Collection, Sync, mutation
 from .telemetry import Event
 from .versions import (
     Added,
@@ -68,14 +71,18 @@ __all__ = [
     "BulkheadFull",
     "CallTimeout",
     "CircuitOpen",
+    "Collection",
+    "ConcurrencyLimit",
     "ConnectFailed",
     "ConnectionLost",
     "Converted",
+    "Cors",
     "DeclarationError",
     "ErrorsChanged",
     "Event",
     "ExchangeSettings",
     "ForwardAuth",
+    "Hardening",
     "HealthPolicy",
     "HedgePolicy",
     "KeyRecord",
@@ -87,6 +94,8 @@ __all__ = [
     "Policy",
     "Principal",
     "Problem",
+    "Quota",
+    "RateLimit",
     "Refused",
     "Removed",
     "Renamed",
@@ -99,6 +108,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "StoredKeys",
+    "Sync",
     "UnexpectedStatus",
     "ValueAdded",
     "Version",
@@ -108,6 +118,7 @@ __all__ = [
     "current_context",
     "delete",
     "get",
+    "mutation",
     "new_api_key",
     "optional",
     "patch",

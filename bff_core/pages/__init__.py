@@ -1,11 +1,10 @@
 """Pages: declared, compiled, run, shaped and served."""
 
 from .declare import Page, optional, required, section, shape
-from .document import describe_problems, document_route
 from .endpoint import PageEndpoint, PageServices
 from .last_good import LastGoodValues
 from .plan import Plan, PlannedSection
-from .route import SECURITY, PageRoute
+from .route import SECURITY, PageRoute, page_routes
 from .table import PageTable
 
 __all__ = [
@@ -18,9 +17,8 @@ __all__ = [
     "PageTable",
     "Plan",
     "PlannedSection",
-    "describe_problems",
-    "document_route",
     "optional",
+    "page_routes",
     "required",
     "section",
     "shape",

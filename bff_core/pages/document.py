@@ -1,105 +1,65 @@
-"""A page as an older version's OpenAPI document describes it."""
+"""What a page's entry in the OpenAPI document says of its errors and parameters."""
 
 from __future__ import annotations
 
-import inspect
-from typing import Annotated, Any, get_args, get_origin
+import re
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any
 
-from fastapi import params as fastapi_params
-from fastapi.routing import APIRoute
+from ..auth import Authenticator, schemes_of
+from .plan import Plan
 
-from ..versions import Version, Versions
-from .plan import Input
-from .route import PageRoute, ProblemDocument, documented, endpoint_of, version_parameter
-from .versioned import OlderPage
+__all__ = ["finished", "list_pattern", "problem_texts", "tidy_parameters"]
 
-__all__ = ["describe_problems", "document_route"]
-
-Declared = fastapi_params.Param | fastapi_params.Body
-
-
-def document_route(route: PageRoute, versions: Versions, version: Version) -> APIRoute | None:
-    """``route`` (one of all versions) in ``version``, None when it is not there; it serves nothing."""
-    if route.versions is None:
-        return None
-    older = route.versions.older(version)
-    if older is None and version is not versions.head:
-        return None
-    plan = route.plan
-    errors = versions.error_model(version)
-    responses: dict[int | str, dict[str, Any]] = {}
-    for code, response in route.responses.items():
-        if errors is None or response.get("model") is not ProblemDocument:
-            responses[code] = response
-        else:
-            responses[code] = {**response, "model": errors.model, "content": {errors.media_type: {}}}
-    parameters = _parameters(route, older)
-    if version.path is None:
-        parameters.append(version_parameter(versions, version))
-    return APIRoute(
-        (version.path or "") + route.path,
-        endpoint_of(plan, parameters, selectable=route.method == "GET"),
-        methods=[route.method],
-        status_code=route.status_code,
-        name=plan.name,
-        summary=route.summary,
-        description=plan.doc,
-        response_model=documented(plan, plan.model if older is None else older.answer),
-        openapi_extra=route.openapi_extra,
-        responses=responses,
-        deprecated=version.deprecated is not None or None,
-    )
+_PROBLEMS = {
+    400: "The request is not usable.",
+    401: "Credentials are missing or not valid.",
+    403: "This is not allowed.",
+    404: "There is no such resource.",
+    422: "A parameter is missing or not valid.",
+    429: "A limit is used up; `Retry-After` says when to come again.",
+    502: "A required service gave no usable answer.",
+    503: "A required service is not available.",
+    504: "A required service did not answer in time.",
+}
+_BODY_PROBLEMS = {
+    408: "The body did not arrive in time.",
+    413: "The body is too large.",
+    415: "The body is not JSON.",
+}
 
 
-def _parameters(route: PageRoute, older: OlderPage | None) -> list[inspect.Parameter]:
-    found: list[inspect.Parameter] = []
-    for entry, declared in zip(route.plan.inputs, route.inputs.declared, strict=True):
-        annotation: Any = entry.annotation
-        if older is not None and isinstance(declared, fastapi_params.Body) and older.body_model is not None:
-            annotation = older.body_model
-        elif older is not None and isinstance(declared, fastapi_params.Query):
-            name = declared.alias or entry.name
-            called = next((known for known, head in older.parameters.items() if head == name), None)
-            if called is None:
-                continue
-            if called != name:
-                found.append(_parameter(entry, *_called(entry, declared, called)))
-                continue
-        found.append(_parameter(entry, annotation, declared))
-    gone = [name for name, head in older.parameters.items() if head is None] if older is not None else []
-    return found + [
-        inspect.Parameter(
-            f"gone_{number}",
-            inspect.Parameter.KEYWORD_ONLY,
-            annotation=Annotated[
-                str | None, fastapi_params.Query(alias=name, description="Is not looked at any more.")
-            ],
-            default=None,
-        )
-        for number, name in enumerate(gone)
-    ]
+def problem_texts(plan: Plan, answers: Mapping[int, bool], *, has_body: bool) -> dict[int, str]:
+    """Every error the page may answer, by status, but those that ``answers`` denies; what its sections relay of a
+    service, too."""
+    texts = _PROBLEMS | (_BODY_PROBLEMS if has_body else {})
+    texts = {code: text for code, text in texts.items() if answers.get(code, True)}
+    for section in plan.sections:
+        if section.required:
+            texts |= {code: texts.get(code, HTTPStatus(code).phrase) for code in section.relay_status}
+    return dict(sorted(texts.items()))
 
 
-def _parameter(entry: Input, annotation: Any, declared: Declared) -> inspect.Parameter:
-    return inspect.Parameter(
-        entry.name,
-        inspect.Parameter.KEYWORD_ONLY,
-        annotation=Annotated[annotation, declared],
-        default=entry.default,
-    )
+def list_pattern(names: Iterable[str]) -> str:
+    """What ``Selector`` takes for these names, as a regular expression."""
+    name = "|".join(map(re.escape, names))
+    return rf"^\s*(?:(?:{name})\s*)?(?:,\s*(?:(?:{name})\s*)?)*$"
 
 
-def _called(entry: Input, declared: Declared, name: str) -> tuple[Any, Declared]:
-    """The parameter's type and declaration under another name."""
-    annotation = entry.annotation
-    if get_origin(annotation) is Annotated:
-        base, *extras = get_args(annotation)
-        others = (*(extra for extra in extras if extra is not declared), *declared.metadata)
-        annotation = Annotated[(base, *others)] if others else base
-    return annotation, fastapi_params.Query(alias=name, description=declared.description)
+def tidy_parameters(document: dict[str, Any]) -> None:
+    """Take ``null`` out of the parameters of an OpenAPI document: what is not in the body is a text or is not there."""
+    for path in document.get("paths", {}).values():
+        for operation in path.values():
+            for parameter in operation.get("parameters", ()):
+                schema = parameter.get("schema", {})
+                kinds = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
+                if len(kinds) == 1:
+                    del schema["anyOf"]
+                    schema.update(kinds[0])
 
 
-def describe_problems(document: dict[str, Any]) -> None:
+def _describe_problems(document: dict[str, Any]) -> None:
     """Put the schema of each error under the media type that it is sent as; FastAPI puts it under its own."""
     for operations in document["paths"].values():
         for operation in operations.values():
@@ -108,3 +68,13 @@ def describe_problems(document: dict[str, Any]) -> None:
                 described = content.get("application/json")
                 for media_type in [key for key, value in content.items() if not value and described]:
                     content[media_type] = content.pop("application/json")
+
+
+def finished(document: dict[str, Any], auth: Authenticator | None, scheme: str) -> dict[str, Any]:
+    """FastAPI's OpenAPI document, tidied, with the gateway's security ``scheme``."""
+    tidy_parameters(document)
+    _describe_problems(document)
+    if auth is not None:
+        schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
+        schemes.update(schemes_of(auth, scheme))
+    return document

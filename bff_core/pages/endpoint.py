@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
 from ..auth import Gate
@@ -15,8 +16,8 @@ from ..cache import MemoryStore
 from ..clients import ServiceClient
 from ..context import RequestContext, current_context
 from ..errors import Problem
-from ..limits import Criticality, Shedder
-from ..telemetry import Event, Events
+from ..limits import Criticality, Guard, Shedder
+from ..telemetry import Event, Events, PageMeter
 from .body import read_json_body
 from .disconnect import DisconnectWatcher
 from .inputs import RequestInputs, parse_query
@@ -24,8 +25,8 @@ from .last_good import LastGoodValues
 from .page_cache import PageCache
 from .plan import Plan
 from .run import DONE, SKIPPED, Bound, Run
-from .select import Selector
-from .versioned import PageVersions
+from .select import Selection, Selector
+from .versioned import OlderPage, PageVersions
 
 __all__ = ["PageEndpoint", "PageServices"]
 
@@ -61,8 +62,11 @@ class PageEndpoint:
         criticality: Criticality,
         cache: bool,
         services: PageServices,
+        meter: PageMeter,
+        guard: Guard | None,
         versions: PageVersions | None = None,
     ) -> None:
+        self._meter = meter
         if cache:
             PageCache.check(plan, inputs, method, public=gate is None)
         self._cache = PageCache(f"{method} {path}", services.memory) if cache else None
@@ -76,6 +80,7 @@ class PageEndpoint:
         self._shedder = services.shedder
         self._events = services.events
         self._criticality = criticality
+        self._guard = guard
         self._last_good = services.last_good
         self._watches = method == "GET"
         self._path = path
@@ -91,6 +96,8 @@ class PageEndpoint:
         )
         self._serialize = plan.model.__pydantic_serializer__.to_json
         self._labels = [f"{section.name};dur=" for section in plan.sections]
+        self._timing_format = "".join(f"{label}%.1f, " for label in self._labels).encode() + b"total;dur=%.1f"
+        self._all_done = [DONE] * len(plan.sections)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.serve(scope, receive, send, current_context(), scope["path_params"])
@@ -100,22 +107,28 @@ class PageEndpoint:
     ) -> None:
         """Answer one request."""
         context.route = self._path
+        context.meter = meter = self._meter
+        meter.in_flight += 1
         older = self._versions.enter(scope, context) if self._versions is not None and self._gate is None else None
-        cache_key = b""
+        cache_key, known = b"", None
         if self._cache is not None:
             cache_key = self._cache.key(scope, context.version)
             known = self._cache.get(cache_key)
-            if known is not None:
-                content, age = known
-                await self._answer(send, context, content, (b"age", b"%d" % age))
-                return
-        if not self._shedder.admits(self._criticality):
+        if known is None and not self._shedder.admits(self._criticality):
+            meter.shed += 1
             self._events.emit(Event("OnShed", "warning", self._plan.name, "LoadShedding", detail=self._criticality))
             raise Problem(503, "There is more to do than can be done; try again soon.", headers={"retry-after": "1"})
-        if self._gate is not None:
+        if self._guard is not None:
+            scope["path_params"] = path_params  # the key of a limit may be made of them
+            await self._guard.enter(scope, context, self._gate)
+        elif self._gate is not None:
             await self._gate.enter(scope, context)
-            if self._versions is not None:
-                older = self._versions.enter(scope, context)
+        if self._versions is not None and self._gate is not None:
+            older = self._versions.enter(scope, context)
+        if known is not None:
+            meter.cached += 1
+            await self._answer(send, context, known[0], (b"age", b"%d" % known[1]))
+            return
         query = parse_query(scope["query_string"]) if older is None else older.query(parse_query(scope["query_string"]))
         selection = (self._selector if older is None else older.selector).read(query)
         body = await read_json_body(scope, receive, self._max_body) if self._inputs.body is not None else b""
@@ -124,25 +137,17 @@ class PageEndpoint:
         values[self._plan.context_slot] = context
         (self._inputs if older is None else older).fill(values, path_params, query, scope["headers"], body)
         run = Run(self._plan, self._bound, context, values, selection.sections, self._last_good)
-        if self._watches:
-            watcher = DisconnectWatcher(receive, run)
-            try:
-                await run.complete()
-            finally:
-                watcher.stop()
-        else:
-            # What may have changed something is finished, whoever has left meanwhile.
+        # What may have changed something is finished, whoever has left meanwhile.
+        watcher = DisconnectWatcher(receive, run) if self._watches else None
+        try:
             await run.complete()
+        finally:
+            if watcher is not None:
+                watcher.stop()
+            meter.ran(run.state, run.seconds, context.degraded)
         shaped = self._plan.shape(*self._plan.shape_arguments(values))
-        content = (
-            self._serialize(shaped, include=selection.fields, by_alias=True)
-            if older is None
-            else older.serialize(shaped, selection)
-        )
-        if context.degraded:
-            degraded = [section.name for section in self._plan.sections if section.name in context.degraded]
-            content = _mark(content, degraded if older is None else older.degraded(degraded))
-        elif self._cache is not None:
+        content = self._content(shaped, selection, context, older)
+        if self._cache is not None and not context.degraded:
             self._cache.put(cache_key, content, run.fresh_for)
         timing = (b"server-timing", self._timing(run, context))
         if self._gate is not None or context.degraded:
@@ -153,24 +158,36 @@ class PageEndpoint:
     async def _answer(self, send: Send, context: RequestContext, content: bytes, *headers: tuple[bytes, bytes]) -> None:
         context.status = self._status
         length = (b"content-length", b"%d" % len(content))
-        await send(
-            {
-                "type": "http.response.start",
-                "status": self._status,
-                "headers": [JSON, length, *headers, *context.reply_headers],
-            }
-        )
+        whole = [JSON, length, *headers, *context.reply_headers]
+        if context.answer is not None and context.answer(self._status, whole, content):
+            return
+        await send({"type": "http.response.start", "status": self._status, "headers": whole})
         await send({"type": "http.response.body", "body": content})
+
+    def _content(
+        self, shaped: BaseModel, selection: Selection, context: RequestContext, older: OlderPage | None
+    ) -> bytes:
+        if older is None:
+            content: bytes = self._serialize(shaped, include=selection.fields, by_alias=True)
+        else:
+            content = older.serialize(shaped, selection)
+        if not context.degraded:
+            return content
+        degraded = [section.name for section in self._plan.sections if section.name in context.degraded]
+        return _mark(content, degraded if older is None else older.degraded(degraded))
 
     def _timing(self, run: Run, context: RequestContext) -> bytes:
         """Server-Timing (W3C): milliseconds per section that ran, and for the whole page."""
         state = run.state
+        total = (time.monotonic() - context.started) * 1000
+        if state == self._all_done:
+            return self._timing_format % (*[seconds * 1000 for seconds in run.seconds], total)
         entries = [
             f"{label}{seconds * 1000:.1f}" + ("" if state[index] == DONE else ';desc="degraded"')
             for index, (label, seconds) in enumerate(zip(self._labels, run.seconds, strict=True))
             if state[index] != SKIPPED
         ]
-        entries.append(f"total;dur={(time.monotonic() - context.started) * 1000:.1f}")
+        entries.append(f"total;dur={total:.1f}")
         return ", ".join(entries).encode()
 
 

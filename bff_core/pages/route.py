@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal
 
 from fastapi import params as fastapi_params
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field, create_model
-from starlette.routing import compile_path
+from starlette.routing import Match, compile_path
+from starlette.types import Receive, Scope, Send
 
 from ..auth import Gate
 from ..errors import DeclarationError, Problem
-from ..limits import Criticality
-from ..versions import Version, Versions
+from ..limits import Criticality, Guard
+from ..telemetry import PageMeter, SectionMeter
+from ..versions import Version, Versions, members_of
 from .declare import Page
+from .document import list_pattern, problem_texts
 from .endpoint import PageEndpoint, PageServices
 from .inputs import RequestInputs
+from .methods import without_body
 from .plan import Plan
 from .versioned import PageVersions
 
-__all__ = ["SECURITY", "PageRoute", "ProblemDocument", "documented", "endpoint_of", "version_parameter"]
+__all__ = ["SECURITY", "PageRoute", "ProblemDocument", "documented", "endpoint_of", "page_routes", "version_parameter"]
 
 SECURITY = "gateway"
 """The name of the gateway's security scheme in its OpenAPI document; further ones are ``gateway-2`` and so on."""
@@ -51,8 +55,10 @@ class PageRoute(APIRoute):
         criticality: Criticality,
         cache: bool,
         services: PageServices,
+        guard: Guard | None,
         versions: Versions | None = None,
         version: Version | None = None,
+        meter: PageMeter | None = None,
     ) -> None:
         plan = page.plan
         if gate is None and plan.uses_principal:
@@ -68,12 +74,13 @@ class PageRoute(APIRoute):
             401: gate is not None,
             403: gate is not None and (gate.restricts or guarded),
             404: bool(convertors),
+            429: guard is not None,
         }
         self.version = version
         self.versions = PageVersions(versions, page, plan, self.inputs, version) if versions is not None else None
         super().__init__(
             path,
-            endpoint_of(plan, self._parameters(versions), selectable=method == "GET"),
+            endpoint_of(plan, self._parameters(versions), members_of(plan.model), selectable=method == "GET"),
             methods=[method],
             status_code=status,
             name=plan.name,
@@ -84,10 +91,11 @@ class PageRoute(APIRoute):
             openapi_extra={"security": gate.requirements(SECURITY)} if gate is not None else None,
             responses={
                 code: {"model": ProblemDocument, "description": text, "content": {"application/problem+json": {}}}
-                for code, text in _PROBLEMS.items()
-                if answers.get(code, True)
+                for code, text in problem_texts(plan, answers, has_body=self.inputs.body is not None).items()
             },
         )
+        meters = [SectionMeter(section.name, required=section.required) for section in plan.sections]
+        self.meter = meter or PageMeter(plan.name, method, path, meters)
         self.app = self.page_endpoint = PageEndpoint(
             plan,
             self.inputs,
@@ -98,6 +106,8 @@ class PageRoute(APIRoute):
             criticality=criticality,
             cache=cache,
             services=services,
+            meter=self.meter,
+            guard=guard,
             versions=self.versions,
         )
 
@@ -113,6 +123,23 @@ class PageRoute(APIRoute):
         ]
         return parameters if versions is None else [*parameters, version_parameter(versions)]
 
+    @property
+    def answers_head(self) -> bool:
+        """Whether HEAD is answered as GET is, without the body."""
+        return self.method == "GET"
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request; called for a method that is not the page's as well, when no route has that method."""
+        if scope["method"] == "HEAD":
+            for route in scope["app"].router.routes:
+                if isinstance(route, PageRoute) and route.answers_head:
+                    match, child_scope = route.matches(scope)
+                    if match is not Match.NONE:
+                        scope.update(child_scope)
+                        await route.app(scope, receive, without_body(send))
+                        return
+        await super().handle(scope, receive, send)
+
     def _check_method(self, method: str) -> None:
         plan = self.plan
         if method == "GET":
@@ -125,16 +152,14 @@ class PageRoute(APIRoute):
                     )
 
 
-_PROBLEMS = {
-    400: "The request is not usable.",
-    401: "Credentials are missing or not valid.",
-    403: "This is not allowed.",
-    404: "There is no such resource.",
-    422: "A parameter is missing or not valid.",
-    502: "A required service gave no usable answer.",
-    503: "A required service is not available.",
-    504: "A required service did not answer in time.",
-}
+def page_routes(path: str, page: type[Page], versions: Versions | None, **options: Any) -> list[PageRoute]:
+    """The page at ``path``, and under the path of each version that has one; counted as one."""
+    route = PageRoute(path, page, versions=versions, **options)
+    return [route] + [
+        PageRoute(version.path + path, page, versions=versions, version=version, meter=route.meter, **options)
+        for version in (versions.all if versions is not None else ())
+        if versions is not None and version.path is not None and versions.has_page(page, version)
+    ]
 
 
 def documented(plan: Plan, model: type[BaseModel]) -> type[BaseModel]:
@@ -163,26 +188,27 @@ def version_parameter(versions: Versions, version: Version | None = None) -> ins
     )
 
 
-def endpoint_of(plan: Plan, parameters: list[inspect.Parameter], *, selectable: bool) -> Callable[..., Any]:
-    """A function with the signature FastAPI's OpenAPI needs; it is never called."""
+def endpoint_of(
+    plan: Plan, parameters: list[inspect.Parameter], members: Iterable[str], *, selectable: bool
+) -> Callable[..., Any]:
+    """A function with the signature FastAPI's OpenAPI needs, of a page that shows ``members``; it is never called."""
 
     async def endpoint(**_: Any) -> None:
         raise Problem(500)
 
-    extra = {"fields": "Only these members, separated by commas."}
+    extra = {"fields": ("Only these members, separated by commas.", sorted(members))}
     if plan.optional_names:
-        extra["include"] = (
-            f"Only these optional sections, separated by commas: {', '.join(sorted(plan.optional_names))}."
-        )
+        names = sorted(plan.optional_names)
+        extra["include"] = (f"Only these optional sections, separated by commas: {', '.join(names)}.", names)
     if selectable:
         parameters += [
             inspect.Parameter(
                 name,
                 inspect.Parameter.KEYWORD_ONLY,
-                annotation=Annotated[str | None, fastapi_params.Query(description=text)],
+                annotation=Annotated[str | None, fastapi_params.Query(description=text, pattern=list_pattern(names))],
                 default=None,
             )
-            for name, text in extra.items()
+            for name, (text, names) in extra.items()
         ]
     endpoint.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # the documented way to set one
     endpoint.__name__ = plan.name

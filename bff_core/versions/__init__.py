@@ -2,6 +2,7 @@
 
 from .changes import Added, Converted, ErrorsChanged, PageAdded, Removed, Renamed, Replaced, ValueAdded
 from .history import ModelAt, Versions
+from .members import members_of
 from .moved import Moved
 from .served import Version
 from .usage import Usage, VersionUsage
@@ -21,4 +22,5 @@ __all__ = [
     "Version",
     "VersionUsage",
     "Versions",
+    "members_of",
 ]

@@ -21,7 +21,7 @@ class PartnerSettings(Settings):
     ``BFF_KEYS`` (a JSON list) for any other use, or ``BFF_KEYS_URL`` and ``BFF_PEPPER``: then they are in that
     database, and ``bff partners`` issues them."""
 
-    defaults: ClassVar = {"services": service_urls("catalog", "orders"), "deadline": 10.0}
+    defaults: ClassVar = {"services": service_urls("catalog", "orders"), "deadline": 10.0, "ops_port": 8103}
 
     keys: tuple[ApiKey, ...] = (ApiKey(sha256=DEMO_KEY_SHA256, partner="acme"),)
     keys_url: Annotated[str, Field(pattern=r"^(sqlite:///|postgresql://)")] | None = None
