@@ -101,7 +101,9 @@ async def ask(app: Bff, path: str) -> None:
 
     headers = [(b"x-api-key", KEY.encode()), (b"host", b"x")]
     scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": headers}
-    await app({**scope, "asgi": {"version": "3.0"}, "scheme": "http"}, receive, send)
+    await app(
+        {**scope, "asgi": {"version": "3.0"}, "scheme": "http", "http_version": "1.1", "server": None}, receive, send
+    )
     if sent[0]["status"] != 200:
         raise RuntimeError(sent)
 

@@ -17,6 +17,7 @@ _PROBLEMS = {
     401: "Credentials are missing or not valid.",
     403: "This is not allowed.",
     404: "There is no such resource.",
+    410: "The version has ended; `supported` lists those that there are.",
     422: "A parameter is missing or not valid.",
     429: "A limit is used up; `Retry-After` says when to come again.",
     502: "A required service gave no usable answer.",

@@ -74,6 +74,7 @@ class PageRoute(APIRoute):
             401: gate is not None,
             403: gate is not None and (gate.restricts or guarded),
             404: bool(convertors),
+            410: versions is not None,
             429: guard is not None,
         }
         self.version = version
@@ -121,7 +122,7 @@ class PageRoute(APIRoute):
             )
             for entry, declared in zip(self.plan.inputs, self.inputs.declared, strict=True)
         ]
-        return parameters if versions is None else [*parameters, version_parameter(versions)]
+        return parameters if versions is None else [*parameters, version_parameter(versions, versions.head)]
 
     @property
     def answers_head(self) -> bool:
@@ -173,11 +174,11 @@ def documented(plan: Plan, model: type[BaseModel]) -> type[BaseModel]:
     return shown
 
 
-def version_parameter(versions: Versions, version: Version | None = None) -> inspect.Parameter:
-    """The header that says for which version a request is; it must, when there is no other way to ``version``."""
-    names = [each.name for each in versions.all] if version is None else [version.name]
-    required = version is not None and version is not versions.head
-    annotation: Any = Literal[tuple(names)]
+def version_parameter(versions: Versions, version: Version) -> inspect.Parameter:
+    """The header with which a request is for ``version``: without it, it is for the head. Others are documented
+    elsewhere."""
+    required = version is not versions.head
+    annotation: Any = Literal[version.name]
     return inspect.Parameter(
         "api_version_",
         inspect.Parameter.KEYWORD_ONLY,
