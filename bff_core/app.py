@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from .auth import Allow, Authenticator, Gate, schemes_of
+from .auth import Allow, Authenticator, Gate
 from .balance import BalancedWire
 from .binding import bind_clients, bind_service, close_credentials, make_cache, make_last_good, make_mirror
 from .cache import MemoryStore
@@ -29,9 +29,10 @@ from .forwarded import TrustedProxies
 from .hardening import Admission, AnswerHeaders, CorsPolicy, HostRule
 from .limits import AnyLimit, Criticality, Guard, LagMonitor, Limiter, Shedder
 from .ops import Operations, watch
-from .pages import SECURITY, Page, PageRoute, PageServices, PageTable
-from .pages.document import tidy_parameters
-from .plain import entrance, http_problem, live, ready, validation_problem
+from .pages import SECURITY, Page, PageRoute, PageServices, PageTable, page_routes
+from .pages.document import finished
+from .pages.versioned_document import version_document
+from .plain import entrance, http_problem, live, openapi_of, ready, validation_problem
 from .proxy import ProxyLimits, ProxyRoute, ProxyServices
 from .resilience import CircuitMirror, Upstream
 from .settings import Settings
@@ -39,6 +40,7 @@ from .stores import KeyValueStore, open_store
 from .sync import Collection as SyncCollection
 from .sync import Mutation, Pokes, Sync, read_keys, sync_routes
 from .telemetry import AccessLog, Events, configure_logs
+from .versions import Versions
 
 __all__ = ["Bff", "authenticated", "create_bff"]
 
@@ -53,6 +55,7 @@ class Bff(FastAPI):
     upstreams: dict[str, Upstream]
     operations: Operations
     direct: Edge | None
+    versions: Versions | None
     handlers: frozenset[Any]
     enter: Callable[[Scope], Awaitable[None]]
     _bind: Callable[[str], Upstream]
@@ -82,6 +85,7 @@ class Bff(FastAPI):
         self._services = PageServices(self._client, settings.max_body, self.shedder, self.last_good, events, memory)
         self.access = AccessLog(name, enabled=logging.getLevelNamesMapping()[settings.log_level] <= logging.INFO)
         self._table: PageTable | None = None
+        self._documents: dict[str, dict[str, Any]] = {}
         super().__init__(**kwargs)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -124,9 +128,10 @@ class Bff(FastAPI):
         Raises ``DeclarationError`` when the page and the path do not fit, or a client is missing.
         """
         self._check_access(f"{page.__name__} at '{path}'", public=public, restricted=bool(scopes or allow))
-        route = PageRoute(
+        self.router.routes += page_routes(
             path,
             page,
+            self.versions,
             method=method,
             status=status,
             gate=self._gate(public, scopes, allow),
@@ -135,7 +140,6 @@ class Bff(FastAPI):
             services=self._services,
             guard=self.limiter.guard((*self._limits, *limits), private=not public),
         )
-        self.router.routes.append(route)
 
     def sync(
         self,
@@ -228,19 +232,25 @@ class Bff(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document, with the gateway's security scheme and its pass-through routes."""
         document = super().openapi()
-        tidy_parameters(document)
         for route in self.router.routes:
             if isinstance(route, ProxyRoute):
                 route.document(document["paths"], SECURITY)
-        if self.auth is not None:
-            schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
-            schemes.update(schemes_of(self.auth, SECURITY))
-        return document
+        return finished(document, self.auth, SECURITY)
+
+    def openapi_of(self, version: str) -> dict[str, Any]:
+        """The OpenAPI document of the pages in ``version``. Raises ``KeyError``."""
+        if self.versions is None:
+            raise KeyError(version)
+        served = self.versions[version]
+        if served.name not in self._documents:
+            document = version_document(self.title, self.pages, self.versions, served)
+            self._documents[served.name] = finished(document, self.auth, SECURITY)
+        return self._documents[served.name]
 
     @property
     def pages(self) -> list[PageRoute]:
-        """Every page of this gateway, in the order of declaration."""
-        return [route for route in self.router.routes if isinstance(route, PageRoute)]
+        """Every page of this gateway, in the order of declaration; not again for the paths of versions."""
+        return [route for route in self.router.routes if isinstance(route, PageRoute) and route.version is None]
 
     def _client(self, client: type[ServiceClient], user: str) -> ServiceClient:
         if client not in self.clients:
@@ -258,14 +268,15 @@ def create_bff(
     settings: Settings | None = None,
     auth: Authenticator | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
+    versions: Versions | None = None,
     limits: Sequence[AnyLimit] = (),
     **options: Any,
 ) -> Bff:
     """A gateway called ``name`` over the services of ``clients``.
 
     ``settings`` are loaded from the environment when not given. ``auth`` says who may come in. ``transport`` replaces
-    the wire to every service (tests, proxies, HTTP/2). Everything it serves is under ``limits``.
-    ``options`` are FastAPI's. Raises ``SettingsError`` when a service has no URL.
+    the wire to every service (tests, proxies, HTTP/2). ``versions`` are those of its pages. Everything it serves is
+    under ``limits``. ``options`` are FastAPI's. Raises ``SettingsError`` when a service has no URL.
     """
     settings = settings or Settings.load()
     configure_logs(name, settings.log_level)
@@ -297,6 +308,7 @@ def create_bff(
     )
     app.auth = auth
     app.enter = entrance(app, guard, Gate(auth) if auth is not None else None)
+    app.versions = versions
     app.upstreams = upstreams
     app.operations = watch(app, cache)
     app._bind = partial(bind_service, settings=settings, transport=transport, events=events)  # noqa: SLF001 - assembled here
@@ -307,6 +319,8 @@ def create_bff(
     app.add_exception_handler(HTTPException, http_problem)
     app.add_exception_handler(RequestValidationError, validation_problem)
     cors = CorsPolicy(settings.cors) if settings.cors is not None else None
+    if versions is not None and settings.docs:
+        app.router.routes.append(Route("/openapi/{version}.json", openapi_of, include_in_schema=False))
     edge: dict[str, Any] = {
         "deadline": settings.deadline,
         "admission": Admission(settings, HostRule(settings.allowed_hosts), cors),
@@ -317,6 +331,7 @@ def create_bff(
         "tracer": app.operations.tracer,
         "proxies": TrustedProxies(settings.trusted_proxies),
         "enter": app.enter,
+        "versions": versions,
     }
     app.add_middleware(Edge, **edge)
     app.direct = None if "exception_handlers" in options else Edge(app, **edge)

@@ -48,7 +48,8 @@ class RequestContext:
     """One request's context. ``deadline`` is an instant of ``time.monotonic``; ``headers`` is the ready-made header
     block (``name: value`` lines, each ended by CRLF) that goes with every call to a service; ``reply_headers`` go with
     the answer, ``status`` is the answer's, 0 until it has begun; ``at_end`` is called when all is over;
-    ``answer`` is the server's quicker way to send a whole answer, where it has one."""
+    ``answer`` is the server's quicker way to send a whole answer, where it has one; ``version`` names
+    the API's, once known."""
 
     request_id: str
     trace_id: str
@@ -65,6 +66,7 @@ class RequestContext:
     spans: Spans | None = None
     status: int = 0
     reply_headers: Sequence[tuple[bytes, bytes]] = ()
+    version: str | None = None
     scope: Mapping[str, Any] | None = None
     proxies: TrustedProxies | None = None
     at_end: tuple[Callable[[], None], ...] = ()

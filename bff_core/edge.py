@@ -18,6 +18,7 @@ from .hardening import WHOLE_ANSWER, Admission, AnswerHeaders, LimitedBody, with
 from .pages import PageEndpoint
 from .resilience.deadline import parse_timeout
 from .telemetry import AccessLog, PageMeter, Tracer, log_refused, read_trace
+from .versions import Versions
 
 __all__ = ["Edge"]
 
@@ -31,7 +32,8 @@ class Edge:
 
     ``app`` serves what ``serve`` is not asked to. ``deadline`` is in seconds; ``admission`` says what comes in,
     ``headers`` what goes with every answer; ``challenge`` goes with a 401; ``proxies`` may say who the client is;
-    ``meter`` counts what is no page; ``enter`` lets a request of the app in before its body is read.
+    ``meter`` counts what is no page; ``enter`` lets a request of the app in before its body is read; errors
+    look as in the version of ``versions`` that the request is for.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Edge:
         meter: PageMeter,
         tracer: Tracer | None,
         enter: Callable[[Scope], Awaitable[None]],
+        versions: Versions | None = None,
     ) -> None:
         self._app = app
         self._enter = enter
@@ -59,6 +62,7 @@ class Edge:
         self._tracer = tracer
         self._sample_below = 0 if tracer is None else tracer.below
         self._proxies = proxies
+        self._versions = versions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -136,7 +140,7 @@ class Edge:
             raise error
         problem = error if isinstance(error, Problem) else Problem(SERVER_ERROR, "Something went wrong here.")
         context.status = problem.status
-        await self._send_problem(problem, context, send)
+        await self._send_problem(problem, scope, context, send)
 
     def _end(self, scope: Scope, context: RequestContext) -> None:
         """The request has been answered: it is counted, traced and logged."""
@@ -177,10 +181,13 @@ class Edge:
         error = str(status) if status >= SERVER_ERROR else None
         self._tracer.finish(context.spans, context.trace_id, name, context.started, attributes, error)
 
-    async def _send_problem(self, problem: Problem, context: RequestContext, send: Send) -> None:
-        body = problem.body(context.request_id)
+    async def _send_problem(self, problem: Problem, scope: Scope, context: RequestContext, send: Send) -> None:
+        if self._versions is None:
+            body, kind = problem.body(context.request_id), PROBLEM_JSON
+        else:
+            body, kind = self._versions.problem(problem, scope, context)
         headers = [
-            (b"content-type", PROBLEM_JSON),
+            (b"content-type", kind),
             (b"content-length", b"%d" % len(body)),
             (b"cache-control", b"no-store"),
             *context.reply_headers,

@@ -68,14 +68,23 @@ class Problem(BffError):
         self.headers = dict(headers or {})
         self.extensions = extensions
 
-    def body(self, request_id: str | None = None) -> bytes:
-        """The problem document as UTF-8 JSON; ``request_id`` becomes its ``instance``."""
+    def document(self, request_id: str | None = None) -> dict[str, Any]:
+        """The problem document; ``request_id`` becomes its ``instance``."""
         document: dict[str, Any] = {"type": self.type, "title": self.title, "status": self.status}
         if self.detail is not None:
             document["detail"] = self.detail
         if request_id is not None:
             document["instance"] = f"urn:request:{request_id}"
-        return json.dumps({**document, **self.extensions}, ensure_ascii=False, default=str).encode(errors="replace")
+        return {**document, **self.extensions}
+
+    @staticmethod
+    def encode(document: Mapping[str, Any]) -> bytes:
+        """``document`` as UTF-8 JSON."""
+        return json.dumps(document, ensure_ascii=False, default=str).encode(errors="replace")
+
+    def body(self, request_id: str | None = None) -> bytes:
+        """The problem document as UTF-8 JSON; ``request_id`` becomes its ``instance``."""
+        return self.encode(self.document(request_id))
 
 
 class Refused(Problem):

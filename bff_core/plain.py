@@ -19,7 +19,7 @@ from .errors import Problem
 from .limits import Guard
 from .pages.methods import allowed_methods
 
-__all__ = ["entrance", "http_problem", "live", "ready", "validation_problem"]
+__all__ = ["entrance", "http_problem", "live", "openapi_of", "ready", "validation_problem"]
 
 
 def entrance(app: object, guard: Guard, gate: Gate | None) -> Callable[[Scope], Awaitable[None]]:
@@ -48,6 +48,14 @@ async def ready(request: Request) -> Response:
     if not request.app.ready:
         raise Problem(503, "Not ready.")
     return JSONResponse({"status": "ok"}, headers={"cache-control": "no-store"})
+
+
+async def openapi_of(request: Request) -> Response:
+    """The OpenAPI document of one version."""
+    try:
+        return JSONResponse(request.app.openapi_of(request.path_params["version"]))
+    except KeyError:
+        raise Problem(404, "There is no such version.") from None
 
 
 async def http_problem(request: Request, error: Exception) -> Response:

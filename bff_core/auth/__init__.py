@@ -9,6 +9,7 @@ from .exchange import ExchangedToken, ExchangeFailed
 from .forward import ForwardAuth, principal_from_headers, principal_from_json
 from .gate import Allow, Gate
 from .key_form import new_api_key
+from .keys import KeyRecord, StoredKeys
 from .relay import RelayedToken, SignedPrincipal
 
 __all__ = [
@@ -24,8 +25,10 @@ __all__ = [
     "ExchangedToken",
     "ForwardAuth",
     "Gate",
+    "KeyRecord",
     "RelayedToken",
     "SignedPrincipal",
+    "StoredKeys",
     "new_api_key",
     "principal_from_headers",
     "principal_from_json",

@@ -16,7 +16,7 @@ from .authenticator import header_values
 from .bearer import bearer_token
 from .key_form import well_formed
 
-__all__ = ["ApiKey", "ApiKeys"]
+__all__ = ["ApiKey", "ApiKeys", "key_in"]
 
 BEARER_PREFIX = b"bff_"
 
@@ -51,7 +51,7 @@ class ApiKeys:
 
     async def authenticate(self, scope: Scope) -> Principal | None:
         """See ``Authenticator.authenticate``."""
-        given = self._given(scope)
+        given = key_in(scope, self._header, self.challenge)
         if given is None:
             return None
         if not well_formed(given):
@@ -66,11 +66,13 @@ class ApiKeys:
     async def aclose(self) -> None:
         """Nothing is held."""
 
-    def _given(self, scope: Scope) -> bytes | None:
-        given = header_values(scope, self._header)
-        token = bearer_token(scope)
-        if token is not None and token.startswith(BEARER_PREFIX):
-            given.append(token)
-        if len(given) > 1:
-            raise Refused(401, "duplicate_credentials", challenge=self.challenge)
-        return given[0] if given else None
+
+def key_in(scope: Scope, header: bytes, challenge: str) -> bytes | None:
+    """The key that a request bears in ``header``, or as a bearer token. Raises ``Refused`` when there are several."""
+    given = header_values(scope, header)
+    token = bearer_token(scope)
+    if token is not None and token.startswith(BEARER_PREFIX):
+        given.append(token)
+    if len(given) > 1:
+        raise Refused(401, "duplicate_credentials", challenge=challenge)
+    return given[0] if given else None

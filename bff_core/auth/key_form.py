@@ -6,13 +6,22 @@ recognise a leaked key (GitHub's form).
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import re
 import secrets
 import string
 import zlib
+from collections.abc import Sequence
 from typing import Literal
 
-__all__ = ["MAX_KEY", "new_api_key", "well_formed"]
+from pydantic import SecretStr
+
+from ..errors import SettingsError
+
+__all__ = ["MAX_KEY", "KeyDigests", "issued", "new_api_key", "well_formed"]
+
+SHORTEST_PEPPER = 32
 
 MAX_KEY = 256
 ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
@@ -34,6 +43,33 @@ def well_formed(key: bytes) -> bool:
         found = _FORM.fullmatch(key)
         return found is not None and found[2] == _checksum(found[1]).encode()
     return _VISIBLE.fullmatch(key) is not None
+
+
+def issued(key: bytes) -> bool:
+    """Whether ``new_api_key`` may have made it."""
+    found = _FORM.fullmatch(key)
+    return found is not None and found[2] == _checksum(found[1]).encode()
+
+
+class KeyDigests:
+    """HMAC-SHA-256 under a ``pepper`` that is not where the digests are: who has these has no key, and cannot tell
+    whether one is right. Keys may have been digested under one of ``old`` too. Raises ``SettingsError``."""
+
+    def __init__(self, pepper: SecretStr, old: Sequence[SecretStr] = ()) -> None:
+        self._peppers = [each.get_secret_value().encode() for each in (pepper, *old)]
+        if any(len(each) < SHORTEST_PEPPER for each in self._peppers):
+            raise SettingsError(
+                f"the pepper of API keys needs at least {SHORTEST_PEPPER} characters; make one with: "
+                "python -c 'import secrets; print(secrets.token_urlsafe(32))'"
+            )
+
+    def current(self, key: bytes) -> bytes:
+        """The digest under which a new key is kept."""
+        return hmac.digest(self._peppers[0], key, hashlib.sha256)
+
+    def all(self, key: bytes) -> list[bytes]:
+        """The digests under which it may be kept."""
+        return [hmac.digest(pepper, key, hashlib.sha256) for pepper in self._peppers]
 
 
 def _checksum(head: bytes) -> str:

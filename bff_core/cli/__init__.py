@@ -19,8 +19,10 @@ from ..pages import PageRoute
 from ..pages.graph import mermaid, svg
 from ..resilience.layers import leaves
 from .config import HIGHEST_PORT, LOWEST_BASE, PORT_BASE, Project, load_project
+from .partners import partners
 from .serve import load_app, serve
 from .up import up
+from .versions import versions_table
 
 __all__ = ["main"]
 
@@ -29,6 +31,7 @@ PortBase = Annotated[
     typer.Option(help="Moves all ports: gateways from N+1, services from N+1000.", min=LOWEST_BASE, max=HIGHEST_PORT),
 ]
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Run and look into Backends-for-Frontends.")
+app.add_typer(partners, name="partners")
 console = Console()
 INTERRUPTED = 130
 
@@ -135,6 +138,18 @@ def policies(
                     table.add_row("" if index else escape(bound.operation.label), *row)
                 table.add_section()
         console.print(table)
+
+
+@app.command()
+def versions(gateway: Annotated[str | None, typer.Argument(help="Only this gateway.")] = None) -> None:
+    """Show what changed from version to version, and who still uses what."""
+    project = load_project()
+    for name in _gateways(project, gateway):
+        loaded = load_app(project.gateways[name].app)
+        if loaded.versions is not None:
+            console.print(versions_table(name, loaded, loaded.versions))
+        elif gateway is not None:
+            raise SettingsError(f"gateway '{name}' has no versions: create_bff(versions=...)")
 
 
 def _gateways(project: Project, gateway: str | None) -> list[str]:

@@ -4,7 +4,7 @@ from .declare import Page, optional, required, section, shape
 from .endpoint import PageEndpoint, PageServices
 from .last_good import LastGoodValues
 from .plan import Plan, PlannedSection
-from .route import SECURITY, PageRoute
+from .route import SECURITY, PageRoute, page_routes
 from .table import PageTable
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Plan",
     "PlannedSection",
     "optional",
+    "page_routes",
     "required",
     "section",
     "shape",

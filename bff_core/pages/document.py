@@ -7,15 +7,17 @@ from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
+from ..auth import Authenticator, schemes_of
 from .plan import Plan
 
-__all__ = ["list_pattern", "problem_texts", "tidy_parameters"]
+__all__ = ["finished", "list_pattern", "problem_texts", "tidy_parameters"]
 
 _PROBLEMS = {
     400: "The request is not usable.",
     401: "Credentials are missing or not valid.",
     403: "This is not allowed.",
     404: "There is no such resource.",
+    410: "The version has ended; `supported` lists those that there are.",
     422: "A parameter is missing or not valid.",
     429: "A limit is used up; `Retry-After` says when to come again.",
     502: "A required service gave no usable answer.",
@@ -56,3 +58,24 @@ def tidy_parameters(document: dict[str, Any]) -> None:
                 if len(kinds) == 1:
                     del schema["anyOf"]
                     schema.update(kinds[0])
+
+
+def _describe_problems(document: dict[str, Any]) -> None:
+    """Put the schema of each error under the media type that it is sent as; FastAPI puts it under its own."""
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            for response in operation.get("responses", {}).values():
+                content = response.get("content", {})
+                described = content.get("application/json")
+                for media_type in [key for key, value in content.items() if not value and described]:
+                    content[media_type] = content.pop("application/json")
+
+
+def finished(document: dict[str, Any], auth: Authenticator | None, scheme: str) -> dict[str, Any]:
+    """FastAPI's OpenAPI document, tidied, with the gateway's security ``scheme``."""
+    tidy_parameters(document)
+    _describe_problems(document)
+    if auth is not None:
+        schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
+        schemes.update(schemes_of(auth, scheme))
+    return document

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
 from ..auth import Gate
@@ -24,7 +25,8 @@ from .last_good import LastGoodValues
 from .page_cache import PageCache
 from .plan import Plan
 from .run import DONE, SKIPPED, Bound, Run
-from .select import Selector
+from .select import Selection, Selector
+from .versioned import OlderPage, PageVersions
 
 __all__ = ["PageEndpoint", "PageServices"]
 
@@ -62,6 +64,7 @@ class PageEndpoint:
         services: PageServices,
         meter: PageMeter,
         guard: Guard | None,
+        versions: PageVersions | None = None,
     ) -> None:
         self._meter = meter
         if cache:
@@ -71,6 +74,7 @@ class PageEndpoint:
         self._plan = plan
         self._inputs = inputs
         self._selector = Selector(plan)
+        self._versions = versions
         self._gate = gate
         self._max_body = services.max_body
         self._shedder = services.shedder
@@ -105,9 +109,10 @@ class PageEndpoint:
         context.route = self._path
         context.meter = meter = self._meter
         meter.in_flight += 1
+        older = self._versions.enter(scope, context) if self._versions is not None and self._gate is None else None
         cache_key, known = b"", None
         if self._cache is not None:
-            cache_key = self._cache.key(scope)
+            cache_key = self._cache.key(scope, context.version)
             known = self._cache.get(cache_key)
         if known is None and not self._shedder.admits(self._criticality):
             meter.shed += 1
@@ -118,18 +123,19 @@ class PageEndpoint:
             await self._guard.enter(scope, context, self._gate)
         elif self._gate is not None:
             await self._gate.enter(scope, context)
+        if self._versions is not None and self._gate is not None:
+            older = self._versions.enter(scope, context)
         if known is not None:
-            content, age = known
             meter.cached += 1
-            await self._answer(send, context, content, (b"age", b"%d" % age))
+            await self._answer(send, context, known[0], (b"age", b"%d" % known[1]))
             return
-        query = parse_query(scope["query_string"])
-        selection = self._selector.read(query)
+        query = parse_query(scope["query_string"]) if older is None else older.query(parse_query(scope["query_string"]))
+        selection = (self._selector if older is None else older.selector).read(query)
         body = await read_json_body(scope, receive, self._max_body) if self._inputs.body is not None else b""
         values = self._template.copy()
         values[self._plan.principal_slot] = context.principal
         values[self._plan.context_slot] = context
-        self._inputs.fill(values, path_params, query, scope["headers"], body)
+        (self._inputs if older is None else older).fill(values, path_params, query, scope["headers"], body)
         run = Run(self._plan, self._bound, context, values, selection.sections, self._last_good)
         # What may have changed something is finished, whoever has left meanwhile.
         watcher = DisconnectWatcher(receive, run) if self._watches else None
@@ -140,12 +146,8 @@ class PageEndpoint:
                 watcher.stop()
             meter.ran(run.state, run.seconds, context.degraded)
         shaped = self._plan.shape(*self._plan.shape_arguments(values))
-        content = self._serialize(shaped, include=selection.fields, by_alias=True)
-        if context.degraded:
-            content = _mark(
-                content, [section.name for section in self._plan.sections if section.name in context.degraded]
-            )
-        elif self._cache is not None:
+        content = self._content(shaped, selection, context, older)
+        if self._cache is not None and not context.degraded:
             self._cache.put(cache_key, content, run.fresh_for)
         timing = (b"server-timing", self._timing(run, context))
         if self._gate is not None or context.degraded:
@@ -161,6 +163,18 @@ class PageEndpoint:
             return
         await send({"type": "http.response.start", "status": self._status, "headers": whole})
         await send({"type": "http.response.body", "body": content})
+
+    def _content(
+        self, shaped: BaseModel, selection: Selection, context: RequestContext, older: OlderPage | None
+    ) -> bytes:
+        if older is None:
+            content: bytes = self._serialize(shaped, include=selection.fields, by_alias=True)
+        else:
+            content = older.serialize(shaped, selection)
+        if not context.degraded:
+            return content
+        degraded = [section.name for section in self._plan.sections if section.name in context.degraded]
+        return _mark(content, degraded if older is None else older.degraded(degraded))
 
     def _timing(self, run: Run, context: RequestContext) -> bytes:
         """Server-Timing (W3C): milliseconds per section that ran, and for the whole page."""

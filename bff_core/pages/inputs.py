@@ -61,6 +61,7 @@ class RequestInputs:
             self._bind(entry, parameter) for entry, parameter in zip(plan.inputs, self.declared, strict=True)
         ]
         self.body = next((bound for bound in self._bound if bound.kind == "body"), None)
+        self.query_names = [bound.wire_name for bound in self._bound if bound.kind == "query"]
         self.by_path_and_query = all(bound.kind in ("path", "query") for bound in self._bound)
 
     def fill(

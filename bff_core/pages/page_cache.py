@@ -34,9 +34,11 @@ class PageCache:
         if not any(section.operation is not None for section in plan.sections):
             raise DeclarationError(f"{plan.name}: nothing says how long a page without service calls is fresh")
 
-    def key(self, scope: Scope) -> bytes:
-        """The key of a request."""
-        return b"%b%b\n%b" % (self._name, scope["path"].encode("utf-8", "surrogatepass"), scope["query_string"])
+    def key(self, scope: Scope, version: str | None = None) -> bytes:
+        """The key of a request for ``version``."""
+        path = scope["path"].encode("utf-8", "surrogatepass")
+        key = b"%b%b\n%b" % (self._name, path, scope["query_string"])
+        return key if version is None else b"%b\n%b" % (key, version.encode())
 
     def get(self, key: bytes) -> tuple[bytes, int] | None:
         """The page and its age in seconds, while it is fresh."""

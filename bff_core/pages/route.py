@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import Annotated, Any
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, Literal
 
 from fastapi import params as fastapi_params
 from fastapi.routing import APIRoute
@@ -16,14 +16,16 @@ from ..auth import Gate
 from ..errors import DeclarationError, Problem
 from ..limits import Criticality, Guard
 from ..telemetry import PageMeter, SectionMeter
+from ..versions import Version, Versions, members_of
 from .declare import Page
 from .document import list_pattern, problem_texts
 from .endpoint import PageEndpoint, PageServices
 from .inputs import RequestInputs
 from .methods import without_body
 from .plan import Plan
+from .versioned import PageVersions
 
-__all__ = ["SECURITY", "PageRoute", "ProblemDocument"]
+__all__ = ["SECURITY", "PageRoute", "ProblemDocument", "documented", "endpoint_of", "page_routes", "version_parameter"]
 
 SECURITY = "gateway"
 """The name of the gateway's security scheme in its OpenAPI document; further ones are ``gateway-2`` and so on."""
@@ -40,7 +42,7 @@ class ProblemDocument(BaseModel):
 
 
 class PageRoute(APIRoute):
-    """Serves one page, to anybody when ``gate`` is None."""
+    """Serves one page, to anybody when ``gate`` is None; in all ``versions``, or in the one whose path it is."""
 
     def __init__(
         self,
@@ -54,6 +56,9 @@ class PageRoute(APIRoute):
         cache: bool,
         services: PageServices,
         guard: Guard | None,
+        versions: Versions | None = None,
+        version: Version | None = None,
+        meter: PageMeter | None = None,
     ) -> None:
         plan = page.plan
         if gate is None and plan.uses_principal:
@@ -69,17 +74,21 @@ class PageRoute(APIRoute):
             401: gate is not None,
             403: gate is not None and (gate.restricts or guarded),
             404: bool(convertors),
+            410: versions is not None,
             429: guard is not None,
         }
+        self.version = version
+        self.versions = PageVersions(versions, page, plan, self.inputs, version) if versions is not None else None
         super().__init__(
             path,
-            _endpoint(plan, self.inputs, selectable=method == "GET"),
+            endpoint_of(plan, self._parameters(versions), members_of(plan.model), selectable=method == "GET"),
             methods=[method],
             status_code=status,
             name=plan.name,
             summary=plan.doc.partition("\n")[0] or plan.name,
             description=plan.doc,
-            response_model=_documented(plan),
+            include_in_schema=version is None,
+            response_model=documented(plan, plan.model),
             openapi_extra={"security": gate.requirements(SECURITY)} if gate is not None else None,
             responses={
                 code: {"model": ProblemDocument, "description": text, "content": {"application/problem+json": {}}}
@@ -87,7 +96,7 @@ class PageRoute(APIRoute):
             },
         )
         meters = [SectionMeter(section.name, required=section.required) for section in plan.sections]
-        self.meter = PageMeter(plan.name, method, path, meters)
+        self.meter = meter or PageMeter(plan.name, method, path, meters)
         self.app = self.page_endpoint = PageEndpoint(
             plan,
             self.inputs,
@@ -100,7 +109,20 @@ class PageRoute(APIRoute):
             services=services,
             meter=self.meter,
             guard=guard,
+            versions=self.versions,
         )
+
+    def _parameters(self, versions: Versions | None) -> list[inspect.Parameter]:
+        parameters = [
+            inspect.Parameter(
+                entry.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                annotation=Annotated[entry.annotation, declared],
+                default=entry.default,
+            )
+            for entry, declared in zip(self.plan.inputs, self.inputs.declared, strict=True)
+        ]
+        return parameters if versions is None else [*parameters, version_parameter(versions, versions.head)]
 
     @property
     def answers_head(self) -> bool:
@@ -131,34 +153,51 @@ class PageRoute(APIRoute):
                     )
 
 
-def _documented(plan: Plan) -> type[BaseModel]:
+def page_routes(path: str, page: type[Page], versions: Versions | None, **options: Any) -> list[PageRoute]:
+    """The page at ``path``, and under the path of each version that has one; counted as one."""
+    route = PageRoute(path, page, versions=versions, **options)
+    return [route] + [
+        PageRoute(version.path + path, page, versions=versions, version=version, meter=route.meter, **options)
+        for version in (versions.all if versions is not None else ())
+        if versions is not None and version.path is not None and versions.has_page(page, version)
+    ]
+
+
+def documented(plan: Plan, model: type[BaseModel]) -> type[BaseModel]:
     """The answer's model as OpenAPI shows it: with ``_degraded`` where a section may fail."""
     if not plan.optional_names:
-        return plan.model
+        return model
     degraded: Any = Field(default=None, alias="_degraded", description="The sections that failed and show a fallback.")
-    model: type[BaseModel] = create_model(
-        f"{plan.model.__name__}Page", __base__=plan.model, degraded_=(list[str] | None, degraded)
+    shown: type[BaseModel] = create_model(
+        f"{model.__name__}Page", __base__=model, degraded_=(list[str] | None, degraded)
     )
-    return model
+    return shown
 
 
-def _endpoint(plan: Plan, inputs: RequestInputs, *, selectable: bool) -> Callable[..., Any]:
-    """A function with the signature FastAPI's OpenAPI needs; it is never called."""
+def version_parameter(versions: Versions, version: Version) -> inspect.Parameter:
+    """The header with which a request is for ``version``: without it, it is for the head. Others are documented
+    elsewhere."""
+    required = version is not versions.head
+    annotation: Any = Literal[version.name]
+    return inspect.Parameter(
+        "api_version_",
+        inspect.Parameter.KEYWORD_ONLY,
+        annotation=Annotated[
+            annotation if required else annotation | None, fastapi_params.Header(alias=versions.header)
+        ],
+        default=inspect.Parameter.empty if required else None,
+    )
+
+
+def endpoint_of(
+    plan: Plan, parameters: list[inspect.Parameter], members: Iterable[str], *, selectable: bool
+) -> Callable[..., Any]:
+    """A function with the signature FastAPI's OpenAPI needs, of a page that shows ``members``; it is never called."""
 
     async def endpoint(**_: Any) -> None:
         raise Problem(500)
 
-    parameters = [
-        inspect.Parameter(
-            entry.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            annotation=Annotated[entry.annotation, declared],
-            default=entry.default,
-        )
-        for entry, declared in zip(plan.inputs, inputs.declared, strict=True)
-    ]
-    members = sorted(field.alias or name for name, field in plan.model.model_fields.items())
-    extra = {"fields": ("Only these members, separated by commas.", members)}
+    extra = {"fields": ("Only these members, separated by commas.", sorted(members))}
     if plan.optional_names:
         names = sorted(plan.optional_names)
         extra["include"] = (f"Only these optional sections, separated by commas: {', '.join(names)}.", names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from ..errors import Problem
@@ -13,23 +14,29 @@ __all__ = ["Selection", "Selector"]
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """``sections``: the optional sections to run, None for all. ``fields``: the members to answer, None for all."""
+    """``sections``: the optional sections to run, None for all. ``fields``: the model's fields to answer, None for all;
+    ``asked``: their names as they were asked for."""
 
     sections: frozenset[str] | None = None
     fields: set[str] | None = None
+    asked: frozenset[str] | None = None
 
 
 EVERYTHING = Selection()
 
 
 class Selector:
-    """Reads a page's selection from the query. Raises a 400 problem that lists what there is."""
+    """Reads a page's selection from the query. Raises a 400 problem that lists what there is. ``members`` says which
+    members there are and of which members of the model each is made; by default they are the model's."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, members: Mapping[str, Collection[str]] | None = None) -> None:
         self._optional = plan.optional_names
         self._needs = {section.name: self._closure(plan, section.name) for section in plan.sections}
-        self._fields = {field.alias or name for name, field in plan.model.model_fields.items()}
-        self._names = {field.alias or name: name for name, field in plan.model.model_fields.items()}
+        names = {field.alias or name: name for name, field in plan.model.model_fields.items()}
+        if members is None:
+            members = {name: {name} for name in names}
+        self._names = {name: {names[source] for source in sources} for name, sources in members.items()}
+        self._fields = set(self._names)
         self._feeds = {section.name: section.feeds for section in plan.sections if section.feeds}
 
     @staticmethod
@@ -51,12 +58,14 @@ class Selector:
         fields = self._names_in(query, "fields", self._fields)
         sections = include
         if fields is not None:
-            asked = {self._names[field] for field in fields}
+            asked: set[str] = set().union(*(self._names[field] for field in fields))
             useful = {name for name in self._optional if name not in self._feeds or self._feeds[name] & asked}
             sections = frozenset(useful) if include is None else include & useful
         if sections is not None:
             sections = frozenset().union(*(self._needs[name] for name in sections))
-        return Selection(sections, None if fields is None else {self._names[field] for field in fields})
+        if fields is None:
+            return Selection(sections)
+        return Selection(sections, set().union(*(self._names[field] for field in fields)), fields)
 
     @staticmethod
     def _names_in(query: Query, parameter: str, known: frozenset[str] | set[str]) -> frozenset[str] | None:

@@ -3,5 +3,6 @@
 from .client import bff_client
 from .hostile import HostileServer, refused_port
 from .services import FakeServices
+from .versions import prove_versions
 
-__all__ = ["FakeServices", "HostileServer", "bff_client", "refused_port"]
+__all__ = ["FakeServices", "HostileServer", "bff_client", "prove_versions", "refused_port"]

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from bff_core import ApiKeys, create_bff
+from bff_core import create_bff
 from shop.clients import Catalog, Orders
 
-from .pages import OrdersV1, OrdersV2, ProductPageV1, ProductPageV2, ProductsV1, ProductsV2
+from .pages import OrdersPage, ProductPage, ProductsPage
 from .settings import PartnerSettings
+from .versions import VERSIONS
 
 __all__ = ["app"]
 
 settings = PartnerSettings.load()
-app = create_bff("partner", settings=settings, clients=[Catalog, Orders], auth=ApiKeys(settings.keys))
-app.page("/v1/products", ProductsV1)
-app.page("/v1/products/{product_id}", ProductPageV1)
-app.page("/v1/orders", OrdersV1)
-app.page("/v2/products", ProductsV2)
-app.page("/v2/products/{product_id}", ProductPageV2)
-app.page("/v2/orders", OrdersV2)
+app = create_bff("partner", settings=settings, clients=[Catalog, Orders], auth=settings.auth(), versions=VERSIONS)
+app.page("/products", ProductsPage)
+app.page("/products/{product_id}", ProductPage)
+app.page("/orders", OrdersPage)

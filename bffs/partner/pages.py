@@ -1,4 +1,4 @@
-"""The partners' resources. What is fetched is the same in every version; how it looks is not."""
+"""The partners' resources, as the newest version has them."""
 
 from __future__ import annotations
 
@@ -10,77 +10,43 @@ from bff_core import Page, required, shape
 from shop.clients import Catalog, Orders, subject
 from shop.models import Listing, Order, Product
 
-from .shapes import OrderV1, OrderV2, ProductV1, ProductV2, order_v1, order_v2, product_v1, product_v2
+from .shapes import PartnerOrder, PartnerProduct, partner_order, partner_product
 
-__all__ = ["OrdersV1", "OrdersV2", "ProductPageV1", "ProductPageV2", "ProductsV1", "ProductsV2"]
+__all__ = ["OrdersPage", "ProductPage", "ProductsPage"]
 
 Limit = Annotated[int, Query(ge=1, le=100)]
 Cursor = Annotated[str | None, Query(max_length=256)]
 
 
-class Products(Page):
+class ProductsPage(Page):
     """All products, in a stable order."""
 
     cursor: Cursor = None
     limit: Limit = 20
     products = required(Catalog.listing, relay_status=[400])
 
-
-class ProductsV1(Products):
-    """All products, in a stable order."""
-
     @shape
-    def rows(self, products: Listing[Product]) -> Listing[ProductV1]:
-        return Listing[ProductV1](items=[product_v1(product) for product in products.items], next=products.next)
+    def rows(self, products: Listing[Product]) -> Listing[PartnerProduct]:
+        return Listing[PartnerProduct](items=[partner_product(item) for item in products.items], next=products.next)
 
 
-class ProductsV2(Products):
-    """All products, in a stable order."""
-
-    @shape
-    def rows(self, products: Listing[Product]) -> Listing[ProductV2]:
-        return Listing[ProductV2](items=[product_v2(product) for product in products.items], next=products.next)
-
-
-class ProductPageV1(Page):
+class ProductPage(Page):
     """One product."""
 
     product = required(Catalog.product)
 
     @shape
-    def resource(self, product: Product) -> ProductV1:
-        return product_v1(product)
+    def resource(self, product: Product) -> PartnerProduct:
+        return partner_product(product)
 
 
-class ProductPageV2(Page):
-    """One product."""
-
-    product = required(Catalog.product)
-
-    @shape
-    def resource(self, product: Product) -> ProductV2:
-        return product_v2(product)
-
-
-class PartnerOrders(Page):
+class OrdersPage(Page):
     """The partner's own orders, newest first."""
 
     cursor: Cursor = None
     limit: Limit = 20
     orders = required(Orders.of_partner, partner_id=subject, relay_status=[400])
 
-
-class OrdersV1(PartnerOrders):
-    """The partner's own orders, newest first."""
-
     @shape
-    def rows(self, orders: Listing[Order]) -> Listing[OrderV1]:
-        return Listing[OrderV1](items=[order_v1(order) for order in orders.items], next=orders.next)
-
-
-class OrdersV2(PartnerOrders):
-    """The partner's own orders, newest first."""
-
-    @shape
-    def rows(self, orders: Listing[Order]) -> Listing[OrderV2]:
-        return Listing[OrderV2](items=[order_v2(order) for order in orders.items], next=orders.next)
+    def rows(self, orders: Listing[Order]) -> Listing[PartnerOrder]:
+        return Listing[PartnerOrder](items=[partner_order(order) for order in orders.items], next=orders.next)

@@ -136,8 +136,8 @@ class Served:
 
     port: int
     service: EchoService
-    connections: set[Any]
-    app: Bff
+    connections: set[Any] = field(default_factory=set)
+    app: Any = None
 
     async def say(self, *parts: bytes, pause: float = 0.0, patience: float = 0.25) -> bytes:
         """Everything that comes back when these parts are sent one after another, until the gateway closes or has

@@ -1,0 +1,180 @@
+"""``bff partners``: the API keys of a gateway that keeps them in a database."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, TypeVar
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ..app import Bff
+from ..auth import AnyOf, Authenticator, KeyRecord, StoredKeys
+from ..errors import SettingsError
+from .config import load_project
+from .serve import load_app
+
+__all__ = ["partners", "stored_keys", "when"]
+
+T = TypeVar("T")
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+partners = typer.Typer(no_args_is_help=True, help="Issue, list, rotate and revoke the API keys of partners.")
+console = Console()
+Gateway = Annotated[str | None, typer.Option(help="Whose keys; needed when several gateways have some.")]
+KeyId = Annotated[str, typer.Argument(help="The key's id, such as key_5d0c…; see `bff partners list`.")]
+
+
+@partners.command("issue")
+def issue_command(
+    partner: Annotated[str, typer.Argument(help="Whom the key stands for.")],
+    name: Annotated[str, typer.Option(help="What the key is for.")] = "",
+    scope: Annotated[list[str] | None, typer.Option(help="A scope; may be given several times.")] = None,
+    plan: Annotated[str | None, typer.Option(help="The usage plan.")] = None,
+    version: Annotated[str | None, typer.Option(help="The API version it is pinned to.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Another tenant than the partner's own.")] = None,
+    expires: Annotated[str | None, typer.Option(help="When it ends: 90d, 12h.")] = None,
+    test: Annotated[bool, typer.Option("--test", help="A key for tests, bff_test_….")] = False,
+    gateway: Gateway = None,
+) -> None:
+    """Issue a key. It is shown once."""
+    app, keys = _gateway(gateway)
+    if version is not None:
+        version = _known_version(app, version)
+    ends = None if expires is None else seconds(expires)
+    key, record = _run(
+        keys,
+        lambda: keys.store.issue(
+            partner,
+            tenant=tenant,
+            name=name,
+            scopes=scope or (),
+            plan=plan,
+            version=version,
+            expires_in=ends,
+            environment="test" if test else "live",
+        ),
+    )
+    _show_once(key, record)
+
+
+@partners.command("list")
+def list_command(
+    partner: Annotated[str | None, typer.Argument(help="Only this partner's.")] = None, gateway: Gateway = None
+) -> None:
+    """Show what is known of the keys; the keys themselves nobody knows."""
+    keys = _gateway(gateway)[1]
+    records = _run(keys, lambda: keys.store.issued(partner))
+    table = Table("partner", "id", "key", "name", "state", "scopes", "plan", "version", "expires", "last used")
+    now = datetime.now(UTC).timestamp()
+    for record in records:
+        state = record.state(now)
+        table.add_row(
+            *(escape(text) for text in (record.partner, record.id, f"{record.hint}…", record.name)),
+            f"{state}, rotated" if record.replaced_by is not None and state == "active" else state,
+            *(escape(text) for text in (" ".join(sorted(record.scopes)), record.plan or "", record.version or "")),
+            when(record.expires_at),
+            when(record.last_used_at),
+        )
+    console.print(table)
+
+
+@partners.command("rotate")
+def rotate_command(
+    key_id: KeyId,
+    grace: Annotated[str, typer.Option(help="How long the old one goes on: 7d, 1h, 0s.")] = "7d",
+    gateway: Gateway = None,
+) -> None:
+    """Issue a key like this one, which goes on for a while."""
+    keys = _gateway(gateway)[1]
+    pause = seconds(grace)
+    try:
+        key, record = _run(keys, lambda: keys.store.rotate(key_id, grace=pause))
+    except LookupError as error:
+        raise SettingsError(f"{error.args[0]}; see: bff partners list") from None
+    _show_once(key, record)
+
+
+@partners.command("revoke")
+def revoke_command(key_id: KeyId, gateway: Gateway = None) -> None:
+    """End a key now; replicas know within seconds."""
+    keys = _gateway(gateway)[1]
+    if not _run(keys, lambda: keys.store.revoke(key_id)):
+        raise SettingsError(f"there is no key '{key_id}' that is not revoked; see: bff partners list")
+    console.print(f"{key_id} is revoked; gateways know within {keys.ttl:g} s.")
+
+
+def stored_keys(auth: Authenticator | None) -> StoredKeys | None:
+    """Those of a gateway, if it has some."""
+    members: Sequence[Authenticator | None] = auth.members if isinstance(auth, AnyOf) else [auth]
+    return next((member for member in members if isinstance(member, StoredKeys)), None)
+
+
+def seconds(text: str) -> float:
+    """``90d``, ``12h``, ``5m`` or ``30s`` in seconds. Raises ``SettingsError``."""
+    found = re.fullmatch(r"(\d{1,6})([smhd])", text)
+    if found is None:
+        raise SettingsError(f"'{text}' is no time; say 90d, 12h, 5m or 30s")
+    return int(found[1]) * UNITS[found[2]]
+
+
+def when(instant: float | None) -> str:
+    """A Unix time to the minute, in UTC."""
+    return "" if instant is None else f"{datetime.fromtimestamp(instant, UTC):%Y-%m-%d %H:%M}"
+
+
+def _gateway(name: str | None) -> tuple[Bff, StoredKeys]:
+    project = load_project()
+    if name is not None and name not in project.gateways:
+        raise SettingsError(f"there is no gateway '{name}'; there is: {', '.join(project.gateways)}")
+    found: dict[str, tuple[Bff, StoredKeys]] = {}
+    for known, gateway in project.gateways.items():
+        if name not in (None, known):
+            continue
+        try:
+            app = load_app(gateway.app)
+        except SettingsError:
+            # The variables of one gateway are none of another's.
+            if name is not None:
+                raise
+            continue
+        if (keys := stored_keys(app.auth)) is not None:
+            found[known] = app, keys
+    if len(found) == 1:
+        return next(iter(found.values()))
+    if found:
+        raise SettingsError(f"several gateways have keys; say which: --gateway {' or '.join(found)}")
+    raise SettingsError(
+        f"{name or 'no gateway'} {'has no' if name else 'has'} keys in a database: auth=StoredKeys(…) of create_bff "
+        "(for this project's partner gateway: set BFF_KEYS_URL and BFF_PEPPER)"
+    )
+
+
+def _known_version(app: Bff, version: str) -> str:
+    if app.versions is None:
+        raise SettingsError(f"gateway '{app.name}' has no versions")
+    try:
+        return app.versions[version].name
+    except KeyError:
+        there = ", ".join(each.name for each in app.versions.all)
+        raise SettingsError(f"there is no version '{version}'; there is: {there}") from None
+
+
+def _run(keys: StoredKeys, call: Callable[[], Awaitable[T]]) -> T:
+    async def run() -> T:
+        try:
+            return await call()
+        finally:
+            await keys.store.aclose()
+
+    return asyncio.run(run())
+
+
+def _show_once(key: str, record: KeyRecord) -> None:
+    typer.echo(key)
+    note = f"{record.id}, of {record.partner}; shown this once, and kept nowhere"
+    Console(stderr=True).print(escape(note), highlight=False)
