@@ -78,7 +78,9 @@ class Bff(FastAPI):
         self.last_good = make_last_good(name, settings)
         self.limiter = limiter
         self._limits = tuple(limits)
-        self._services = PageServices(self._client, settings.max_body, self.shedder, self.last_good, events, memory)
+        self._services = PageServices(
+            self._client, settings.max_body, self.shedder, self.last_good, events, memory, settings.delivery
+        )
         self.access = AccessLog(name, enabled=logging.getLevelNamesMapping()[settings.log_level] <= logging.INFO)
         self._table: PageTable | None = None
         super().__init__(**kwargs)
@@ -111,6 +113,8 @@ class Bff(FastAPI):
         allow: Allow | None = None,
         criticality: Criticality = "default",
         cache: bool = False,
+        cache_control: str | None = None,
+        compress: bool = True,
         limits: Sequence[AnyLimit] = (),
     ) -> None:
         """Serve ``page`` at ``path``. Only an authenticated principal gets it, unless it is ``public``; it needs all of
@@ -119,6 +123,10 @@ class Bff(FastAPI):
         When the gateway is overloaded, ``sheddable`` pages are refused first and ``critical`` ones last. ``cache``
         keeps a public page for as long as all the answers that it was made of are fresh. The page is under ``limits``
         and under the gateway's.
+
+        ``cache_control`` is the value of ``Cache-Control`` of its whole answers (RFC 9111), which by default may not be
+        kept by anybody when the page is private. ``compress`` False is for pages with secrets beside what who asks may
+        choose (BREACH).
 
         Raises ``DeclarationError`` when the page and the path do not fit, or a client is missing.
         """
@@ -131,6 +139,8 @@ class Bff(FastAPI):
             gate=self._gate(public, scopes, allow),
             criticality=criticality,
             cache=cache,
+            cache_control=cache_control,
+            compress=compress,
             services=self._services,
             guard=self.limiter.guard((*self._limits, *limits), private=not public),
         )

@@ -42,6 +42,16 @@ class Gate:
         """The OpenAPI security requirements: one of them is to be met."""
         return [{scheme: sorted(self.scopes)} for scheme in schemes_of(self._auth, name)]
 
+    @property
+    def vary(self) -> frozenset[str]:
+        """The headers that may bear the credentials, in lower case."""
+        named = {
+            scheme["name"].lower()
+            for scheme in schemes_of(self._auth, "").values()
+            if scheme["type"] == "apiKey" and scheme["in"] == "header"
+        }
+        return frozenset({"authorization", "cookie", *named})
+
     async def enter(self, scope: Scope, context: RequestContext) -> Principal:
         """The principal, who is the ``context``'s from now on. Raises ``Refused`` (401, 403), and a 503 problem when
         it cannot be told."""

@@ -52,6 +52,8 @@ class PageRoute(APIRoute):
         gate: Gate | None,
         criticality: Criticality,
         cache: bool,
+        cache_control: str | None,
+        compress: bool,
         services: PageServices,
         guard: Guard | None,
     ) -> None:
@@ -97,6 +99,8 @@ class PageRoute(APIRoute):
             gate=gate,
             criticality=criticality,
             cache=cache,
+            cache_control=cache_control,
+            compress=compress,
             services=services,
             meter=self.meter,
             guard=guard,
