@@ -29,7 +29,7 @@ from .forwarded import TrustedProxies
 from .hardening import Admission, AnswerHeaders, CorsPolicy, HostRule
 from .limits import AnyLimit, Criticality, Guard, LagMonitor, Limiter, Shedder, stage_dependency
 from .ops import Operations, watch
-from .pages import SECURITY, Page, PageRoute, PageServices, PageTable
+from .pages import SECURITY, BatchRoute, Page, PageRoute, PageServices, PageTable
 from .pages.document import tidy_parameters
 from .plain import http_problem, live, ready, validation_problem
 from .proxy import ProxyLimits, ProxyRoute, ProxyServices
@@ -54,6 +54,7 @@ class Bff(FastAPI):
     operations: Operations
     direct: Edge | None
     handlers: frozenset[Any]
+    admission: Admission
     _bind: Callable[[str], Upstream]
 
     def __init__(
@@ -122,11 +123,8 @@ class Bff(FastAPI):
 
         When the gateway is overloaded, ``sheddable`` pages are refused first and ``critical`` ones last. ``cache``
         keeps a public page for as long as all the answers that it was made of are fresh. The page is under ``limits``
-        and under the gateway's.
-
-        ``cache_control`` is the value of ``Cache-Control`` of its whole answers (RFC 9111), which by default may not be
-        kept by anybody when the page is private. ``compress`` False is for pages with secrets beside what who asks may
-        choose (BREACH).
+        and under the gateway's. ``cache_control`` is for its whole answers; by default nobody may keep a private one.
+        ``compress`` False is for pages with secrets beside what who asks may choose (BREACH).
 
         Raises ``DeclarationError`` when the page and the path do not fit, or a client is missing.
         """
@@ -145,6 +143,14 @@ class Bff(FastAPI):
             guard=self.limiter.guard((*self._limits, *limits), private=not public),
         )
         self.router.routes.append(route)
+
+    def batch(self, path: str, *, max_items: int = 20, limits: Sequence[AnyLimit] = ()) -> None:
+        """Serve ``POST path``: up to ``max_items`` GET pages in one request, see ``BatchRoute``."""
+        gate = None if self.auth is None else Gate(self.auth)
+        guard = self.limiter.guard((*self._limits, *limits), private=gate is not None)
+        check = self.admission.check_target
+        pages = self.router.routes
+        pages.append(BatchRoute(path, pages, max_items, check=check, gate=gate, guard=guard, services=self._services))
 
     def sync(
         self,
@@ -314,9 +320,10 @@ def create_bff(
     app.add_exception_handler(HTTPException, http_problem)
     app.add_exception_handler(RequestValidationError, validation_problem)
     cors = CorsPolicy(settings.cors) if settings.cors is not None else None
+    app.admission = Admission(settings, HostRule(settings.allowed_hosts), cors)
     edge: dict[str, Any] = {
         "deadline": settings.deadline,
-        "admission": Admission(settings, HostRule(settings.allowed_hosts), cors),
+        "admission": app.admission,
         "headers": AnswerHeaders(settings.hardening, cors, filter(None, (app.docs_url, app.redoc_url))),
         "challenge": auth.challenge if auth is not None else None,
         "access": app.access,

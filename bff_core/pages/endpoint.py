@@ -89,6 +89,7 @@ class PageEndpoint:
         self._guard = guard
         self._last_good = services.last_good
         self._safe = method == "GET"
+        self.private = gate is not None
         self._path = path
         self._status = status
         self._template = list(plan.template)

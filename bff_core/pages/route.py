@@ -19,6 +19,7 @@ from ..telemetry import PageMeter, SectionMeter
 from .declare import Page
 from .document import list_pattern, problem_texts
 from .endpoint import PageEndpoint, PageServices
+from .fields import members_of, members_pattern
 from .inputs import RequestInputs
 from .methods import without_body
 from .plan import Plan
@@ -83,7 +84,8 @@ class PageRoute(APIRoute):
             description=plan.doc,
             response_model=_documented(plan),
             openapi_extra={"security": gate.requirements(SECURITY)} if gate is not None else None,
-            responses={
+            responses=_short_answers(method, etag=services.delivery.etag)
+            | {
                 code: {"model": ProblemDocument, "description": text, "content": {"application/problem+json": {}}}
                 for code, text in problem_texts(plan, answers, has_body=self.inputs.body is not None).items()
             },
@@ -135,6 +137,13 @@ class PageRoute(APIRoute):
                     )
 
 
+def _short_answers(method: str, *, etag: bool) -> dict[int | str, dict[str, Any]]:
+    """The answers without content."""
+    if method != "GET":
+        return {204: {"description": "Done; this is what `Prefer: return=minimal` is answered."}}
+    return {304: {"description": "It is still what `If-None-Match` names."}} if etag else {}
+
+
 def _documented(plan: Plan) -> type[BaseModel]:
     """The answer's model as OpenAPI shows it: with ``_degraded`` where a section may fail."""
     if not plan.optional_names:
@@ -161,21 +170,30 @@ def _endpoint(plan: Plan, inputs: RequestInputs, *, selectable: bool) -> Callabl
         )
         for entry, declared in zip(plan.inputs, inputs.declared, strict=True)
     ]
-    members = sorted(field.alias or name for name, field in plan.model.model_fields.items())
-    extra = {"fields": ("Only these members, separated by commas.", members)}
+    members = members_pattern(members_of(plan.model))
+    extra = {"fields": ("Only these members, and of one only some: `a,b.c,d(e,f)`.", members)}
     if plan.optional_names:
         names = sorted(plan.optional_names)
-        extra["include"] = (f"Only these optional sections, separated by commas: {', '.join(names)}.", names)
+        text = f"Only these optional sections, separated by commas: {', '.join(names)}."
+        extra["include"] = (text, list_pattern(names))
     if selectable:
         parameters += [
             inspect.Parameter(
                 name,
                 inspect.Parameter.KEYWORD_ONLY,
-                annotation=Annotated[str | None, fastapi_params.Query(description=text, pattern=list_pattern(names))],
+                annotation=Annotated[str | None, fastapi_params.Query(description=text, pattern=pattern)],
                 default=None,
             )
-            for name, (text, names) in extra.items()
+            for name, (text, pattern) in extra.items()
         ]
+    elif "prefer" not in {parameter.name for parameter in parameters}:
+        # A page that reads the header itself has documented it.
+        prefer = fastapi_params.Header(description="`return=minimal` for an answer without content (RFC 7240).")
+        parameters.append(
+            inspect.Parameter(
+                "prefer", inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[str | None, prefer], default=None
+            )
+        )
     endpoint.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # the documented way to set one
     endpoint.__name__ = plan.name
     return endpoint

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import Problem
+from .fields import Include, members_of, read_fields
 from .inputs import Query
 from .plan import Plan
 
@@ -13,10 +14,10 @@ __all__ = ["Selection", "Selector"]
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """``sections``: the optional sections to run, None for all. ``fields``: the members to answer, None for all."""
+    """``sections``: the optional sections to run, None for all. ``fields``: what to answer, None for all."""
 
     sections: frozenset[str] | None = None
-    fields: set[str] | None = None
+    fields: Include | None = None
 
 
 EVERYTHING = Selection()
@@ -28,8 +29,7 @@ class Selector:
     def __init__(self, plan: Plan) -> None:
         self._optional = plan.optional_names
         self._needs = {section.name: self._closure(plan, section.name) for section in plan.sections}
-        self._fields = {field.alias or name for name, field in plan.model.model_fields.items()}
-        self._names = {field.alias or name: name for name, field in plan.model.model_fields.items()}
+        self._members = members_of(plan.model)
         self._feeds = {section.name: section.feeds for section in plan.sections if section.feeds}
 
     @staticmethod
@@ -48,18 +48,17 @@ class Selector:
         if "include" not in query and "fields" not in query:
             return EVERYTHING
         include = self._names_in(query, "include", self._optional)
-        fields = self._names_in(query, "fields", self._fields)
+        fields = read_fields(query["fields"], self._members) if "fields" in query else None
         sections = include
         if fields is not None:
-            asked = {self._names[field] for field in fields}
-            useful = {name for name in self._optional if name not in self._feeds or self._feeds[name] & asked}
+            useful = {n for n in self._optional if n not in self._feeds or self._feeds[n] & fields.keys()}
             sections = frozenset(useful) if include is None else include & useful
         if sections is not None:
             sections = frozenset().union(*(self._needs[name] for name in sections))
-        return Selection(sections, None if fields is None else {self._names[field] for field in fields})
+        return Selection(sections, fields)
 
     @staticmethod
-    def _names_in(query: Query, parameter: str, known: frozenset[str] | set[str]) -> frozenset[str] | None:
+    def _names_in(query: Query, parameter: str, known: frozenset[str]) -> frozenset[str] | None:
         if parameter not in query:
             return None
         names = {name.strip() for value in query[parameter] for name in value.split(",")} - {""}
