@@ -15,6 +15,9 @@ from .telemetry.spans import Spans
 
 __all__ = ["Principal", "RequestContext", "current_context", "use_context"]
 
+WholeAnswer = Callable[[int, Sequence[tuple[bytes, bytes]], bytes], bool]
+"""Sends status, headers and body; false when it could not, and nothing was sent."""
+
 
 @dataclass(frozen=True, slots=True)
 class Principal:
@@ -44,7 +47,8 @@ class Principal:
 class RequestContext:
     """One request's context. ``deadline`` is an instant of ``time.monotonic``; ``headers`` is the ready-made header
     block (``name: value`` lines, each ended by CRLF) that goes with every call to a service; ``reply_headers`` go with
-    the answer, ``status`` is the answer's, 0 until it has begun; ``at_end`` is called when all is over."""
+    the answer, ``status`` is the answer's, 0 until it has begun; ``at_end`` is called when all is over;
+    ``answer`` is the server's quicker way to send a whole answer, where it has one."""
 
     request_id: str
     trace_id: str
@@ -64,6 +68,7 @@ class RequestContext:
     scope: Mapping[str, Any] | None = None
     proxies: TrustedProxies | None = None
     at_end: tuple[Callable[[], None], ...] = ()
+    answer: WholeAnswer | None = None
     _client_ip: str | None = None
 
     @property

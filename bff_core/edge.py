@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .context import RequestContext, use_context
 from .errors import PROBLEM_JSON, ClientDisconnected, Problem, Refused, ServiceError
 from .forwarded import TrustedProxies
-from .hardening import Admission, AnswerHeaders, with_defaults
+from .hardening import WHOLE_ANSWER, Admission, AnswerHeaders, with_defaults
 from .pages import PageEndpoint
 from .resilience.deadline import parse_timeout
 from .telemetry import AccessLog, PageMeter, Tracer, log_refused, read_trace
@@ -87,6 +87,7 @@ class Edge:
         context = self._begin(scope)
         try:
             receive = self._admission.admit(scope, receive)
+            context.answer = scope.get(WHOLE_ANSWER)
             await page.serve(scope, receive, send, context, path_params)
         except Exception as error:  # noqa: BLE001 - every request is answered
             await self._fail(error, scope, context, send)

@@ -10,6 +10,8 @@ __all__ = ["entity_tag", "matching"]
 
 _TAG = re.compile(rb'(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 _DIGEST = 12
+SUFFIXES = frozenset({b'-zstd"', b'-br"', b'-gzip"'})
+"""How the tag of content in a coding ends, so that it is another representation's (RFC 9110 section 8.8.3.3)."""
 
 
 def entity_tag(content: bytes) -> bytes:
@@ -25,6 +27,6 @@ def matching(condition: bytes, tag: bytes) -> bytes | None:
         return tag
     for found in _TAG.finditer(condition):
         opaque: bytes = found[1]
-        if opaque == tag or opaque.partition(b"-")[0] == tag[:-1]:
+        if opaque == tag or (opaque.startswith(tag[:-1]) and opaque[len(tag) - 1 :] in SUFFIXES):
             return opaque
     return None

@@ -9,9 +9,11 @@ from starlette.types import Scope
 from .cors import CorsPolicy
 from .settings import Hardening
 
-__all__ = ["AnswerHeaders", "Header", "with_defaults"]
+__all__ = ["WHOLE_ANSWER", "AnswerHeaders", "Header", "with_defaults"]
 
 Header = tuple[bytes, bytes]
+WHOLE_ANSWER = "bff.answer"
+"""Where ``GuardedProtocol`` leaves its quicker way to answer, in the scope."""
 
 # An answer of a gateway is data. Whatever a browser is made to take it for, it loads nothing, runs nothing, is framed
 # nowhere. "same-origin" and not "no-referrer", which would make the Origin of a page's own forms "null".

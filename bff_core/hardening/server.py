@@ -8,12 +8,15 @@ request nothing but a look at two flags.
 from __future__ import annotations
 
 import asyncio
-from typing import Any, ClassVar
+from collections.abc import Iterable
+from functools import partial
+from typing import Any, ClassVar, cast
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from ..errors import PROBLEM_JSON, Problem
+from .answers import WHOLE_ANSWER, Header
 from .settings import Hardening
 
 __all__ = ["GuardedProtocol", "guarded"]
@@ -81,7 +84,10 @@ class GuardedProtocol(HttpToolsProtocol):
         self._in_head = False
         if not self.url.startswith(b"/"):
             self._read_absolute_form()
+        scope = self.scope
         super().on_headers_complete()
+        if self.cycle is not None and self.cycle.scope is scope:
+            cast("dict[str, Any]", scope)[WHOLE_ANSWER] = partial(_answer, self.cycle)
 
     def on_message_complete(self) -> None:
         """It is whole."""
@@ -139,6 +145,28 @@ class GuardedProtocol(HttpToolsProtocol):
             self._refuse(Problem(408, f"The headers did not arrive within {self.header_timeout:g} seconds."))
         else:
             self.transport.close()
+
+
+def _answer(cycle: RequestResponseCycle, status: int, headers: Iterable[Header], body: bytes) -> bool:
+    """Write a whole answer at once, with headers known to be well formed; false when it has to go the usual way.
+
+    uvicorn would look at each header's name and value again, and be told in two messages.
+    """
+    if cycle.disconnected:
+        return True
+    if cycle.response_started or cycle.flow.write_paused:
+        return False
+    cycle.response_started = cycle.response_complete = True
+    cycle.waiting_for_100_continue = False
+    lines = [b"%b: %b\r\n" % header for header in (*cycle.default_headers, *headers)]
+    if not cycle.keep_alive:
+        lines.append(b"connection: close\r\n")
+    cycle.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[status], b"".join(lines), body))
+    cycle.message_event.set()
+    if not cycle.keep_alive:
+        cycle.transport.close()
+    cycle.on_response()
+    return True
 
 
 def guarded(hardening: Hardening) -> type[GuardedProtocol]:

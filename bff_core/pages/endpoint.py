@@ -191,6 +191,8 @@ class PageEndpoint:
         context.status = status
         if status != NOT_MODIFIED:
             whole += (JSON, (b"content-length", b"%d" % len(content)))
+        if context.answer is not None and context.answer(status, whole, content):
+            return
         await send({"type": "http.response.start", "status": status, "headers": whole})
         await send({"type": "http.response.body", "body": content})
 
