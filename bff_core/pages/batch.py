@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -97,8 +98,11 @@ class BatchRoute(APIRoute):
         items: Any = Field(min_length=1, max_length=max_items)
         model = create_model("BatchRequest", __config__=ConfigDict(extra="forbid"), items=(list[BatchItem], items))
 
-        async def batch(request: Annotated[model, Body()]) -> Any:  # noqa: ARG001 - for OpenAPI
+        async def batch(**_: Any) -> None:
             raise Problem(500)
+
+        body = inspect.Parameter("batch", inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[model, Body()])
+        batch.__signature__ = inspect.Signature([body])  # type: ignore[attr-defined]  # for OpenAPI, it is never called
 
         super().__init__(
             path,
