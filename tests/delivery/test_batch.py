@@ -203,7 +203,7 @@ async def test_an_item_counts_as_a_request(services: FakeServices) -> None:
 
 async def test_what_an_item_holds_is_given_back(services: FakeServices) -> None:
     app = gateway(services)
-    app.page("/slow/{thing_id}", ThingPage, public=True, limits=[ConcurrencyLimit("one", 1)])
+    app.page("/slow/{thing_id}", ThingPage, public=True, limits=[ConcurrencyLimit("one", 1, key="client_ip")])
     async with bff_client(app) as client:
         for _ in range(3):
             (item,) = (await ask(client, "/slow/a")).json()["items"]

@@ -209,7 +209,10 @@ async def test_who_prefers_little_gets_nothing_back(services: FakeServices) -> N
         whole = await client.post("/things")
         little = await client.post("/things", headers=minimal)
         read = await client.get("/thing", headers=minimal)
-        services["things"].get("/notes").mock(return_value=httpx.Response(500))
+    services["things"].get("/notes").mock(return_value=httpx.Response(500))
+    failing = gateway(services)
+    failing.page("/things", MakeThing, method="POST", status=201, public=True)
+    async with bff_client(failing) as client:
         degraded = await client.post("/things", headers=minimal)
     assert (whole.status_code, whole.json()["thing"]) == (201, {"text": "made"})
     assert (little.status_code, little.content) == (204, b"")
