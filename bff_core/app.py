@@ -29,7 +29,7 @@ from .forwarded import TrustedProxies
 from .hardening import Admission, AnswerHeaders, CorsPolicy, HostRule
 from .limits import AnyLimit, Criticality, Guard, LagMonitor, Limiter, Shedder
 from .ops import Operations, watch
-from .pages import SECURITY, Page, PageRoute, PageServices, PageTable, page_routes
+from .pages import SECURITY, BatchRoute, Page, PageRoute, PageServices, PageTable, page_routes
 from .pages.document import finished
 from .pages.versioned_document import version_document
 from .plain import entrance, http_problem, live, openapi_of, ready, validation_problem
@@ -58,6 +58,7 @@ class Bff(FastAPI):
     versions: Versions | None
     handlers: frozenset[Any]
     enter: Callable[[Scope], Awaitable[None]]
+    admission: Admission
     _bind: Callable[[str], Upstream]
 
     def __init__(
@@ -82,7 +83,9 @@ class Bff(FastAPI):
         self.last_good = make_last_good(name, settings)
         self.limiter = limiter
         self._limits = tuple(limits)
-        self._services = PageServices(self._client, settings.max_body, self.shedder, self.last_good, events, memory)
+        self._services = PageServices(
+            self._client, settings.max_body, self.shedder, self.last_good, events, memory, settings.delivery
+        )
         self.access = AccessLog(name, enabled=logging.getLevelNamesMapping()[settings.log_level] <= logging.INFO)
         self._table: PageTable | None = None
         self._documents: dict[str, dict[str, Any]] = {}
@@ -116,6 +119,8 @@ class Bff(FastAPI):
         allow: Allow | None = None,
         criticality: Criticality = "default",
         cache: bool = False,
+        cache_control: str | None = None,
+        compress: bool = True,
         limits: Sequence[AnyLimit] = (),
     ) -> None:
         """Serve ``page`` at ``path``. Only an authenticated principal gets it, unless it is ``public``; it needs all of
@@ -123,7 +128,8 @@ class Bff(FastAPI):
 
         When the gateway is overloaded, ``sheddable`` pages are refused first and ``critical`` ones last. ``cache``
         keeps a public page for as long as all the answers that it was made of are fresh. The page is under ``limits``
-        and under the gateway's.
+        and under the gateway's. ``cache_control`` is for its whole answers; by default nobody may keep a private one.
+        ``compress`` False is for pages with secrets beside what who asks may choose (BREACH).
 
         Raises ``DeclarationError`` when the page and the path do not fit, or a client is missing.
         """
@@ -137,9 +143,19 @@ class Bff(FastAPI):
             gate=self._gate(public, scopes, allow),
             criticality=criticality,
             cache=cache,
+            cache_control=cache_control,
+            compress=compress,
             services=self._services,
             guard=self.limiter.guard((*self._limits, *limits), private=not public),
         )
+
+    def batch(self, path: str, *, max_items: int = 20, limits: Sequence[AnyLimit] = ()) -> None:
+        """Serve ``POST path``: up to ``max_items`` GET pages in one request, see ``BatchRoute``."""
+        gate = None if self.auth is None else Gate(self.auth)
+        guard = self.limiter.guard((*self._limits, *limits), private=gate is not None)
+        check = self.admission.check_target
+        pages = self.router.routes
+        pages.append(BatchRoute(path, pages, max_items, check=check, gate=gate, guard=guard, services=self._services))
 
     def sync(
         self,
@@ -321,9 +337,10 @@ def create_bff(
     cors = CorsPolicy(settings.cors) if settings.cors is not None else None
     if versions is not None and settings.docs:
         app.router.routes.append(Route("/openapi/{version}.json", openapi_of, include_in_schema=False))
+    app.admission = Admission(settings, HostRule(settings.allowed_hosts), cors)
     edge: dict[str, Any] = {
         "deadline": settings.deadline,
-        "admission": Admission(settings, HostRule(settings.allowed_hosts), cors),
+        "admission": app.admission,
         "headers": AnswerHeaders(settings.hardening, cors, filter(None, (app.docs_url, app.redoc_url))),
         "challenge": auth.challenge if auth is not None else None,
         "access": app.access,

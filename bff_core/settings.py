@@ -26,6 +26,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from .delivery.settings import Delivery
 from .errors import SettingsError
 from .forwarded import TrustedProxies
 from .hardening.settings import Cors, Hardening
@@ -108,6 +109,7 @@ class Settings(BaseSettings):
     max_body: Annotated[int, Field(ge=0)] = 1024 * 1024
     max_query: Annotated[int, Field(ge=0)] = 8 * 1024
     hardening: Hardening = Hardening()
+    delivery: Delivery = Delivery()
     allowed_hosts: tuple[str, ...] = ()
     cors: Cors | None = None
     wire: Literal["http1", "httpx"] = "http1"

@@ -42,13 +42,25 @@ class Gate:
         """The OpenAPI security requirements: one of them is to be met."""
         return [{scheme: sorted(self.scopes)} for scheme in schemes_of(self._auth, name)]
 
+    @property
+    def vary(self) -> frozenset[str]:
+        """The headers that may bear the credentials, in lower case."""
+        named = {
+            scheme["name"].lower()
+            for scheme in schemes_of(self._auth, "").values()
+            if scheme["type"] == "apiKey" and scheme["in"] == "header"
+        }
+        return frozenset({"authorization", "cookie", *named})
+
     async def enter(self, scope: Scope, context: RequestContext) -> Principal:
         """The principal, who is the ``context``'s from now on. Raises ``Refused`` (401, 403), and a 503 problem when
         it cannot be told."""
-        principal = await self._auth.authenticate(scope)
-        if principal is None:
-            raise Refused(401, "no_credentials", challenge=self._auth.challenge)
-        context.principal = principal
+        principal = context.principal
+        if principal is None:  # the items of a batch have their batch's
+            principal = await self._auth.authenticate(scope)
+            if principal is None:
+                raise Refused(401, "no_credentials", challenge=self._auth.challenge)
+            context.principal = principal
         if not self.scopes <= principal.scopes:
             raise Refused(403, "missing_scope")
         if self._allow is not None and self._allow(principal) is not True:

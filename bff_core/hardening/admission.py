@@ -62,7 +62,7 @@ class Admission:
         pairs = scope["headers"]
         headers = dict(pairs)
         self._check_headers(pairs, headers)
-        self._check_target(scope)
+        self.check_target(scope)
         self._check_host(scope, headers.get(b"host"))
         return LimitedBody(receive, self._caps, headers) if _has_body(scope, headers) else receive
 
@@ -91,7 +91,8 @@ class Admission:
         if len(headers.get(b"accept", b"")) > MAX_ACCEPT:
             raise Problem(400, f"The header accept is longer than {MAX_ACCEPT} bytes.")
 
-    def _check_target(self, scope: Scope) -> None:
+    def check_target(self, scope: Scope) -> None:
+        """Raise a ``Problem`` unless path and query have one meaning and a reasonable size."""
         path = scope.get("raw_path")
         if path is None:
             path = quote(scope["path"]).encode()

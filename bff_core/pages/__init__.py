@@ -1,5 +1,6 @@
 """Pages: declared, compiled, run, shaped and served."""
 
+from .batch import BatchRoute
 from .declare import Page, optional, required, section, shape
 from .endpoint import PageEndpoint, PageServices
 from .last_good import LastGoodValues
@@ -9,6 +10,7 @@ from .table import PageTable
 
 __all__ = [
     "SECURITY",
+    "BatchRoute",
     "LastGoodValues",
     "Page",
     "PageEndpoint",

@@ -43,7 +43,7 @@ def problem_texts(plan: Plan, answers: Mapping[int, bool], *, has_body: bool) ->
 
 
 def list_pattern(names: Iterable[str]) -> str:
-    """What ``Selector`` takes for these names, as a regular expression."""
+    """What ``?include=`` takes of these names, as a regular expression."""
     name = "|".join(map(re.escape, names))
     return rf"^\s*(?:(?:{name})\s*)?(?:,\s*(?:(?:{name})\s*)?)*$"
 

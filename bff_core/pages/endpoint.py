@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
@@ -15,7 +15,8 @@ from ..auth import Gate
 from ..cache import MemoryStore
 from ..clients import ServiceClient
 from ..context import RequestContext, current_context
-from ..errors import Problem
+from ..delivery import Deliverer, Delivery, check_cache_control, entity_tag
+from ..errors import DeclarationError, Problem
 from ..limits import Criticality, Guard, Shedder
 from ..telemetry import Event, Events, PageMeter
 from .body import read_json_body
@@ -24,6 +25,7 @@ from .inputs import RequestInputs, parse_query
 from .last_good import LastGoodValues
 from .page_cache import PageCache
 from .plan import Plan
+from .prefer import MINIMAL, wants_minimal
 from .run import DONE, SKIPPED, Bound, Run
 from .select import Selection, Selector
 from .versioned import OlderPage, PageVersions
@@ -32,12 +34,14 @@ __all__ = ["PageEndpoint", "PageServices"]
 
 JSON = (b"content-type", b"application/json")
 PRIVATE = (b"cache-control", b"private, no-store")
+NOT_MODIFIED = 304
+NO_CONTENT = 204
 
 
 @dataclass(frozen=True, slots=True)
 class PageServices:
     """What pages need of their gateway. ``client`` gives a class's client, bound to its service, for the named user;
-    ``max_body`` is in bytes; ``memory`` is where whole pages are kept."""
+    ``max_body`` is in bytes; ``memory`` is where whole pages are kept; ``delivery`` says how answers go out."""
 
     client: Callable[[type[ServiceClient], str], ServiceClient]
     max_body: int
@@ -45,6 +49,7 @@ class PageServices:
     last_good: LastGoodValues
     events: Events
     memory: MemoryStore
+    delivery: Delivery
 
 
 class PageEndpoint:
@@ -61,6 +66,8 @@ class PageEndpoint:
         gate: Gate | None,
         criticality: Criticality,
         cache: bool,
+        cache_control: str | None,
+        compress: bool,
         services: PageServices,
         meter: PageMeter,
         guard: Guard | None,
@@ -70,6 +77,9 @@ class PageEndpoint:
         if cache:
             PageCache.check(plan, inputs, method, public=gate is None)
         self._cache = PageCache(f"{method} {path}", services.memory) if cache else None
+        self._compressed = self._cache.compressed if self._cache is not None else None
+        self._deliverer = Deliverer(services.delivery, tags=method == "GET", compress=compress)
+        self._headers = _page_headers(plan.name, inputs, method, gate, cache_control)
         clients = services.client
         self._plan = plan
         self._inputs = inputs
@@ -82,7 +92,8 @@ class PageEndpoint:
         self._criticality = criticality
         self._guard = guard
         self._last_good = services.last_good
-        self._watches = method == "GET"
+        self._safe = method == "GET"
+        self.private = gate is not None
         self._path = path
         self._status = status
         self._template = list(plan.template)
@@ -115,9 +126,7 @@ class PageEndpoint:
             cache_key = self._cache.key(scope, context.version)
             known = self._cache.get(cache_key)
         if known is None and not self._shedder.admits(self._criticality):
-            meter.shed += 1
-            self._events.emit(Event("OnShed", "warning", self._plan.name, "LoadShedding", detail=self._criticality))
-            raise Problem(503, "There is more to do than can be done; try again soon.", headers={"retry-after": "1"})
+            self._shed(meter)
         if self._guard is not None:
             scope["path_params"] = path_params  # the key of a limit may be made of them
             await self._guard.enter(scope, context, self._gate)
@@ -126,8 +135,9 @@ class PageEndpoint:
         if self._versions is not None and self._gate is not None:
             older = self._versions.enter(scope, context)
         if known is not None:
+            content, tag, age = known
             meter.cached += 1
-            await self._answer(send, context, known[0], (b"age", b"%d" % known[1]))
+            await self._answer(scope, send, context, content, tag, ((b"age", b"%d" % age), *self._headers))
             return
         query = parse_query(scope["query_string"]) if older is None else older.query(parse_query(scope["query_string"]))
         selection = (self._selector if older is None else older.selector).read(query)
@@ -138,7 +148,7 @@ class PageEndpoint:
         (self._inputs if older is None else older).fill(values, path_params, query, scope["headers"], body)
         run = Run(self._plan, self._bound, context, values, selection.sections, self._last_good)
         # What may have changed something is finished, whoever has left meanwhile.
-        watcher = DisconnectWatcher(receive, run) if self._watches else None
+        watcher = DisconnectWatcher(receive, run) if self._safe else None
         try:
             await run.complete()
         finally:
@@ -146,35 +156,63 @@ class PageEndpoint:
                 watcher.stop()
             meter.ran(run.state, run.seconds, context.degraded)
         shaped = self._plan.shape(*self._plan.shape_arguments(values))
-        content = self._content(shaped, selection, context, older)
-        if self._cache is not None and not context.degraded:
-            self._cache.put(cache_key, content, run.fresh_for)
         timing = (b"server-timing", self._timing(run, context))
-        if self._gate is not None or context.degraded:
-            await self._answer(send, context, content, timing, PRIVATE)
-        else:
-            await self._answer(send, context, content, timing)
-
-    async def _answer(self, send: Send, context: RequestContext, content: bytes, *headers: tuple[bytes, bytes]) -> None:
-        context.status = self._status
-        length = (b"content-length", b"%d" % len(content))
-        whole = [JSON, length, *headers, *context.reply_headers]
-        if context.answer is not None and context.answer(self._status, whole, content):
+        if not self._safe and not context.degraded and wants_minimal(scope["headers"]):
+            await self._done(send, context, timing)
             return
-        await send({"type": "http.response.start", "status": self._status, "headers": whole})
-        await send({"type": "http.response.body", "body": content})
+        content, tag = self._document(shaped, selection, context, older)
+        if context.degraded:
+            await self._answer(scope, send, context, content, tag, (timing, PRIVATE))
+            return
+        if self._cache is not None:
+            self._cache.put(cache_key, content, tag, run.fresh_for)
+        await self._answer(scope, send, context, content, tag, (timing, *self._headers))
 
-    def _content(
+    def _document(
         self, shaped: BaseModel, selection: Selection, context: RequestContext, older: OlderPage | None
-    ) -> bytes:
+    ) -> tuple[bytes, bytes]:
+        """The page as JSON and its entity tag, which is empty for what is not whole."""
         if older is None:
             content: bytes = self._serialize(shaped, include=selection.fields, by_alias=True)
         else:
             content = older.serialize(shaped, selection)
-        if not context.degraded:
-            return content
-        degraded = [section.name for section in self._plan.sections if section.name in context.degraded]
-        return _mark(content, degraded if older is None else older.degraded(degraded))
+        if context.degraded:
+            names = [section.name for section in self._plan.sections if section.name in context.degraded]
+            return _mark(content, names if older is None else older.degraded(names)), b""
+        return content, entity_tag(content) if self._deliverer.tags else b""
+
+    def _shed(self, meter: PageMeter) -> NoReturn:
+        meter.shed += 1
+        self._events.emit(Event("OnShed", "warning", self._plan.name, "LoadShedding", detail=self._criticality))
+        raise Problem(503, "There is more to do than can be done; try again soon.", headers={"retry-after": "1"})
+
+    async def _done(self, send: Send, context: RequestContext, timing: tuple[bytes, bytes]) -> None:
+        context.status = NO_CONTENT
+        headers = [timing, *self._headers, MINIMAL, *context.reply_headers]
+        await send({"type": "http.response.start", "status": NO_CONTENT, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _answer(
+        self,
+        scope: Scope,
+        send: Send,
+        context: RequestContext,
+        content: bytes,
+        tag: bytes,
+        headers: tuple[tuple[bytes, bytes], ...],
+    ) -> None:
+        status = self._status
+        whole = [*headers, *context.reply_headers]
+        if self._deliverer.active:
+            status, content, own = self._deliverer.deliver(scope["headers"], status, content, tag, self._compressed)
+            whole += own
+        context.status = status
+        if status != NOT_MODIFIED:
+            whole += (JSON, (b"content-length", b"%d" % len(content)))
+        if context.answer is not None and context.answer(status, whole, content):
+            return
+        await send({"type": "http.response.start", "status": status, "headers": whole})
+        await send({"type": "http.response.body", "body": content})
 
     def _timing(self, run: Run, context: RequestContext) -> bytes:
         """Server-Timing (W3C): milliseconds per section that ran, and for the whole page."""
@@ -189,6 +227,26 @@ class PageEndpoint:
         ]
         entries.append(f"total;dur={total:.1f}")
         return ", ".join(entries).encode()
+
+
+def _page_headers(
+    name: str, inputs: RequestInputs, method: str, gate: Gate | None, cache_control: str | None
+) -> tuple[tuple[bytes, bytes], ...]:
+    """Cache-Control and Vary of a page's whole answers; raises ``DeclarationError``."""
+    private = gate is not None
+    if cache_control is None:
+        if private:
+            return (PRIVATE,)
+        kept = method == "GET"
+    else:
+        if method != "GET":
+            raise DeclarationError(f"{name}: only a GET page can have cache_control")
+        kept = check_cache_control(cache_control, name, private=private)
+    vary = inputs.vary | gate.vary if gate is not None else inputs.vary
+    headers = [] if cache_control is None else [(b"cache-control", cache_control.encode())]
+    if kept and vary:
+        headers.append((b"vary", ", ".join(sorted(vary)).encode()))
+    return tuple(headers)
 
 
 def _mark(content: bytes, degraded: list[str]) -> bytes:

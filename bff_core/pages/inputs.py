@@ -63,6 +63,8 @@ class RequestInputs:
         self.body = next((bound for bound in self._bound if bound.kind == "body"), None)
         self.query_names = [bound.wire_name for bound in self._bound if bound.kind == "query"]
         self.by_path_and_query = all(bound.kind in ("path", "query") for bound in self._bound)
+        headers = {bound.wire_name for bound in self._bound if bound.kind == "header"}
+        self.vary = frozenset(headers | {"cookie" for bound in self._bound if bound.kind == "cookie"})
 
     def fill(
         self, values: list[Any], path: dict[str, Any], query: Query, headers: list[tuple[bytes, bytes]], body: bytes

@@ -8,6 +8,7 @@ import time
 from starlette.types import Scope
 
 from ..cache import Decision, MemoryStore, Stored, decide
+from ..delivery import Coding
 from ..errors import DeclarationError
 from .inputs import RequestInputs
 from .plan import Plan
@@ -40,16 +41,31 @@ class PageCache:
         key = b"%b%b\n%b" % (self._name, path, scope["query_string"])
         return key if version is None else b"%b\n%b" % (key, version.encode())
 
-    def get(self, key: bytes) -> tuple[bytes, int] | None:
-        """The page and its age in seconds, while it is fresh."""
+    def get(self, key: bytes) -> tuple[bytes, bytes, int] | None:
+        """The page, its entity tag and its age in seconds, while it is fresh."""
         stored = self._store.get(key)
         now = time.time()
         if stored is None or decide(stored, now) is not Decision.FRESH:
             return None
-        return stored.body, int(max(0.0, now - stored.stored_at))
+        return stored.body, stored.etag or b"", int(max(0.0, now - stored.stored_at))
 
-    def put(self, key: bytes, content: bytes, fresh_for: float) -> None:
+    def put(self, key: bytes, content: bytes, tag: bytes, fresh_for: float) -> None:
         """Keep it for ``fresh_for`` seconds; not at all for 0 or infinity, which no answer has vouched for."""
         if 0 < fresh_for < math.inf:
-            page = Stored(200, (), content, (), time.time(), 0.0, fresh_for, 0.0, 0.0, False, True, None, None)
-            self._store.put(key, page)
+            self._store.put(key, _stored(content, tag, fresh_for))
+
+    def compressed(self, coding: Coding, tag: bytes, content: bytes) -> bytes:
+        """``content`` in this coding, compressed once for all who ask; known by its tag, if it has one."""
+        if not tag:
+            return coding.compress(content)
+        key = b"coded\n%b\n%b" % (coding.name, tag)
+        known = self._store.get(key)
+        if known is not None:
+            return known.body
+        body = coding.compress(content)
+        self._store.put(key, _stored(body, tag, math.inf))
+        return body
+
+
+def _stored(body: bytes, tag: bytes, fresh_for: float) -> Stored:
+    return Stored(200, (), body, (), time.time(), 0.0, fresh_for, 0.0, 0.0, False, True, tag or None, None)

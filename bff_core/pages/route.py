@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from fastapi import params as fastapi_params
@@ -16,10 +16,11 @@ from ..auth import Gate
 from ..errors import DeclarationError, Problem
 from ..limits import Criticality, Guard
 from ..telemetry import PageMeter, SectionMeter
-from ..versions import Version, Versions, members_of
+from ..versions import Version, Versions
 from .declare import Page
 from .document import list_pattern, problem_texts
 from .endpoint import PageEndpoint, PageServices
+from .fields import Members, members_of, members_pattern
 from .inputs import RequestInputs
 from .methods import without_body
 from .plan import Plan
@@ -54,6 +55,8 @@ class PageRoute(APIRoute):
         gate: Gate | None,
         criticality: Criticality,
         cache: bool,
+        cache_control: str | None,
+        compress: bool,
         services: PageServices,
         guard: Guard | None,
         versions: Versions | None = None,
@@ -90,7 +93,8 @@ class PageRoute(APIRoute):
             include_in_schema=version is None,
             response_model=documented(plan, plan.model),
             openapi_extra={"security": gate.requirements(SECURITY)} if gate is not None else None,
-            responses={
+            responses=_short_answers(method, etag=services.delivery.etag)
+            | {
                 code: {"model": ProblemDocument, "description": text, "content": {"application/problem+json": {}}}
                 for code, text in problem_texts(plan, answers, has_body=self.inputs.body is not None).items()
             },
@@ -106,6 +110,8 @@ class PageRoute(APIRoute):
             gate=gate,
             criticality=criticality,
             cache=cache,
+            cache_control=cache_control,
+            compress=compress,
             services=services,
             meter=self.meter,
             guard=guard,
@@ -163,6 +169,13 @@ def page_routes(path: str, page: type[Page], versions: Versions | None, **option
     ]
 
 
+def _short_answers(method: str, *, etag: bool) -> dict[int | str, dict[str, Any]]:
+    """The answers without content."""
+    if method != "GET":
+        return {204: {"description": "Done; this is what `Prefer: return=minimal` is answered."}}
+    return {304: {"description": "It is still what `If-None-Match` names."}} if etag else {}
+
+
 def documented(plan: Plan, model: type[BaseModel]) -> type[BaseModel]:
     """The answer's model as OpenAPI shows it: with ``_degraded`` where a section may fail."""
     if not plan.optional_names:
@@ -190,27 +203,36 @@ def version_parameter(versions: Versions, version: Version) -> inspect.Parameter
 
 
 def endpoint_of(
-    plan: Plan, parameters: list[inspect.Parameter], members: Iterable[str], *, selectable: bool
+    plan: Plan, parameters: list[inspect.Parameter], members: Members, *, selectable: bool
 ) -> Callable[..., Any]:
-    """A function with the signature FastAPI's OpenAPI needs, of a page that shows ``members``; it is never called."""
+    """A function with the signature FastAPI's OpenAPI needs, of a page that has ``members``; it is never called."""
 
     async def endpoint(**_: Any) -> None:
         raise Problem(500)
 
-    extra = {"fields": ("Only these members, separated by commas.", sorted(members))}
+    extra = {"fields": ("Only these members, and of one only some: `a,b.c,d(e,f)`.", members_pattern(members))}
     if plan.optional_names:
         names = sorted(plan.optional_names)
-        extra["include"] = (f"Only these optional sections, separated by commas: {', '.join(names)}.", names)
+        text = f"Only these optional sections, separated by commas: {', '.join(names)}."
+        extra["include"] = (text, list_pattern(names))
     if selectable:
         parameters += [
             inspect.Parameter(
                 name,
                 inspect.Parameter.KEYWORD_ONLY,
-                annotation=Annotated[str | None, fastapi_params.Query(description=text, pattern=list_pattern(names))],
+                annotation=Annotated[str | None, fastapi_params.Query(description=text, pattern=pattern)],
                 default=None,
             )
-            for name, (text, names) in extra.items()
+            for name, (text, pattern) in extra.items()
         ]
+    elif "prefer" not in {parameter.name for parameter in parameters}:
+        # A page that reads the header itself has documented it.
+        prefer = fastapi_params.Header(description="`return=minimal` for an answer without content (RFC 7240).")
+        parameters.append(
+            inspect.Parameter(
+                "prefer", inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[str | None, prefer], default=None
+            )
+        )
     endpoint.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # the documented way to set one
     endpoint.__name__ = plan.name
     return endpoint

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from pydantic import BaseModel
+
 from ..errors import Problem
+from .fields import Include, members_of, read_fields
 from .inputs import Query
 from .plan import Plan
 
@@ -14,29 +17,31 @@ __all__ = ["Selection", "Selector"]
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """``sections``: the optional sections to run, None for all. ``fields``: the model's fields to answer, None for all;
-    ``asked``: their names as they were asked for."""
+    """``sections``: the optional sections to run, None for all. ``fields``: what to answer of the model, None for all;
+    ``asked``: what of an older version's answer."""
 
     sections: frozenset[str] | None = None
-    fields: set[str] | None = None
-    asked: frozenset[str] | None = None
+    fields: Include | None = None
+    asked: Include | None = None
 
 
 EVERYTHING = Selection()
 
 
 class Selector:
-    """Reads a page's selection from the query. Raises a 400 problem that lists what there is. ``members`` says which
-    members there are and of which members of the model each is made; by default they are the model's."""
+    """Reads a page's selection from the query. Raises a 400 problem that lists what there is. An ``older`` version's
+    answer has other members; ``sources`` says of which of the model each is made."""
 
-    def __init__(self, plan: Plan, members: Mapping[str, Collection[str]] | None = None) -> None:
+    def __init__(
+        self, plan: Plan, older: type[BaseModel] | None = None, sources: Mapping[str, Collection[str]] | None = None
+    ) -> None:
         self._optional = plan.optional_names
         self._needs = {section.name: self._closure(plan, section.name) for section in plan.sections}
-        names = {field.alias or name: name for name, field in plan.model.model_fields.items()}
-        if members is None:
-            members = {name: {name} for name in names}
-        self._names = {name: {names[source] for source in sources} for name, sources in members.items()}
-        self._fields = set(self._names)
+        members = members_of(plan.model)
+        self._members = members if older is None else members_of(older, plain=True)
+        self._sources = {
+            name: {members[source].field for source in made_of} for name, made_of in (sources or {}).items()
+        }
         self._feeds = {section.name: section.feeds for section in plan.sections if section.feeds}
 
     @staticmethod
@@ -55,20 +60,19 @@ class Selector:
         if "include" not in query and "fields" not in query:
             return EVERYTHING
         include = self._names_in(query, "include", self._optional)
-        fields = self._names_in(query, "fields", self._fields)
-        sections = include
+        fields = read_fields(query["fields"], self._members) if "fields" in query else None
+        sections, asked = include, None
         if fields is not None:
-            asked: set[str] = set().union(*(self._names[field] for field in fields))
-            useful = {name for name in self._optional if name not in self._feeds or self._feeds[name] & asked}
+            if self._sources:
+                asked, fields = fields, {field: True for name in fields for field in self._sources[name]}
+            useful = {n for n in self._optional if n not in self._feeds or self._feeds[n] & fields.keys()}
             sections = frozenset(useful) if include is None else include & useful
         if sections is not None:
             sections = frozenset().union(*(self._needs[name] for name in sections))
-        if fields is None:
-            return Selection(sections)
-        return Selection(sections, set().union(*(self._names[field] for field in fields)), fields)
+        return Selection(sections, fields, asked)
 
     @staticmethod
-    def _names_in(query: Query, parameter: str, known: frozenset[str] | set[str]) -> frozenset[str] | None:
+    def _names_in(query: Query, parameter: str, known: frozenset[str]) -> frozenset[str] | None:
         if parameter not in query:
             return None
         names = {name.strip() for value in query[parameter] for name in value.split(",")} - {""}

@@ -13,6 +13,7 @@ from ..context import RequestContext
 from ..errors import DeclarationError, Problem
 from ..versions import Removed, Renamed, Version, Versions
 from .declare import Page
+from .fields import only
 from .inputs import Query, RequestInputs
 from .plan import Plan
 from .select import Selection, Selector
@@ -77,7 +78,7 @@ class OlderPage:
         answer = versions.at(plan.model, version.name)
         self.answer = answer.model
         self.down = answer.down
-        self.selector = Selector(plan, answer.sources)
+        self.selector = Selector(plan, answer.model, answer.sources)
         self._to_python: Callable[..., Any] = plan.model.__pydantic_serializer__.to_python
         self._names = {other: name for name, others in answer.sources.items() for other in others}
         self._inputs = inputs
@@ -136,7 +137,7 @@ class OlderPage:
         if self.down is not None:
             data = self.down(data)
         if selection.asked is not None:
-            data = {name: value for name, value in data.items() if name in selection.asked}
+            data = only(data, selection.asked)
         return to_json(data, inf_nan_mode="null")  # as the head does
 
     def degraded(self, sections: Sequence[str]) -> list[str]:

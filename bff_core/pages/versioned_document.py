@@ -10,7 +10,8 @@ from fastapi import params as fastapi_params
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
-from ..versions import Version, Versions, members_of
+from ..versions import Version, Versions
+from .fields import members_of
 from .plan import Input
 from .route import PageRoute, ProblemDocument, documented, endpoint_of, version_parameter
 from .versioned import OlderPage

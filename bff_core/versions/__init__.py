@@ -2,7 +2,7 @@
 
 from .changes import Added, Converted, ErrorsChanged, PageAdded, Removed, Renamed, Replaced, ValueAdded
 from .history import ModelAt, Versions
-from .members import members_of
+from .members import json_name, members_of
 from .moved import Moved
 from .served import Version
 from .usage import Usage, VersionUsage
@@ -22,5 +22,6 @@ __all__ = [
     "Version",
     "VersionUsage",
     "Versions",
+    "json_name",
     "members_of",
 ]

@@ -28,6 +28,7 @@ app.page("/products", ProductsPage, public=True)
 app.page("/products/{product_id}", ProductPage, public=True)
 app.page("/orders", OrdersPage)
 app.page("/orders/{order_id}", OrderPage)
+app.batch("/batch")
 app.sync(
     "/sync",
     collections=COLLECTIONS,

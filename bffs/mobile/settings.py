@@ -18,6 +18,7 @@ class MobileSettings(Settings):
 
     defaults: ClassVar = {
         "services": service_urls("identity", "catalog", "recommendations", "users", "orders", "notifications"),
+        "delivery": {"codings": ("zstd", "br", "gzip")},
         "ops_port": 8101,
     }
 

@@ -17,6 +17,7 @@ class WebSettings(Settings):
         "services": service_urls(
             "identity", "catalog", "reviews", "recommendations", "users", "orders", "notifications", "inventory"
         ),
+        "delivery": {"codings": ("zstd", "br", "gzip")},
         "ops_port": 8102,
     }
 
