@@ -27,6 +27,7 @@ from .edge import Edge
 from .errors import DeclarationError, Refused
 from .forwarded import TrustedProxies
 from .hardening import Admission, AnswerHeaders, CorsPolicy, HostRule
+from .idempotency import Ledger, Mode, Once
 from .limits import AnyLimit, Criticality, Guard, LagMonitor, Limiter, Shedder, stage_dependency
 from .ops import Operations, watch
 from .pages import SECURITY, Page, PageRoute, PageServices, PageTable
@@ -78,6 +79,13 @@ class Bff(FastAPI):
         self.last_good = make_last_good(name, settings)
         self.limiter = limiter
         self._limits = tuple(limits)
+        self.idempotency = Ledger(
+            name,
+            settings.idempotency_url,
+            settings.deadline,
+            events,
+            denies=settings.idempotency_on_store_failure == "deny",
+        )
         self._services = PageServices(self._client, settings.max_body, self.shedder, self.last_good, events, memory)
         self.access = AccessLog(name, enabled=logging.getLevelNamesMapping()[settings.log_level] <= logging.INFO)
         self._table: PageTable | None = None
@@ -112,13 +120,15 @@ class Bff(FastAPI):
         criticality: Criticality = "default",
         cache: bool = False,
         limits: Sequence[AnyLimit] = (),
+        idempotency: Mode | None = None,
     ) -> None:
         """Serve ``page`` at ``path``. Only an authenticated principal gets it, unless it is ``public``; it needs all of
         ``scopes``, and ``allow`` (a function of the principal) must say True, else 403.
 
         When the gateway is overloaded, ``sheddable`` pages are refused first and ``critical`` ones last. ``cache``
         keeps a public page for as long as all the answers that it was made of are fresh. The page is under ``limits``
-        and under the gateway's.
+        and under the gateway's. With ``idempotency`` a request with an ``Idempotency-Key`` (``required``, or
+        ``optional``) is carried out once, and answered the same when it is sent again.
 
         Raises ``DeclarationError`` when the page and the path do not fit, or a client is missing.
         """
@@ -133,6 +143,7 @@ class Bff(FastAPI):
             cache=cache,
             services=self._services,
             guard=self.limiter.guard((*self._limits, *limits), private=not public),
+            once=None if idempotency is None else Once(self.idempotency, idempotency),
         )
         self.router.routes.append(route)
 
@@ -373,6 +384,7 @@ def _lifespan(
         await cache.aclose()
         await app.last_good.aclose()
         await app.limiter.aclose()
+        await app.idempotency.aclose()
         for sync in app.syncs:
             await sync.aclose()
         if mirror is not None:

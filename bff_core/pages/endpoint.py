@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from starlette.types import Receive, Scope, Send
 
@@ -15,6 +15,7 @@ from ..cache import MemoryStore
 from ..clients import ServiceClient
 from ..context import RequestContext, current_context
 from ..errors import Problem
+from ..idempotency import Once
 from ..limits import Criticality, Guard, Shedder
 from ..telemetry import Event, Events, PageMeter
 from .body import read_json_body
@@ -62,8 +63,10 @@ class PageEndpoint:
         services: PageServices,
         meter: PageMeter,
         guard: Guard | None,
+        once: Once | None,
     ) -> None:
         self._meter = meter
+        self._once = once
         if cache:
             PageCache.check(plan, inputs, method, public=gate is None)
         self._cache = PageCache(f"{method} {path}", services.memory) if cache else None
@@ -102,6 +105,9 @@ class PageEndpoint:
         self, scope: Scope, receive: Receive, send: Send, context: RequestContext, path_params: dict[str, Any]
     ) -> None:
         """Answer one request."""
+        if self._once is not None and not self._once.begun(scope):
+            await self._once.serve(self.serve, scope, receive, send, context, path_params)
+            return
         context.route = self._path
         context.meter = meter = self._meter
         meter.in_flight += 1
@@ -110,9 +116,7 @@ class PageEndpoint:
             cache_key = self._cache.key(scope)
             known = self._cache.get(cache_key)
         if known is None and not self._shedder.admits(self._criticality):
-            meter.shed += 1
-            self._events.emit(Event("OnShed", "warning", self._plan.name, "LoadShedding", detail=self._criticality))
-            raise Problem(503, "There is more to do than can be done; try again soon.", headers={"retry-after": "1"})
+            self._shed(meter)
         if self._guard is not None:
             scope["path_params"] = path_params  # the key of a limit may be made of them
             await self._guard.enter(scope, context, self._gate)
@@ -130,6 +134,8 @@ class PageEndpoint:
         values[self._plan.principal_slot] = context.principal
         values[self._plan.context_slot] = context
         self._inputs.fill(values, path_params, query, scope["headers"], body)
+        if self._once is not None:
+            await self._once.claim(scope, context, body)
         run = Run(self._plan, self._bound, context, values, selection.sections, self._last_good)
         # What may have changed something is finished, whoever has left meanwhile.
         watcher = DisconnectWatcher(receive, run) if self._watches else None
@@ -148,10 +154,13 @@ class PageEndpoint:
         elif self._cache is not None:
             self._cache.put(cache_key, content, run.fresh_for)
         timing = (b"server-timing", self._timing(run, context))
-        if self._gate is not None or context.degraded:
-            await self._answer(send, context, content, timing, PRIVATE)
-        else:
-            await self._answer(send, context, content, timing)
+        headers = (timing, PRIVATE) if self._gate is not None or context.degraded else (timing,)
+        await self._answer(send, context, content, *headers)
+
+    def _shed(self, meter: PageMeter) -> NoReturn:
+        meter.shed += 1
+        self._events.emit(Event("OnShed", "warning", self._plan.name, "LoadShedding", detail=self._criticality))
+        raise Problem(503, "There is more to do than can be done; try again soon.", headers={"retry-after": "1"})
 
     async def _answer(self, send: Send, context: RequestContext, content: bytes, *headers: tuple[bytes, bytes]) -> None:
         context.status = self._status

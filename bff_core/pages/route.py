@@ -14,10 +14,11 @@ from starlette.types import Receive, Scope, Send
 
 from ..auth import Gate
 from ..errors import DeclarationError, Problem
+from ..idempotency import Once
 from ..limits import Criticality, Guard
 from ..telemetry import PageMeter, SectionMeter
 from .declare import Page
-from .document import list_pattern, problem_texts
+from .document import key_parameter, list_pattern, problem_texts, takes_key
 from .endpoint import PageEndpoint, PageServices
 from .inputs import RequestInputs
 from .methods import without_body
@@ -54,6 +55,7 @@ class PageRoute(APIRoute):
         cache: bool,
         services: PageServices,
         guard: Guard | None,
+        once: Once | None = None,
     ) -> None:
         plan = page.plan
         if gate is None and plan.uses_principal:
@@ -64,16 +66,22 @@ class PageRoute(APIRoute):
         _, _, convertors = compile_path(path)
         self.inputs = RequestInputs(plan, list(convertors))
         self._check_method(method)
+        if once is not None and (method == "GET" or gate is None):
+            raise DeclarationError(
+                f"{plan.name}: an Idempotency-Key is its principal's and for what is done once: "
+                "not for a public page, not for GET"
+            )
         guarded = any(section.allow is not None for section in plan.sections)
         answers = {
             401: gate is not None,
             403: gate is not None and (gate.restricts or guarded),
             404: bool(convertors),
+            409: once is not None,
             429: guard is not None,
         }
         super().__init__(
             path,
-            _endpoint(plan, self.inputs, selectable=method == "GET"),
+            _endpoint(plan, self.inputs, selectable=method == "GET", once=once),
             methods=[method],
             status_code=status,
             name=plan.name,
@@ -100,6 +108,7 @@ class PageRoute(APIRoute):
             services=services,
             meter=self.meter,
             guard=guard,
+            once=once,
         )
 
     @property
@@ -142,7 +151,7 @@ def _documented(plan: Plan) -> type[BaseModel]:
     return model
 
 
-def _endpoint(plan: Plan, inputs: RequestInputs, *, selectable: bool) -> Callable[..., Any]:
+def _endpoint(plan: Plan, inputs: RequestInputs, *, selectable: bool, once: Once | None) -> Callable[..., Any]:
     """A function with the signature FastAPI's OpenAPI needs; it is never called."""
 
     async def endpoint(**_: Any) -> None:
@@ -156,7 +165,10 @@ def _endpoint(plan: Plan, inputs: RequestInputs, *, selectable: bool) -> Callabl
             default=entry.default,
         )
         for entry, declared in zip(plan.inputs, inputs.declared, strict=True)
+        if once is None or not takes_key(declared, entry.name)
     ]
+    if once is not None:
+        parameters.append(key_parameter(required=once.required))
     members = sorted(field.alias or name for name, field in plan.model.model_fields.items())
     extra = {"fields": ("Only these members, separated by commas.", members)}
     if plan.optional_names:
