@@ -92,15 +92,14 @@ class _Attempt:
         self._start: Message | None = None
 
     async def send(self, message: Message) -> None:
-        """Record the answer, then give it: whoever does not get it will find it."""
+        """Record the page's answer, then give it: whoever does not get it will find it."""
         if self.claim is None:
             await self._send(message)
         elif message["type"] == "http.response.start":
             self._start = message
         else:
             start = self._start or {}
-            certain = is_certain(start["status"])
-            await self.settle(answer_of(start["status"], start["headers"], message["body"]) if certain else None)
+            await self.settle(answer_of(start["status"], start["headers"], message["body"]))
             await self._send(start)
             await self._send(message)
 
