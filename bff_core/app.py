@@ -27,6 +27,7 @@ from .edge import Edge
 from .errors import DeclarationError, Refused
 from .forwarded import TrustedProxies
 from .hardening import Admission, AnswerHeaders, CorsPolicy, HostRule
+from .idempotency import Ledger, Mode, Once
 from .limits import AnyLimit, Criticality, Guard, LagMonitor, Limiter, Shedder
 from .ops import Operations, watch
 from .pages import SECURITY, BatchRoute, Page, PageRoute, PageServices, PageTable, page_routes
@@ -86,6 +87,13 @@ class Bff(FastAPI):
         self._services = PageServices(
             self._client, settings.max_body, self.shedder, self.last_good, events, memory, settings.delivery
         )
+        self.idempotency = Ledger(
+            name,
+            settings.idempotency_url,
+            settings.deadline,
+            events,
+            denies=settings.idempotency_on_store_failure == "deny",
+        )
         self.access = AccessLog(name, enabled=logging.getLevelNamesMapping()[settings.log_level] <= logging.INFO)
         self._table: PageTable | None = None
         self._documents: dict[str, dict[str, Any]] = {}
@@ -122,6 +130,7 @@ class Bff(FastAPI):
         cache_control: str | None = None,
         compress: bool = True,
         limits: Sequence[AnyLimit] = (),
+        idempotency: Mode | None = None,
     ) -> None:
         """Serve ``page`` at ``path``. Only an authenticated principal gets it, unless it is ``public``; it needs all of
         ``scopes``, and ``allow`` (a function of the principal) must say True, else 403.
@@ -130,6 +139,9 @@ class Bff(FastAPI):
         keeps a public page for as long as all the answers that it was made of are fresh. The page is under ``limits``
         and under the gateway's. ``cache_control`` is for its whole answers; by default nobody may keep a private one.
         ``compress`` False is for pages with secrets beside what who asks may choose (BREACH).
+
+        With ``idempotency`` a request with an ``Idempotency-Key`` (``required``, or ``optional``) is carried out once,
+        and answered the same when it is sent again; such answers are not compressed.
 
         Raises ``DeclarationError`` when the page and the path do not fit, or a client is missing.
         """
@@ -147,6 +159,7 @@ class Bff(FastAPI):
             compress=compress,
             services=self._services,
             guard=self.limiter.guard((*self._limits, *limits), private=not public),
+            once=None if idempotency is None else Once(self.idempotency, idempotency),
         )
 
     def batch(self, path: str, *, max_items: int = 20, limits: Sequence[AnyLimit] = ()) -> None:
@@ -413,6 +426,7 @@ def _lifespan(
         await cache.aclose()
         await app.last_good.aclose()
         await app.limiter.aclose()
+        await app.idempotency.aclose()
         for sync in app.syncs:
             await sync.aclose()
         if mirror is not None:

@@ -120,6 +120,10 @@ class Settings(BaseSettings):
     limits_url: Annotated[str, Field(pattern=r"^(memory://$|valkeys?://|rediss?://|sqlite:///|postgresql://)")] = (
         "memory://"
     )
+    idempotency_url: Annotated[str, Field(pattern=r"^(memory://$|valkeys?://|rediss?://|sqlite:///|postgresql://)")] = (
+        "memory://"
+    )
+    idempotency_on_store_failure: Literal["deny", "allow"] = "deny"
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
     shutdown_grace: Seconds = 15.0
     ops_host: str = "127.0.0.1"

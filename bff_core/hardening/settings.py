@@ -45,7 +45,7 @@ class Cors(BaseModel):
     origins: Annotated[tuple[str, ...], Field(min_length=1)]
     methods: tuple[str, ...] = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
     headers: tuple[str, ...] = ("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match")
-    expose: tuple[str, ...] = ("ETag", "Retry-After", "Server-Timing", "X-Request-ID")
+    expose: tuple[str, ...] = ("ETag", "Idempotency-Replayed", "Retry-After", "Server-Timing", "X-Request-ID")
     credentials: bool = False
     max_age: Annotated[int, Field(ge=0, le=86400)] = 600
     private_network: bool = False

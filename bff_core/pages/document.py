@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any
+
+from fastapi import params
 
 from ..auth import Authenticator, schemes_of
+from ..idempotency import KEY_PATTERN
 from .plan import Plan
 
-__all__ = ["finished", "list_pattern", "problem_texts", "tidy_parameters"]
+__all__ = ["finished", "key_parameter", "list_pattern", "problem_texts", "takes_key", "tidy_parameters"]
 
 _PROBLEMS = {
     400: "The request is not usable.",
     401: "Credentials are missing or not valid.",
     403: "This is not allowed.",
     404: "There is no such resource.",
+    409: "The request with this `Idempotency-Key` is still under way.",
     410: "The version has ended; `supported` lists those that there are.",
     422: "A parameter is missing or not valid.",
     429: "A limit is used up; `Retry-After` says when to come again.",
@@ -46,6 +51,24 @@ def list_pattern(names: Iterable[str]) -> str:
     """What ``?include=`` takes of these names, as a regular expression."""
     name = "|".join(map(re.escape, names))
     return rf"^\s*(?:(?:{name})\s*)?(?:,\s*(?:(?:{name})\s*)?)*$"
+
+
+def takes_key(declared: params.Param | params.Body, name: str) -> bool:
+    """Whether it is the page's own parameter for the Idempotency-Key."""
+    wire_name = declared.alias or name.replace("_", "-")
+    return isinstance(declared, params.Header) and wire_name.lower() == "idempotency-key"
+
+
+def key_parameter(*, required: bool) -> inspect.Parameter:
+    """The header Idempotency-Key, for the document alone."""
+    header = params.Header(
+        alias="Idempotency-Key",
+        pattern=f"^{KEY_PATTERN}$",
+        description="New for each request; the same again within 24 hours is the same request, done once.",
+    )
+    kind: Any = Annotated[str, header] if required else Annotated[str | None, header]
+    default = inspect.Parameter.empty if required else None
+    return inspect.Parameter("idempotency_key", inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)
 
 
 def tidy_parameters(document: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from ..clients import ServiceClient
 from ..context import RequestContext, current_context
 from ..delivery import Deliverer, Delivery, check_cache_control, entity_tag
 from ..errors import DeclarationError, Problem
+from ..idempotency import Once
 from ..limits import Criticality, Guard, Shedder
 from ..telemetry import Event, Events, PageMeter
 from .body import read_json_body
@@ -71,14 +72,17 @@ class PageEndpoint:
         services: PageServices,
         meter: PageMeter,
         guard: Guard | None,
+        once: Once | None,
         versions: PageVersions | None = None,
     ) -> None:
         self._meter = meter
+        self._once = once
         if cache:
             PageCache.check(plan, inputs, method, public=gate is None)
         self._cache = PageCache(f"{method} {path}", services.memory) if cache else None
         self._compressed = self._cache.compressed if self._cache is not None else None
-        self._deliverer = Deliverer(services.delivery, tags=method == "GET", compress=compress)
+        # An answer that is recorded is for whoever sends the request again, in whichever coding.
+        self._deliverer = Deliverer(services.delivery, tags=method == "GET", compress=compress and once is None)
         self._headers = _page_headers(plan.name, inputs, method, gate, cache_control)
         clients = services.client
         self._plan = plan
@@ -117,6 +121,9 @@ class PageEndpoint:
         self, scope: Scope, receive: Receive, send: Send, context: RequestContext, path_params: dict[str, Any]
     ) -> None:
         """Answer one request."""
+        if self._once is not None and not self._once.begun(scope):
+            await self._once.serve(self.serve, scope, receive, send, context, path_params)
+            return
         context.route = self._path
         context.meter = meter = self._meter
         meter.in_flight += 1
@@ -138,7 +145,19 @@ class PageEndpoint:
             content, tag, age = known
             meter.cached += 1
             await self._answer(scope, send, context, content, tag, ((b"age", b"%d" % age), *self._headers))
-            return
+        else:
+            await self._make(scope, receive, send, context, path_params, older, cache_key)
+
+    async def _make(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        context: RequestContext,
+        path_params: dict[str, Any],
+        older: OlderPage | None,
+        cache_key: bytes,
+    ) -> None:
         query = parse_query(scope["query_string"]) if older is None else older.query(parse_query(scope["query_string"]))
         selection = (self._selector if older is None else older.selector).read(query)
         body = await read_json_body(scope, receive, self._max_body) if self._inputs.body is not None else b""
@@ -146,6 +165,8 @@ class PageEndpoint:
         values[self._plan.principal_slot] = context.principal
         values[self._plan.context_slot] = context
         (self._inputs if older is None else older).fill(values, path_params, query, scope["headers"], body)
+        if self._once is not None:
+            await self._once.claim(scope, context, body)
         run = Run(self._plan, self._bound, context, values, selection.sections, self._last_good)
         # What may have changed something is finished, whoever has left meanwhile.
         watcher = DisconnectWatcher(receive, run) if self._safe else None
@@ -154,7 +175,7 @@ class PageEndpoint:
         finally:
             if watcher is not None:
                 watcher.stop()
-            meter.ran(run.state, run.seconds, context.degraded)
+            self._meter.ran(run.state, run.seconds, context.degraded)
         shaped = self._plan.shape(*self._plan.shape_arguments(values))
         timing = (b"server-timing", self._timing(run, context))
         if not self._safe and not context.degraded and wants_minimal(scope["headers"]):

@@ -14,16 +14,17 @@ from starlette.types import Receive, Scope, Send
 
 from ..auth import Gate
 from ..errors import DeclarationError, Problem
+from ..idempotency import Once
 from ..limits import Criticality, Guard
 from ..telemetry import PageMeter, SectionMeter
 from ..versions import Version, Versions
 from .declare import Page
-from .document import list_pattern, problem_texts
+from .document import key_parameter, list_pattern, problem_texts, takes_key
 from .endpoint import PageEndpoint, PageServices
 from .fields import Members, members_of, members_pattern
 from .inputs import RequestInputs
 from .methods import without_body
-from .plan import Plan
+from .plan import Input, Plan
 from .versioned import PageVersions
 
 __all__ = ["SECURITY", "PageRoute", "ProblemDocument", "documented", "endpoint_of", "page_routes", "version_parameter"]
@@ -59,6 +60,7 @@ class PageRoute(APIRoute):
         compress: bool,
         services: PageServices,
         guard: Guard | None,
+        once: Once | None = None,
         versions: Versions | None = None,
         version: Version | None = None,
         meter: PageMeter | None = None,
@@ -72,15 +74,22 @@ class PageRoute(APIRoute):
         _, _, convertors = compile_path(path)
         self.inputs = RequestInputs(plan, list(convertors))
         self._check_method(method)
+        if once is not None and (method == "GET" or gate is None):
+            raise DeclarationError(
+                f"{plan.name}: an Idempotency-Key is its principal's and for what is done once: "
+                "not for a public page, not for GET"
+            )
         guarded = any(section.allow is not None for section in plan.sections)
         answers = {
             401: gate is not None,
             403: gate is not None and (gate.restricts or guarded),
             404: bool(convertors),
+            409: once is not None,
             410: versions is not None,
             429: guard is not None,
         }
         self.version = version
+        self.once = once
         self.versions = PageVersions(versions, page, plan, self.inputs, version) if versions is not None else None
         super().__init__(
             path,
@@ -116,6 +125,7 @@ class PageRoute(APIRoute):
             meter=self.meter,
             guard=guard,
             versions=self.versions,
+            once=once,
         )
 
     def _parameters(self, versions: Versions | None) -> list[inspect.Parameter]:
@@ -126,9 +136,22 @@ class PageRoute(APIRoute):
                 annotation=Annotated[entry.annotation, declared],
                 default=entry.default,
             )
-            for entry, declared in zip(self.plan.inputs, self.inputs.declared, strict=True)
+            for entry, declared in self.documented_inputs
         ]
-        return parameters if versions is None else [*parameters, version_parameter(versions, versions.head)]
+        if versions is not None:
+            parameters.append(version_parameter(versions, versions.head))
+        return parameters + self.further_parameters
+
+    @property
+    def documented_inputs(self) -> list[tuple[Input, fastapi_params.Param | fastapi_params.Body]]:
+        """The page's inputs as they are documented; the Idempotency-Key is, when a ledger has it, no longer its own."""
+        pairs = zip(self.plan.inputs, self.inputs.declared, strict=True)
+        return [pair for pair in pairs if self.once is None or not takes_key(pair[1], pair[0].name)]
+
+    @property
+    def further_parameters(self) -> list[inspect.Parameter]:
+        """What every version has besides its inputs."""
+        return [] if self.once is None else [key_parameter(required=self.once.required)]
 
     @property
     def answers_head(self) -> bool:

@@ -47,6 +47,7 @@ def _route(route: PageRoute, versions: Versions, version: Version) -> APIRoute |
     parameters = _parameters(route, older)
     if version.path is None:
         parameters.append(version_parameter(versions, version))
+    parameters += route.further_parameters
     return APIRoute(
         (version.path or "") + route.path,
         endpoint_of(plan, parameters, members_of(model), selectable=route.method == "GET"),
@@ -64,7 +65,7 @@ def _route(route: PageRoute, versions: Versions, version: Version) -> APIRoute |
 
 def _parameters(route: PageRoute, older: OlderPage | None) -> list[inspect.Parameter]:
     found: list[inspect.Parameter] = []
-    for entry, declared in zip(route.plan.inputs, route.inputs.declared, strict=True):
+    for entry, declared in route.documented_inputs:
         annotation: Any = entry.annotation
         if older is not None and isinstance(declared, fastapi_params.Body) and older.body_model is not None:
             annotation = older.body_model

@@ -161,7 +161,9 @@ def test_cart_and_order(project: Project) -> None:
     key = {"idempotency-key": uuid4().hex}
     answers = [httpx.post(f"{web}/api/orders", json={}, headers=headers | key) for _ in range(3)]
     assert {answer.status_code for answer in answers} == {201}
-    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert len({answer.content for answer in answers}) == 1
+    assert [answer.headers.get("idempotency-replayed") for answer in answers] == [None, "true", "true"]
+    assert httpx.post(f"{web}/api/orders", json={}, headers=headers).status_code == 400
     order = answers[0].json()
     assert order["total"]["amount"] == 2 * order["lines"][0]["unit_price"]["amount"]
     other = httpx.post(f"{web}/api/orders", json={"lines": [{"product_id": "p2"}]}, headers=headers | key)

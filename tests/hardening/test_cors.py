@@ -180,7 +180,7 @@ async def test_a_preflight_goes_nowhere() -> None:
     assert {name: value for name, value in answer.headers.items() if name.startswith("access-control-")} == {
         "access-control-allow-origin": APP,
         "access-control-allow-credentials": "true",
-        "access-control-expose-headers": "ETag, Retry-After, Server-Timing, X-Request-ID",
+        "access-control-expose-headers": "ETag, Idempotency-Replayed, Retry-After, Server-Timing, X-Request-ID",
         "access-control-allow-methods": "GET, HEAD, POST, PUT, PATCH, DELETE",
         "access-control-allow-headers": "X-Name, Content-Type",
         "access-control-max-age": "600",

@@ -85,10 +85,11 @@ def load(name: str, transport: Shop, monkeypatch: pytest.MonkeyPatch) -> Bff:
 
 
 def refer_to_what_there_is(case: Any) -> None:
-    """By the document any text is a cursor or a product's id; only those that the shop gave lead anywhere."""
+    """By the document any text is a cursor or a product's id; only those that the shop gave lead anywhere. No two
+    requests are one by their key."""
     case.query.pop("cursor", None)
-    if "idempotency-key" in case.headers:
-        case.headers["idempotency-key"] = uuid4().hex  # one that was used for another order is refused
+    if "Idempotency-Key" in case.headers:
+        case.headers["Idempotency-Key"] = uuid4().hex
     if isinstance(case.body, dict):
         for holder in (case.body, *(case.body.get("lines") or ())):
             if "product_id" in holder:

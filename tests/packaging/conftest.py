@@ -51,9 +51,10 @@ def install(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
             text
             for name in names
             for text in next(iter(metadata.distributions(path=[str(wheels[name])]))).requires or []
-            if Requirement(text).name not in SOURCES
         ]
-        for name in needed(required):
+        asked = [Requirement(text) for text in required]
+        extras = {extra for one in asked if one.name in SOURCES for extra in one.extras}
+        for name in needed([str(one) for one in asked if one.name not in SOURCES], extras):
             link(metadata.distribution(name), site)
         pip = [sys.executable, "-m", "pip", "--python", str(home), "--disable-pip-version-check", "--isolated"]
         files = [str(wheels[name]) for name in names]

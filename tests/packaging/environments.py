@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection
 from importlib import metadata
 from pathlib import Path
 
@@ -20,10 +21,11 @@ def clean_environment(**more: str) -> dict[str, str]:
     return kept | more
 
 
-def needed(requirements: list[str]) -> set[str]:
-    """The distributions that installing ``requirements`` brings, by the metadata of those in this environment."""
+def needed(requirements: list[str], extras: Collection[str] = ()) -> set[str]:
+    """The distributions that installing ``requirements`` brings, also those of ``extras``, by the metadata of those in
+    this environment."""
     found: set[str] = set()
-    todo = [(Requirement(text), "") for text in requirements]
+    todo = [(Requirement(text), extra) for text in requirements for extra in ("", *extras)]
     seen: set[tuple[str, frozenset[str]]] = set()
     while todo:
         requirement, extra = todo.pop()
