@@ -10,9 +10,12 @@ from .auth import (
     AuthorizerRequest,
     BearerJwt,
     ForwardAuth,
+    OidcSessions,
+    OidcSettings,
     new_api_key,
     principal_from_headers,
     principal_from_json,
+    step_up,
 )
 from .clients import Operation, ServiceClient, delete, get, patch, post, put
 from .context import Principal, RequestContext, current_context
@@ -60,6 +63,8 @@ __all__ = [
     "ForwardAuth",
     "HealthPolicy",
     "HedgePolicy",
+    "OidcSessions",
+    "OidcSettings",
     "Operation",
     "OutlierPolicy",
     "Page",
@@ -90,4 +95,5 @@ __all__ = [
     "required",
     "section",
     "shape",
+    "step_up",
 ]

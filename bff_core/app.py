@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from .auth import Allow, Authenticator, Gate, schemes_of
+from .auth import Allow, Authenticator, Gate, OidcSessions, members_of, schemes_of
 from .balance import BalancedWire
 from .binding import bind_clients, bind_service, close_credentials, make_cache, make_last_good, make_mirror
 from .cache import MemoryStore
@@ -43,6 +43,7 @@ class Bff(FastAPI):
     ``events.subscribe`` tells a function of every decision of the resilience strategies."""
 
     auth: Authenticator | None
+    sessions: OidcSessions | None
     upstreams: dict[str, Upstream]
     direct: Edge | None
     handlers: frozenset[Any]
@@ -147,6 +148,8 @@ class Bff(FastAPI):
         when the service has no URL.
         """
         self._check_access(f"the proxy at '{path}'", public=public, restricted=bool(scopes or allow))
+        if self.sessions is not None and "cookie" in (name.lower() for name in request_headers):
+            raise DeclarationError(f"the proxy at '{path}' would pass browsers' sessions on: take 'cookie' out")
         if service not in self.upstreams:
             self.upstreams[service] = self._bind(service)
         route = ProxyRoute(
@@ -241,6 +244,7 @@ def create_bff(
         Route("/health/live", _live, include_in_schema=False),
         Route("/health/ready", _ready, include_in_schema=False),
     ]
+    app.sessions = _mount_sessions(app, auth)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _validation_error)
     edge: dict[str, Any] = {
@@ -248,11 +252,22 @@ def create_bff(
         "max_query": settings.max_query,
         "challenge": auth.challenge if auth is not None else None,
         "access": app.access,
+        "sign_in": app.sessions.hint if app.sessions is not None else None,
     }
     app.add_middleware(Edge, **edge)
     app.direct = None if "exception_handlers" in options else Edge(app, **edge)
     app.handlers = frozenset(app.exception_handlers)
     return app
+
+
+def _mount_sessions(app: Bff, auth: Authenticator | None) -> OidcSessions | None:
+    """The browser sessions among the ways of ``auth``, with their routes in ``app``."""
+    found = [member for member in (members_of(auth) if auth is not None else ()) if isinstance(member, OidcSessions)]
+    if len(found) > 1:
+        raise DeclarationError(f"gateway '{app.name}' has {len(found)} OidcSessions; browsers have one cookie")
+    for sessions in found:
+        app.router.routes += sessions.mount(app.name)
+    return found[0] if found else None
 
 
 async def authenticated(request: Request, security: SecurityScopes) -> Principal:

@@ -25,17 +25,25 @@ class Edge:
     """Gives each request its context, each answer its request id, each error a problem document, each a log line.
 
     ``app`` serves what ``serve`` is not asked to. ``deadline`` is in seconds, ``max_query`` in bytes; ``challenge``
-    goes with a 401.
+    and the members ``sign_in`` of the document go with a 401.
     """
 
     def __init__(
-        self, app: ASGIApp, *, deadline: float, max_query: int, challenge: str | None, access: AccessLog
+        self,
+        app: ASGIApp,
+        *,
+        deadline: float,
+        max_query: int,
+        challenge: str | None,
+        access: AccessLog,
+        sign_in: dict[str, str] | None = None,
     ) -> None:
         self._app = app
         self._deadline = deadline
         self._max_query = max_query
         self._challenge = challenge
         self._access = access
+        self._sign_in = sign_in
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -123,6 +131,8 @@ class Edge:
             )
 
     async def _send_problem(self, problem: Problem, context: RequestContext, send: Send) -> None:
+        if problem.status == 401 and self._sign_in is not None:  # noqa: PLR2004 - an HTTP status
+            problem.extensions = {**self._sign_in, **problem.extensions}
         body = problem.body(context.request_id)
         headers = [
             (b"content-type", PROBLEM_JSON),
