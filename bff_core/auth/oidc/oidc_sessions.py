@@ -34,6 +34,7 @@ from ..sessions import (
 )
 from .client import Client, Denied
 from .discovery import Discovery
+from .return_to import safe_return
 from .routes import PREFIX, end_session_url, make_routes
 from .settings import OidcSettings
 from .sign_in import SignIn
@@ -93,6 +94,8 @@ class OidcSessions:
         self.origin = _origin(base_url, insecure=insecure_cookies).encode()
         if isinstance(scopes, str) or "openid" not in scopes:
             raise DeclarationError("OidcSessions(scopes=...) is a list that has 'openid'")
+        if safe_return(after_logout, PREFIX) != after_logout:
+            raise DeclarationError("OidcSessions(after_logout=...) is a path of this origin")
         if store == "memory://" and not keys:
             keys = [secrets.token_hex()]  # what it seals dies with this process
         if not keys:

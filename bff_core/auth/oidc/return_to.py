@@ -11,7 +11,7 @@ HOME = "/"
 LONGEST = 2048
 LAYERS = 5
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
-_CONTROL = re.compile(r"[\x00-\x20\x7f-\xa0]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\xa0]")
 
 
 def safe_return(value: str | None, prefix: str) -> str:

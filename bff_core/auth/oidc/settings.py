@@ -26,7 +26,7 @@ class OidcSettings(BaseModel):
     parameters: dict[str, str] = {}
     idle: Annotated[float, Field(ge=60)] = 1800
     lifetime: Annotated[float, Field(ge=60)] = 8 * 3600
-    after_logout: Annotated[str, Field(pattern=r"^/(?!/)")] = "/"
+    after_logout: str = "/"
     id_token_hint: bool = False
     insecure_cookies: bool = False
 
