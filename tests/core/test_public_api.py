@@ -14,8 +14,8 @@ PUBLIC = """
     AdaptivePolicy AnyOf ApiKey ApiKeys Authenticator Authorizer AuthorizerRequest BadResponse BearerJwt Bff
     BffError BreakerPolicy BulkheadFull CallTimeout CircuitOpen ConnectFailed ConnectionLost DeclarationError Event
     ExchangeSettings ForwardAuth HealthPolicy HedgePolicy OidcSessions OidcSettings Operation OutlierPolicy Page
-    Policy Principal Problem Refused RequestContext RetryPolicy ServiceClient ServiceError ServiceSettings Settings SettingsError
-    UnexpectedStatus authenticated create_bff current_context delete get new_api_key optional patch post
+    Policy Principal Problem Refused RequestContext RetryPolicy ServiceClient ServiceError ServiceSettings Settings
+    SettingsError UnexpectedStatus authenticated create_bff current_context delete get new_api_key optional patch post
     principal_from_headers principal_from_json put required section shape step_up
 """
 

@@ -23,7 +23,9 @@ Promise.all([indexedDB.databases(), caches.keys(), navigator.serviceWorker.getRe
 """
 FETCH = """
 const [url, options, done] = arguments
-fetch(url, options).then(async r => done([r.status, r.type === 'opaque' ? '' : await r.text()]), e => done([0, String(e)]))
+fetch(url, options).then(
+  async answer => done([answer.status, answer.type === 'opaque' ? '' : await answer.text()]),
+  error => done([0, String(error)]))
 """
 
 
@@ -45,7 +47,7 @@ class Chromium:
         element = WebDriverWait(self.driver, 20).until(lambda driver: driver.find_element(By.CSS_SELECTOR, css))
         before = self.driver.find_element(By.CSS_SELECTOR, "html")
         element.click()
-        WebDriverWait(self.driver, 20).until(lambda driver: _gone(before))
+        WebDriverWait(self.driver, 20).until(lambda _: _gone(before))
         self.wait("document.readyState === 'complete'")
         self.note()
 

@@ -79,7 +79,9 @@ class RealProvider:
 
 
 @contextmanager
-def real_provider(clients: list[dict[str, Any]], *, seconds: int = 600, ca: Path | None = None) -> Iterator[RealProvider]:
+def real_provider(
+    clients: list[dict[str, Any]], *, seconds: int = 600, ca: Path | None = None
+) -> Iterator[RealProvider]:
     """Running, with ``clients``; access tokens last ``seconds``; it trusts what ``ca`` signed."""
     folder = installed_provider()
     told = json.dumps({"clients": clients, "accessTokenSeconds": seconds})

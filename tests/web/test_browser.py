@@ -38,7 +38,8 @@ from .real import RealProvider, make_certificate, real_provider, served
 
 pytestmark = pytest.mark.timeout(240)
 
-FRONT = """<!doctype html><title>shop</title><h1 id="who">?</h1><a id="in" href="/auth/login?return_to=/front">sign in</a>
+FRONT = """<!doctype html><title>shop</title><h1 id="who">?</h1>
+<a id="in" href="/auth/login?return_to=/front">sign in</a>
 <form id="out" method="post" action="/auth/logout"><button>sign out</button></form><script>
 fetch('/auth/user', {headers: {'X-CSRF': '1'}}).then(async answer => {
   const body = await answer.json()
@@ -264,7 +265,7 @@ def test_cookie_tossing(browser: Chromium, scene: Scene) -> None:
     planted = f"__Host-Http-session={'A' * 43}; Secure; Path=/"
     browser.driver.execute_script("document.cookie = arguments[0]", planted)
     browser.open(f"https://blog.shop.test:{scene.port}/")
-    for cookie in (f"{planted}; Domain=shop.test", f"tossed=1; Secure; Path=/; Domain=shop.test"):
+    for cookie in (f"{planted}; Domain=shop.test", "tossed=1; Secure; Path=/; Domain=shop.test"):
         browser.driver.execute_script("document.cookie = arguments[0]", cookie)
     browser.open(f"{scene.site}/front")
     assert browser.storage()["cookie"] == "tossed=1"
@@ -289,10 +290,10 @@ def test_login_csrf_and_fixation(browser: Chromium, scene: Scene, tmp_path: Path
     assert asyncio.run(scene.sessions.vault.read(before)) is None
 
 
-@pytest.mark.parametrize("trick", ["//evil.test", "/\\evil.test", "/%5Cevil.test", "https://evil.test", "/%09/evil.test"])
-def test_open_redirects(browser: Chromium, scene: Scene, trick: str) -> None:
-    """Whatever the browser makes of it, it stays here."""
+def test_open_redirects(browser: Chromium, scene: Scene) -> None:
+    """Whatever the browser makes of them, it stays here."""
     sign_in(browser, scene)
-    browser.open(f"{scene.site}/auth/login?return_to={quote(trick)}")
-    browser.click("button[type=submit]")
-    assert browser.driver.current_url == f"{scene.site}/"
+    for trick in ("//evil.test", "/\\evil.test", "/%5Cevil.test", "https://evil.test", "/%09/evil.test"):
+        browser.open(f"{scene.site}/auth/login?return_to={quote(trick)}")
+        browser.click("button[type=submit]")
+        assert browser.driver.current_url == f"{scene.site}/", trick

@@ -156,6 +156,6 @@ async def test_what_is_no_form(site: Site) -> None:
 async def test_a_logout_token_is_no_id_token(site: Site) -> None:
     """Nor can one be used to sign in (RFC 8725 section 3.11)."""
     signed = site.provider.signed
-    site.provider.signed = lambda claims, typ="JWT": signed(claims, "logout+jwt")  # type: ignore[method-assign]
+    site.provider.signed = lambda claims, _="": signed(claims, "logout+jwt")  # type: ignore[method-assign]
     browser = await site.browser()
     assert (await browser.sign_in(site.provider)).status_code == 400

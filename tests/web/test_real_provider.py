@@ -240,7 +240,7 @@ async def test_the_provider_signs_the_user_out_everywhere(
     app = make_gateway(sessions)
     with served(app, gateway_port, certificate):
         origin = f"https://127.0.0.1:{gateway_port}"
-        transport = httpx.AsyncHTTPTransport(verify=False)  # noqa: S501 - the certificate is the test's own
+        transport = httpx.AsyncHTTPTransport(verify=False)
         rewritten = _At(origin, transport)
         async with httpx.AsyncClient(mounts={SITE: rewritten}, base_url=SITE) as browser:
             await walk(browser)

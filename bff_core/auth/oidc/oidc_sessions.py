@@ -53,15 +53,15 @@ ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA", "Ed25519")
 class OidcSessions:
     """Authenticates browsers by a session cookie, and signs them in at the provider ``issuer``.
 
-    ``base_url`` is the origin under which browsers see the gateway (``https://shop.example``); at the provider,
-    ``base_url/auth/callback`` is registered to redirect to, ``base_url/auth/backchannel-logout`` for back-channel logout
-    and ``base_url`` + ``after_logout`` for after signing out. The gateway is the client ``client_id``, with
+    ``base_url`` is the origin under which browsers see the gateway (``https://shop.example``). At the provider are
+    registered: to redirect to, ``base_url/auth/callback``; for back-channel logout,
+    ``base_url/auth/backchannel-logout``; after signing out, ``base_url`` + ``after_logout``. The gateway is the client ``client_id``, with
     ``client_secret`` or ``client_key`` (a private key as PEM or JWK, for ``private_key_jwt``).
 
     Sessions are kept in ``store`` (its URL, or a store), sealed with the first of ``keys``; a session lasts ``idle``
-    seconds from its last use (counted to the minute) and ``lifetime`` seconds in all, no longer than the provider renews
-    its tokens. ``scopes`` are asked for; without ``offline_access``, or what the provider calls it, a session ends with
-    its first access token. ``parameters`` go with every authorization request. ``insecure_cookies`` lets a gateway on
+    seconds from its last use (counted to the minute), ``lifetime`` seconds in all, and no longer than the provider
+    renews its tokens. ``scopes`` are asked for; without ``offline_access``, or what the provider calls it, a session
+    ends with its first access token. ``parameters`` go with every authorization request. ``insecure_cookies`` lets a gateway on
     ``http://`` at this machine's own address be signed in to, for development.
 
     ``id_token_hint`` sends the ID token along when signing out, for a provider that will not sign out without; then it
@@ -142,7 +142,7 @@ class OidcSessions:
         return make_routes(self)
 
     async def authenticate(self, scope: Scope) -> Principal | None:
-        """See ``Authenticator.authenticate``. Raises ``Refused`` (403) for a request that another site may have made."""
+        """See ``Authenticator.authenticate``. Raises ``Refused`` (403) for what another site may have asked for."""
         session = await self.session_of(scope, slide=True)
         return None if session is None else session.principal
 
