@@ -72,6 +72,7 @@ class Provider:
         self.key = KEY
         self.down = False
         self.status: int | None = None
+        self.error = "server_error"
         self.gate: asyncio.Event | None = None
         self.codes: dict[str, dict[str, str]] = {}
         self.grants: dict[str, str] = {}  # a refresh token, and the grant it is of
@@ -100,7 +101,7 @@ class Provider:
         if self.gate is not None:
             await self.gate.wait()
         if self.status is not None:
-            return httpx.Response(self.status, json={"error": "server_error"})
+            return httpx.Response(self.status, json={"error": self.error})
         match request.url.path:
             case "/par":
                 uri = f"urn:par:{len(self.pushed)}"

@@ -139,12 +139,28 @@ async def test_a_provider_that_does_not_rotate(site: Site) -> None:
     assert (await browser.fetch("/api/orders")).status_code == 200  # the scopes are what they were
 
 
-@pytest.mark.parametrize("how", ["nobody listens", "500", "401"])
+@pytest.mark.parametrize(
+    ("status", "error"), [(400, "invalid_grant"), (400, "interaction_required"), (401, "invalid_grant")]
+)
+async def test_ways_of_saying_no(site: Site, status: int, error: str) -> None:
+    """Whatever it is, only the user can help: by signing in again."""
+    (browser,) = await signed_in(site)
+    site.provider.status, site.provider.error = status, error
+    site.clock.now += 1000
+    assert (await browser.fetch("/api/me")).status_code == 401
+
+
+DOWN = ["nobody listens", "500 server_error", "401 invalid_client", "400 invalid_client", "400 slow_down", "429 x"]
+
+
+@pytest.mark.parametrize("how", DOWN)
 async def test_the_provider_is_down(site: Site, how: str) -> None:
-    """Who is signed in goes on until the token ends; then it is a 503, and a 200 when the provider is back."""
+    """Also when it is our own fault (the client's secret). Who is signed in goes on until the token ends; then it is a 503, and a 200 when the provider is back."""
     (browser,) = await signed_in(site)
     site.provider.down = how == "nobody listens"
-    site.provider.status = None if site.provider.down else int(how)
+    if not site.provider.down:
+        status, site.provider.error = how.split()
+        site.provider.status = int(status)
     site.clock.now += 250
     for _ in range(3):
         assert await token(browser) == site.provider.issued[0]

@@ -25,6 +25,8 @@ __all__ = ["Client", "Denied"]
 
 log = structlog.get_logger("bff.auth")
 TIMEOUT = 10.0
+REVOKE_TIMEOUT = 2.0
+PASSING = frozenset({"server_error", "temporarily_unavailable", "slow_down"})
 ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ASSERTION_LASTS = 60
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{1,8192}=*")  # b64token, RFC 6750 section 2.1
@@ -89,15 +91,17 @@ class Client:
             provider = await self._discovery.provider()
             if provider.revocation is not None:
                 form = {"token": refresh, "token_type_hint": "refresh_token"}
-                await self._post(provider, provider.revocation, form)
+                await self._post(provider, provider.revocation, form, REVOKE_TIMEOUT)
         except Exception as error:  # noqa: BLE001 - whoever signs out is signed out
             log.warning("oidc.revocation_failed", reason=type(error).__name__)
 
-    async def _post(self, provider: Provider, endpoint: Asked, form: dict[str, str]) -> dict[str, Any]:
+    async def _post(
+        self, provider: Provider, endpoint: Asked, form: dict[str, str], timeout: float = TIMEOUT
+    ) -> dict[str, Any]:
         credentials, header = self._credentials(provider)
         headers = header + b"content-type: application/x-www-form-urlencoded\r\naccept: application/json\r\n"
         try:
-            response = await endpoint.ask("POST", headers, urlencode({**form, **credentials}).encode(), TIMEOUT)
+            response = await endpoint.ask("POST", headers, urlencode({**form, **credentials}).encode(), timeout)
         except ServiceError as error:
             log.warning("oidc.provider_failed", reason=error.kind)
             raise no_sign_in() from None
@@ -106,7 +110,9 @@ class Client:
             return document
         code = document.get("error")
         reason = code if isinstance(code, str) and _CODE.fullmatch(code) else f"status {response.status}"
-        if response.status == HTTPStatus.BAD_REQUEST and reason != "invalid_client":
+        if reason == "invalid_grant":  # whatever the status; some say 401 or 403
+            raise Denied(reason)
+        if response.status == HTTPStatus.BAD_REQUEST and reason != "invalid_client" and reason not in PASSING:
             raise Denied(reason)
         log.error("oidc.provider_failed", reason=reason)
         raise no_sign_in()

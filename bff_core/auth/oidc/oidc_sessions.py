@@ -55,14 +55,14 @@ class OidcSessions:
 
     ``base_url`` is the origin under which browsers see the gateway (``https://shop.example``). At the provider are
     registered: to redirect to, ``base_url/auth/callback``; for back-channel logout,
-    ``base_url/auth/backchannel-logout``; after signing out, ``base_url`` + ``after_logout``. The gateway is the client ``client_id``, with
-    ``client_secret`` or ``client_key`` (a private key as PEM or JWK, for ``private_key_jwt``).
+    ``base_url/auth/backchannel-logout``; after signing out, ``base_url`` + ``after_logout``. The gateway is the client
+    ``client_id``, with ``client_secret`` or ``client_key`` (a private key as PEM or JWK, for ``private_key_jwt``).
 
     Sessions are kept in ``store`` (its URL, or a store), sealed with the first of ``keys``; a session lasts ``idle``
     seconds from its last use (counted to the minute), ``lifetime`` seconds in all, and no longer than the provider
     renews its tokens. ``scopes`` are asked for; without ``offline_access``, or what the provider calls it, a session
-    ends with its first access token. ``parameters`` go with every authorization request. ``insecure_cookies`` lets a gateway on
-    ``http://`` at this machine's own address be signed in to, for development.
+    ends with its first access token. ``parameters`` go with every authorization request. ``insecure_cookies`` lets a
+    gateway on ``http://`` at this machine's own address be signed in to, for development.
 
     ``id_token_hint`` sends the ID token along when signing out, for a provider that will not sign out without; then it
     passes through the browser. Raises ``DeclarationError`` and ``SettingsError``.
