@@ -220,6 +220,13 @@ async def test_cookies_that_no_browser_of_ours_sends(site: Site, cookie: str, st
         assert login.status_code in (400, 431)
 
 
+async def test_a_second_cookie_of_the_name(browser: Browser) -> None:
+    """Which of them is whose, nobody knows."""
+    both = f"__Host-Http-session={'A' * 43}; __Host-Http-session={browser.session}"
+    browser.client.cookies.clear()
+    assert (await browser.fetch("/api/me", headers={"cookie": both})).status_code == 401
+
+
 async def test_the_name_makes_browsers_refuse_what_others_plant(site: Site) -> None:
     """Cookie tossing: the prefix is what a browser goes by (RFC 6265bis section 4.1.3); seen in Chromium by
     test_browser.py."""

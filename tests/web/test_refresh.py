@@ -98,6 +98,20 @@ async def test_two_tabs_and_two_replicas_refresh_at_once(
         await store.aclose()
 
 
+async def test_who_comes_just_after_another_one_was_there(site: Site) -> None:
+    """What it read before is old: with the lease it looks again."""
+    sessions = site.sessions()
+    browser = await site.browser(await site.gateway(sessions))
+    await browser.sign_in(site.provider)
+    site.clock.now += 1000
+    await token(browser)
+    assert browser.session is not None
+    session = await sessions._refresher.start(browser.session)
+    assert session is not None
+    assert session.access == site.provider.issued[1]
+    assert site.provider.refreshes == 1
+
+
 @pytest.mark.parametrize("age", [250, 1000], ids=["ahead", "ended"])
 async def test_a_refresh_token_that_is_taken_no_more(site: Site, age: float) -> None:
     """Expired, revoked, used by a thief: the session ends cleanly, on every replica."""
@@ -155,7 +169,8 @@ DOWN = ["nobody listens", "500 server_error", "401 invalid_client", "400 invalid
 
 @pytest.mark.parametrize("how", DOWN)
 async def test_the_provider_is_down(site: Site, how: str) -> None:
-    """Also when it is our own fault (the client's secret). Who is signed in goes on until the token ends; then it is a 503, and a 200 when the provider is back."""
+    """Who is signed in goes on until the token ends; then it is a 503, and a 200 when the provider is back. Also when
+    it is our own fault (the client's secret)."""
     (browser,) = await signed_in(site)
     site.provider.down = how == "nobody listens"
     if not site.provider.down:

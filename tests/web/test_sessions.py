@@ -237,6 +237,29 @@ def test_what_is_sealed_can_be_opened_and_not_be_changed() -> None:
         assert sealer.open("a", sealed[:at]) is None
 
 
+def test_what_another_key_sealed_cannot_be_opened() -> None:
+    """Nor when it says that it was sealed by ours."""
+    ours, other = Sealer(SESSION_KEYS), Sealer(["another key of thirty-two characters"])
+    sealed, forged = ours.seal("a", b"value"), other.seal("a", b"value")
+    assert ours.open("a", forged) is None
+    assert ours.open("a", sealed[:4] + forged[4:]) is None
+
+
+async def test_the_end_of_a_session_is_its_own_not_the_stores(site: Site, store: Watched) -> None:
+    """A store that keeps values for longer, a backup that was put back: neither revives it. And it is removed."""
+    site.provider.lasts = None
+    browser = await signed_in(site, idle=600, lifetime=1000)
+    (key,) = [name for name in store.values if name.startswith("session:")]
+    for _ in range(2):
+        site.clock.now += 495
+        assert (await browser.fetch("/api/me")).status_code == 200
+    kept = await store.inner.get(key)
+    site.clock.now += 10
+    assert await store.inner.get(key) is None
+    await store.inner.put(key, kept or b"", 1000)
+    assert (await browser.fetch("/api/me")).status_code == 401
+
+
 def test_keys_that_are_none() -> None:
     for keys in ([], ["short"], "a text that is long enough, but no list of them"):
         with pytest.raises(SettingsError):

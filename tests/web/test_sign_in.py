@@ -146,11 +146,15 @@ async def test_a_provider_that_never_names_itself(site: Site) -> None:
     assert (await browser.navigate(address)).status_code == 303
 
 
-@pytest.mark.parametrize("further", ["&state=x", "&code=x", "&iss=x"])
-async def test_parameters_that_come_twice(site: Site, further: str) -> None:
+@pytest.mark.parametrize("name", ["state", "code", "iss", "other"])
+@pytest.mark.parametrize("place", ["before", "after"])
+async def test_parameters_that_come_twice(site: Site, name: str, place: str) -> None:
+    """Whoever reads the first, and whoever reads the last, must not read different things."""
     browser = await site.browser()
-    address = site.provider.authorize(await browser.begin())
-    assert (await browser.navigate(address + further)).status_code == 400
+    path, _, query = site.provider.authorize(await browser.begin()).partition("?")
+    query += "&other=1"
+    query = f"{name}=x&{query}" if place == "before" else f"{query}&{name}=x"
+    assert (await browser.navigate(f"{path}?{query}")).status_code == 400
 
 
 async def test_a_sign_in_that_took_too_long(site: Site) -> None:
