@@ -21,7 +21,7 @@ def safe_return(value: str | None, prefix: str) -> str:
     controls, dots that climb, also percent-encoded, once or several times; and paths below ``prefix``, where signing in
     would lead to signing in.
     """
-    if not value or len(value) > LONGEST or _VISIBLE.fullmatch(value) is None or "\\" in value:
+    if not value or len(value) > LONGEST or _VISIBLE.fullmatch(value) is None:
         return HOME
     path = re.split(r"[?#]", value, maxsplit=1)[0]
     for _ in range(LAYERS):
