@@ -6,7 +6,7 @@ PORT_BASE ?= 8000
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo tour test lint types imports unit soak format clean pictures
+.PHONY: help install demo tour test lint types imports unit bench profile wheel soak soak-sync format clean pictures
 
 help: ## Show what there is to make
 	@echo "Usage: make TARGET [PORT_BASE=$(PORT_BASE)]"; echo
@@ -47,10 +47,24 @@ imports: $(STAMP) ## Check that imports go down the floors only
 
 unit: $(STAMP) ## Run the tests
 	@echo "== pytest"
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n auto --dist loadfile
+
+bench: $(STAMP) ## Measure the page against the peers (SECONDS=4 ROUNDS=5 ONLY=a,b,c,d,e,f)
+	@$(BIN)/python -m bench.compare --seconds $(or $(SECONDS),4) --rounds $(or $(ROUNDS),5) --only $(or $(ONLY),a,b,c,d,e,f)
+
+profile: $(STAMP) ## Show where a page's time goes (needs wrk and nginx: make bench installs them)
+	@$(BIN)/python -m bench.profile --seconds $(or $(SECONDS),8)
+
+wheel: $(STAMP) ## Build the wheel with the request's path compiled (needs a C compiler) into dist/
+	@rm -rf build/source && mkdir -p build/source && git archive HEAD | tar -x -C build/source
+	@cd build/source && HATCH_BUILD_HOOKS_ENABLE=1 ../../$(BIN)/python -m build --wheel --no-isolation --outdir ../../dist .
+	@rm -rf build
 
 soak: $(STAMP) ## Minutes of bad luck for the web gateway (SECONDS=180)
 	@$(BIN)/python -m bench.soak --seconds $(or $(SECONDS),180)
+
+soak-sync: $(STAMP) ## Bad luck for the sync of apps, many runs of it (STEPS=10000)
+	@$(BIN)/python -m bench.sync_soak --steps $(or $(STEPS),10000)
 
 format: $(STAMP) ## Format the code
 	@$(BIN)/ruff check --fix --quiet . || true
@@ -61,4 +75,5 @@ clean: ## Remove what was made, the shop's data included
 
 pictures: $(STAMP) ## Draw the pictures of the documents anew
 	@$(BIN)/python -m bench.timeline
+	@$(BIN)/python -m bench.console
 	@$(BIN)/bff graph web:ProductPage --format svg --output docs/images/product-page.svg

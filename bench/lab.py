@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Measured", "Server", "free_port", "load"]
+__all__ = ["LOAD_CORE", "Measured", "Server", "free_port", "load", "offer"]
 
 SERVER_CORE, LOAD_CORE = 0, 1
 TICK = os.sysconf("SC_CLK_TCK")
@@ -70,7 +70,7 @@ class Server:
                 stderr=output,
                 cwd=cwd,
                 start_new_session=True,
-                preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+                preexec_fn=lambda: os.sched_setaffinity(0, {core}),  # noqa: PLW1509 - there are no threads here
             )
 
     def wait(self, path: str = "/products/p0", seconds: float = 30.0) -> None:
@@ -176,3 +176,23 @@ def load(
         peak_mb=server.peak_mb(),
         errors=said["errors"],
     )
+
+
+def offer(server: Server, program: Path, path: str, rate: float, seconds: int) -> dict[str, Any]:
+    """Offer ``rate`` requests a second from the other core, whatever becomes of them (open loop)."""
+    connections = int(min(4000, max(64, rate / 5)))
+    told = subprocess.run(  # noqa: S603 - our own load
+        [
+            shutil.which("taskset") or "taskset", "-c", str(LOAD_CORE), str(program), f"127.0.0.1:{server.port}", path,
+            str(rate), str(seconds), str(connections),
+        ],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    said: dict[str, Any] = json.loads(told.stdout)
+    return {
+        "good_per_s": round(said["good"] / seconds, 1),
+        "refused_per_s": round(said["refused"] / seconds, 1),
+        "failed_per_s": round(said["failed"] / seconds, 1),
+        "p50_ms": round(said["p50"], 2),
+        "p99_ms": round(said["p99"], 2),
+    }

@@ -80,7 +80,7 @@ async def measure(name: str, sessions: OidcSessions) -> None:
         print(f"{name:10} {method:5} {statistics.median(cpu):6.1f} µs CPU", flush=True)
     used = time.process_time()
     for number in range(CALLS):
-        sessions.vault._known.clear()  # noqa: SLF001 - as on a replica that has not seen the session
+        sessions.vault._known.clear()  # as on a replica that has not seen the session
         await sessions.authenticate(scopes[number % SESSIONS])
     print(f"{name:10} first {(time.process_time() - used) / CALLS * 1e6:6.1f} µs CPU", flush=True)
     await sessions.vault.store.aclose()

@@ -148,7 +148,7 @@ class Soak:
             "shared calls": sum(
                 len(bound.flights) for client in self._app.clients.values() for bound in client.bound.values()
             ),
-            "half-open permits": sum(len(up.breaker._probes) for up in self._app.upstreams.values()),  # noqa: SLF001
+            "half-open permits": sum(len(up.breaker._probes) for up in self._app.upstreams.values()),
             "tasks": len(asyncio.all_tasks()),
             "descriptors": descriptors(),
             "memory MiB": resident(),
@@ -170,7 +170,7 @@ async def main(seconds: float, connections: int) -> int:
         for name, service in project.services.items():
             os.environ[f"BFF_SERVICES__{name.upper()}__URL"] = f"http://127.0.0.1:{service.port + base - PORT_BASE}"
         os.environ["BFF_LOG_LEVEL"] = "CRITICAL"
-        from bffs.web.app import app  # noqa: PLC0415 - its settings are read when it is imported
+        from bffs.web.app import app
 
         supervisor.check_ports()
         await supervisor.start(lambda _: None)

@@ -60,7 +60,7 @@ def nginx_configuration(folder: Path, plain: int, cacheable: int, flaky: int, sl
     for kilobytes in (1, 100, 10_240):
         (folder / f"{kilobytes}.bin").write_bytes(b"x" * 1024 * kilobytes)
     routes = """
-        root %s;
+        root FOLDER;
         default_type application/json;
         etag off;
         if_modified_since off;
@@ -71,7 +71,7 @@ def nginx_configuration(folder: Path, plain: int, cacheable: int, flaky: int, sl
         location ~ ^/products/[^/]+/reviews$ { rewrite ^ /reviews.json break; }
         location ~ ^/products/[^/]+/related$ { rewrite ^ /related.json break; }
         location ~ ^/files/(\\d+)$ { default_type application/octet-stream; rewrite ^/files/(.*)$ /$1.bin break; }
-""" % folder
+""".replace("FOLDER", str(folder))
     text = HEADER.format(folder=folder, name="upstream")
     text += f"    server {{ listen 127.0.0.1:{plain} backlog=8192; {routes} }}\n"
     text += f"    server {{ listen 127.0.0.1:{cacheable}; add_header Cache-Control 'public, max-age=300'; {routes} }}\n"

@@ -34,9 +34,12 @@ from .errors import (
     SettingsError,
     UnexpectedStatus,
 )
+from .hardening import Cors, Hardening
+from .limits import ConcurrencyLimit, Quota, RateLimit
 from .pages import Page, optional, required, section, shape
 from .policy import AdaptivePolicy, BreakerPolicy, HealthPolicy, HedgePolicy, OutlierPolicy, Policy, RetryPolicy
 from .settings import ExchangeSettings, ServiceSettings, Settings
+from .sync import Collection, Sync, mutation
 from .telemetry import Event
 
 __all__ = [
@@ -55,12 +58,16 @@ __all__ = [
     "BulkheadFull",
     "CallTimeout",
     "CircuitOpen",
+    "Collection",
+    "ConcurrencyLimit",
     "ConnectFailed",
     "ConnectionLost",
+    "Cors",
     "DeclarationError",
     "Event",
     "ExchangeSettings",
     "ForwardAuth",
+    "Hardening",
     "HealthPolicy",
     "HedgePolicy",
     "OidcSessions",
@@ -71,6 +78,8 @@ __all__ = [
     "Policy",
     "Principal",
     "Problem",
+    "Quota",
+    "RateLimit",
     "Refused",
     "RequestContext",
     "RetryPolicy",
@@ -79,12 +88,14 @@ __all__ = [
     "ServiceSettings",
     "Settings",
     "SettingsError",
+    "Sync",
     "UnexpectedStatus",
     "authenticated",
     "create_bff",
     "current_context",
     "delete",
     "get",
+    "mutation",
     "new_api_key",
     "optional",
     "patch",

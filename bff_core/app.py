@@ -14,7 +14,6 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.security import SecurityScopes
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
@@ -25,12 +24,20 @@ from .cache import MemoryStore
 from .clients import ResponseCache, ServiceClient
 from .context import Principal, current_context
 from .edge import Edge
-from .errors import DeclarationError, Problem, Refused
-from .limits import Criticality, LagMonitor, Shedder
+from .errors import DeclarationError, Refused
+from .forwarded import TrustedProxies
+from .hardening import Admission, AnswerHeaders, CorsPolicy, HostRule
+from .limits import AnyLimit, Criticality, Guard, LagMonitor, Limiter, Shedder, stage_dependency
+from .ops import Operations, watch
 from .pages import SECURITY, Page, PageRoute, PageServices, PageTable
+from .pages.document import tidy_parameters
+from .plain import http_problem, live, ready, validation_problem
 from .proxy import ProxyLimits, ProxyRoute, ProxyServices
 from .resilience import CircuitMirror, Upstream
 from .settings import Settings
+from .stores import KeyValueStore, open_store
+from .sync import Collection as SyncCollection
+from .sync import Mutation, Pokes, Sync, read_keys, sync_routes
 from .telemetry import AccessLog, Events, configure_logs
 
 __all__ = ["Bff", "authenticated", "create_bff"]
@@ -45,6 +52,7 @@ class Bff(FastAPI):
     auth: Authenticator | None
     sessions: OidcSessions | None
     upstreams: dict[str, Upstream]
+    operations: Operations
     direct: Edge | None
     handlers: frozenset[Any]
     _bind: Callable[[str], Upstream]
@@ -56,6 +64,8 @@ class Bff(FastAPI):
         settings: Settings,
         events: Events,
         memory: MemoryStore,
+        limiter: Limiter,
+        limits: Sequence[AnyLimit],
         **kwargs: Any,
     ) -> None:
         self.name = name
@@ -63,8 +73,12 @@ class Bff(FastAPI):
         self.settings = settings
         self.ready = False
         self.clients = clients
+        self.syncs: list[Sync] = []
         self.shedder = Shedder(settings.shed_after)
+        self.lag = LagMonitor(self.shedder)
         self.last_good = make_last_good(name, settings)
+        self.limiter = limiter
+        self._limits = tuple(limits)
         self._services = PageServices(self._client, settings.max_body, self.shedder, self.last_good, events, memory)
         self.access = AccessLog(name, enabled=logging.getLevelNamesMapping()[settings.log_level] <= logging.INFO)
         self._table: PageTable | None = None
@@ -98,12 +112,14 @@ class Bff(FastAPI):
         allow: Allow | None = None,
         criticality: Criticality = "default",
         cache: bool = False,
+        limits: Sequence[AnyLimit] = (),
     ) -> None:
         """Serve ``page`` at ``path``. Only an authenticated principal gets it, unless it is ``public``; it needs all of
         ``scopes``, and ``allow`` (a function of the principal) must say True, else 403.
 
         When the gateway is overloaded, ``sheddable`` pages are refused first and ``critical`` ones last. ``cache``
-        keeps a public page for as long as all the answers that it was made of are fresh.
+        keeps a public page for as long as all the answers that it was made of are fresh. The page is under ``limits``
+        and under the gateway's.
 
         Raises ``DeclarationError`` when the page and the path do not fit, or a client is missing.
         """
@@ -117,8 +133,38 @@ class Bff(FastAPI):
             criticality=criticality,
             cache=cache,
             services=self._services,
+            guard=self.limiter.guard((*self._limits, *limits), private=not public),
         )
         self.router.routes.append(route)
+
+    def sync(
+        self,
+        path: str,
+        *,
+        collections: Sequence[SyncCollection],
+        mutations: Sequence[Mutation] = (),
+        store: KeyValueStore | str = "memory://",
+        keys: Sequence[str] = (),
+        on_poke: Callable[[Principal], None] | None = None,
+    ) -> Sync:
+        """Serve ``POST path``, where apps push ``mutations`` and pull ``collections``, and ``GET path/poke``,
+        both under the gateway's limits.
+
+        ``store`` (its URL, or itself) keeps what clients have and did; it is closed with the gateway. ``keys`` (32
+        bytes as base64url) seal tokens: the first from now on, the others did before; by default one that is made and
+        kept in the store. ``on_poke`` is told of every poke, to pass it on to other replicas or to a push provider.
+
+        Raises ``DeclarationError`` when a client is missing or the gateway has no authentication.
+        """
+        if self.auth is None:
+            raise DeclarationError(f"'{path}' syncs somebody's data, but gateway '{self.name}' has no authentication")
+        opened = open_store(store, namespace=f"{self.name}:sync") if isinstance(store, str) else store
+        made, pokes = read_keys(keys), Pokes(on_poke)
+        sync = Sync(collections, mutations, store=opened, keys=made, client=self._client, pokes=pokes)
+        self.syncs.append(sync)
+        guard = self.limiter.guard(self._limits, private=True)
+        self.router.routes += sync_routes(path, sync, Gate(self.auth), self._services, guard)
+        return sync
 
     def proxy(
         self,
@@ -137,9 +183,10 @@ class Bff(FastAPI):
         max_body: int | None = None,
         timeout: float | None = None,
         idle: float = 30.0,
+        limits: Sequence[AnyLimit] = (),
     ) -> None:
         """Pass requests to ``path`` on to ``service`` at ``to``, and its answers back, as streams; ``public``,
-        ``scopes``, ``allow`` and ``criticality`` are as for pages.
+        ``scopes``, ``allow``, ``criticality`` and ``limits`` are as for pages.
 
         ``query`` names the parameters that are passed on (True: all); ``request_headers`` and ``response_headers`` are
         passed besides the usual ones, also ``authorization``, ``cookie`` and ``set-cookie``. ``max_body`` (bytes, of a
@@ -164,6 +211,7 @@ class Bff(FastAPI):
             gate=self._gate(public, scopes, allow),
             criticality=criticality,
             services=ProxyServices(self.shedder, self.events, self.settings.deadline),
+            guard=self.limiter.guard((*self._limits, *limits), private=not public),
         )
         self.router.routes.append(route)
 
@@ -182,6 +230,7 @@ class Bff(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document, with the gateway's security scheme and its pass-through routes."""
         document = super().openapi()
+        tidy_parameters(document)
         for route in self.router.routes:
             if isinstance(route, ProxyRoute):
                 route.document(document["paths"], SECURITY)
@@ -211,48 +260,66 @@ def create_bff(
     settings: Settings | None = None,
     auth: Authenticator | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
+    limits: Sequence[AnyLimit] = (),
     **options: Any,
 ) -> Bff:
     """A gateway called ``name`` over the services of ``clients``.
 
     ``settings`` are loaded from the environment when not given. ``auth`` says who may come in. ``transport`` replaces
-    the wire to every service (tests, proxies, HTTP/2). ``options`` are FastAPI's. Raises ``SettingsError`` when a
-    service has no URL.
+    the wire to every service (tests, proxies, HTTP/2). Everything it serves is under ``limits``.
+    ``options`` are FastAPI's. Raises ``SettingsError`` when a service has no URL.
     """
     settings = settings or Settings.load()
     configure_logs(name, settings.log_level)
     events = Events()
     cache = make_cache(name, settings)
     bound, upstreams = bind_clients(clients, settings, transport, events, cache, name)
+    limiter = Limiter(name, settings.limits_url, settings.deadline, events)
+    guard = limiter.guard(limits, private=auth is not None) or Guard()
     docs = {} if settings.docs else {"openapi_url": None}
+    # A redirect to the path with or without a last slash would be made of the request's own Host and scheme.
+    options.setdefault("redirect_slashes", False)
     app = Bff(
         name,
         bound,
         settings,
         events,
         cache.memory,
+        limiter,
+        limits,
         title=options.pop("title", name),
         lifespan=_lifespan(upstreams, cache, make_mirror(name, settings, events), auth, options.pop("lifespan", None)),
-        dependencies=[Depends(authenticated)] if auth is not None else [],
+        # Of plain routes; a page does the same without FastAPI.
+        dependencies=[
+            *stage_dependency(guard.before),
+            *([Depends(authenticated)] if auth is not None else []),
+            *stage_dependency(guard.after),
+        ],
         **docs,
         **options,
     )
     app.auth = auth
     app.upstreams = upstreams
+    app.operations = watch(app, cache)
     app._bind = partial(bind_service, settings=settings, transport=transport, events=events)  # noqa: SLF001 - assembled here
     app.router.routes += [
-        Route("/health/live", _live, include_in_schema=False),
-        Route("/health/ready", _ready, include_in_schema=False),
+        Route("/health/live", live, include_in_schema=False),
+        Route("/health/ready", ready, include_in_schema=False),
     ]
     app.sessions = _mount_sessions(app, auth)
-    app.add_exception_handler(HTTPException, _http_exception)
-    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, http_problem)
+    app.add_exception_handler(RequestValidationError, validation_problem)
+    cors = CorsPolicy(settings.cors) if settings.cors is not None else None
     edge: dict[str, Any] = {
         "deadline": settings.deadline,
-        "max_query": settings.max_query,
+        "admission": Admission(settings, HostRule(settings.allowed_hosts), cors),
+        "headers": AnswerHeaders(settings.hardening, cors, filter(None, (app.docs_url, app.redoc_url))),
         "challenge": auth.challenge if auth is not None else None,
         "access": app.access,
         "sign_in": app.sessions.hint if app.sessions is not None else None,
+        "meter": app.operations.gateway.other,
+        "tracer": app.operations.tracer,
+        "proxies": TrustedProxies(settings.trusted_proxies),
     }
     app.add_middleware(Edge, **edge)
     app.direct = None if "exception_handlers" in options else Edge(app, **edge)
@@ -300,8 +367,8 @@ def _lifespan(
         gc.collect()
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD, *gc.get_threshold()[1:])
-        monitor = LagMonitor(app.shedder)
-        monitor.start()
+        app.lag.start()
+        await app.operations.start()
         for upstream in upstreams.values():
             if isinstance(upstream.wire, BalancedWire):
                 upstream.wire.start()
@@ -315,40 +382,19 @@ def _lifespan(
                 yield state
         app.ready = False
         app.access.flush()
-        monitor.stop()
+        app.lag.stop()
+        await app.operations.aclose()
         for upstream in upstreams.values():
             await upstream.wire.aclose()
         await close_credentials(app.clients)
         await cache.aclose()
         await app.last_good.aclose()
+        await app.limiter.aclose()
+        for sync in app.syncs:
+            await sync.aclose()
         if mirror is not None:
             await mirror.aclose()
         if auth is not None:
             await auth.aclose()
 
     return lifespan
-
-
-async def _live(request: Request) -> Response:  # noqa: ARG001 - the signature of an endpoint
-    return JSONResponse({"status": "ok"}, headers={"cache-control": "no-store"})
-
-
-async def _ready(request: Request) -> Response:
-    if not request.app.ready:
-        raise Problem(503, "Not ready.")
-    return JSONResponse({"status": "ok"}, headers={"cache-control": "no-store"})
-
-
-async def _http_exception(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class alone
-    detail = error.detail if isinstance(error.detail, str) else None
-    raise Problem(error.status_code, detail, headers=error.headers)
-
-
-async def _validation_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class alone
-    errors = [
-        {"in": str(entry["loc"][0]), "name": ".".join(str(part) for part in entry["loc"][1:]), "detail": entry["msg"]}
-        for entry in error.errors()
-    ]
-    raise Problem(422, "The request has parameters that are missing or not valid.", errors=errors)

@@ -181,7 +181,7 @@ def _upstream(
         wire = make_wire(targets[0].origin, None)
     else:
         wire = BalancedWire(name, targets, policy, make_wire, events)
-    return Upstream(name, wire, policy, prefix=targets[0].path, events=events)
+    return Upstream(name, wire, policy, prefix=targets[0].path, events=events, origin=targets[0].origin)
 
 
 def _wire(

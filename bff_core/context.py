@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import Refused
+from .forwarded import TrustedProxies
+from .telemetry.meters import PageMeter
+from .telemetry.spans import Spans
 
 __all__ = ["Principal", "RequestContext", "current_context", "use_context"]
+
+WholeAnswer = Callable[[int, Sequence[tuple[bytes, bytes]], bytes], bool]
+"""Sends status, headers and body; false when it could not, and nothing was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +47,8 @@ class Principal:
 class RequestContext:
     """One request's context. ``deadline`` is an instant of ``time.monotonic``; ``headers`` is the ready-made header
     block (``name: value`` lines, each ended by CRLF) that goes with every call to a service; ``reply_headers`` go with
-    the answer, ``status`` is the answer's, 0 until it has begun."""
+    the answer, ``status`` is the answer's, 0 until it has begun; ``at_end`` is called when all is over;
+    ``answer`` is the server's quicker way to send a whole answer, where it has one."""
 
     request_id: str
     trace_id: str
@@ -54,8 +61,23 @@ class RequestContext:
     calls: dict[str, int] = field(default_factory=dict)
     batches: dict[Any, Any] = field(default_factory=dict)
     route: str | None = None
+    meter: PageMeter | None = None
+    spans: Spans | None = None
     status: int = 0
     reply_headers: Sequence[tuple[bytes, bytes]] = ()
+    scope: Mapping[str, Any] | None = None
+    proxies: TrustedProxies | None = None
+    at_end: tuple[Callable[[], None], ...] = ()
+    answer: WholeAnswer | None = None
+    _client_ip: str | None = None
+
+    @property
+    def client_ip(self) -> str | None:
+        """The client's address as far as it can be trusted (``BFF_TRUSTED_PROXIES``); None when it has none."""
+        if self._client_ip is None and self.scope is not None and self.proxies is not None:
+            peer = self.scope.get("client")
+            self._client_ip = self.proxies.client_ip(peer[0] if peer else None, self.scope["headers"])
+        return self._client_ip
 
     def remaining(self) -> float:
         """Seconds left until the deadline, negative when it has passed."""

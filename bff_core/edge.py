@@ -10,9 +10,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .context import RequestContext, use_context
 from .errors import PROBLEM_JSON, ClientDisconnected, Problem, Refused, ServiceError
+from .forwarded import TrustedProxies
+from .hardening import WHOLE_ANSWER, Admission, AnswerHeaders, with_defaults
 from .pages import PageEndpoint
 from .resilience.deadline import parse_timeout
-from .telemetry import AccessLog, log_refused, read_trace
+from .telemetry import AccessLog, PageMeter, Tracer, log_refused, read_trace
 
 __all__ = ["Edge"]
 
@@ -24,8 +26,9 @@ SERVER_ERROR = 500
 class Edge:
     """Gives each request its context, each answer its request id, each error a problem document, each a log line.
 
-    ``app`` serves what ``serve`` is not asked to. ``deadline`` is in seconds, ``max_query`` in bytes; ``challenge``
-    and the members ``sign_in`` of the document go with a 401.
+    ``app`` serves what ``serve`` is not asked to. ``deadline`` is in seconds; ``admission`` says what comes in,
+    ``headers`` what goes with every answer; ``challenge`` and the members ``sign_in`` of the document go with a 401;
+    ``proxies`` may say who the client is; ``meter`` counts what is no page.
     """
 
     def __init__(
@@ -33,17 +36,26 @@ class Edge:
         app: ASGIApp,
         *,
         deadline: float,
-        max_query: int,
+        admission: Admission,
+        headers: AnswerHeaders,
         challenge: str | None,
         access: AccessLog,
+        proxies: TrustedProxies,
+        meter: PageMeter,
+        tracer: Tracer | None,
         sign_in: dict[str, str] | None = None,
     ) -> None:
         self._app = app
         self._deadline = deadline
-        self._max_query = max_query
+        self._admission = admission
+        self._headers = headers
         self._challenge = challenge
         self._access = access
         self._sign_in = sign_in
+        self._meter = meter
+        self._tracer = tracer
+        self._sample_below = 0 if tracer is None else tracer.below
+        self._proxies = proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -54,16 +66,21 @@ class Edge:
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start" and not context.status:
                 context.status = message["status"]
-                message["headers"] = [*message.get("headers", ()), *context.reply_headers]
+                message["headers"] = with_defaults(message.get("headers", ()), context.reply_headers)
             await send(message)
 
         try:
-            self._check(scope)
-            await self._app(scope, receive, answer)
+            receive = self._admission.admit(scope, receive)
+            preflight = self._admission.preflight(scope)
+            if preflight is None:
+                await self._app(scope, receive, answer)
+            else:
+                await answer({"type": "http.response.start", "status": 204, "headers": preflight})
+                await answer({"type": "http.response.body", "body": b""})
         except Exception as error:  # noqa: BLE001 - every request is answered
             await self._fail(error, scope, context, send)
         finally:
-            self._log(scope, context)
+            self._end(scope, context)
 
     async def serve(
         self, page: PageEndpoint, path_params: dict[str, Any], scope: Scope, receive: Receive, send: Send
@@ -71,16 +88,17 @@ class Edge:
         """Have ``page`` answer, without the app's router and its other middleware in between."""
         context = self._begin(scope)
         try:
-            self._check(scope)
+            receive = self._admission.admit(scope, receive)
+            context.answer = scope.get(WHOLE_ANSWER)
             await page.serve(scope, receive, send, context, path_params)
         except Exception as error:  # noqa: BLE001 - every request is answered
             await self._fail(error, scope, context, send)
         finally:
-            self._log(scope, context)
+            self._end(scope, context)
 
     def _begin(self, scope: Scope) -> RequestContext:
         started = time.monotonic()
-        trace = read_trace(scope["headers"])
+        trace = read_trace(scope["headers"], self._sample_below)
         allowed = self._deadline
         if trace.timeout is not None:
             # A client may be in more of a hurry than we are, never in less.
@@ -89,13 +107,12 @@ class Edge:
         context = RequestContext(
             trace.request_id, trace.trace_id, trace.span_id, trace.headers, started + allowed, started
         )
-        context.reply_headers = ((b"x-request-id", trace.request_id.encode()),)
+        context.reply_headers = (*self._headers(scope), (b"x-request-id", trace.request_id.encode()))
+        context.scope, context.proxies = scope, self._proxies
+        if trace.sampled and self._tracer is not None:
+            context.spans = self._tracer.begin(trace)
         use_context(context)
         return context
-
-    def _check(self, scope: Scope) -> None:
-        if len(scope["query_string"]) > self._max_query:
-            raise Problem(414, f"The query is longer than {self._max_query} bytes.")
 
     async def _fail(self, error: Exception, scope: Scope, context: RequestContext, send: Send) -> None:
         """Answer with a problem document, unless an answer has begun; that is for the server to break off."""
@@ -116,19 +133,44 @@ class Edge:
         context.status = problem.status
         await self._send_problem(problem, context, send)
 
-    def _log(self, scope: Scope, context: RequestContext) -> None:
+    def _end(self, scope: Scope, context: RequestContext) -> None:
+        """The request has been answered: it is counted, traced and logged."""
+        for end in context.at_end:
+            end()
+        now = time.monotonic()
+        status, seconds = context.status or CLIENT_CLOSED, now - context.started
+        meter = context.meter
+        if meter is None:
+            meter = self._meter
+        else:
+            meter.in_flight -= 1
+        meter.ended(status, seconds, context.degraded, now >= context.deadline)
+        if context.spans is not None:
+            self._trace(scope["method"], context, status)
         if self._access.enabled:
             self._access.write(
                 scope["method"],
                 scope["path"],
                 context.route,
-                context.status or CLIENT_CLOSED,
-                time.monotonic() - context.started,
+                status,
+                seconds,
                 context.request_id,
                 context.trace_id,
                 context.calls,
                 context.degraded,
             )
+
+    def _trace(self, method: str, context: RequestContext, status: int) -> None:
+        if self._tracer is None or context.spans is None:
+            return
+        attributes: dict[str, Any] = {"http.request.method": method, "http.response.status_code": status}
+        if context.route is not None:
+            attributes["http.route"] = context.route
+        if context.degraded:
+            attributes["bff.degraded"] = list(context.degraded)
+        name = f"{method} {context.route}" if context.route is not None else method
+        error = str(status) if status >= SERVER_ERROR else None
+        self._tracer.finish(context.spans, context.trace_id, name, context.started, attributes, error)
 
     async def _send_problem(self, problem: Problem, context: RequestContext, send: Send) -> None:
         if problem.status == 401 and self._sign_in is not None:  # noqa: PLR2004 - an HTTP status

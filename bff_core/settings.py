@@ -7,22 +7,39 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
 
 from .errors import SettingsError
+from .forwarded import TrustedProxies
+from .hardening.settings import Cors, Hardening
 from .policy import Policy
 from .targets import parse_targets
 
 __all__ = ["ExchangeSettings", "ServiceSettings", "Settings"]
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
+
+
+def _off(value: object) -> object:
+    """``off`` in the environment takes back a gateway's own default."""
+    return None if value == "off" else value
 
 
 class ExchangeSettings(BaseModel):
@@ -90,14 +107,35 @@ class Settings(BaseSettings):
     deadline: Seconds = 2.5
     max_body: Annotated[int, Field(ge=0)] = 1024 * 1024
     max_query: Annotated[int, Field(ge=0)] = 8 * 1024
+    hardening: Hardening = Hardening()
+    allowed_hosts: tuple[str, ...] = ()
+    cors: Cors | None = None
     wire: Literal["http1", "httpx"] = "http1"
     shed_after: Seconds = 0.05
     cache_url: Annotated[str, Field(pattern=r"^(memory://$|valkeys?://|rediss?://)")] = "memory://"
     cache_bytes: Annotated[int, Field(ge=0)] = 64 * 1024 * 1024
     stale_bytes: Annotated[int, Field(ge=0)] = 16 * 1024 * 1024
+    limits_url: Annotated[str, Field(pattern=r"^(memory://$|valkeys?://|rediss?://|sqlite:///|postgresql://)")] = (
+        "memory://"
+    )
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
     shutdown_grace: Seconds = 15.0
+    ops_host: str = "127.0.0.1"
+    ops_port: Annotated[int | None, Field(ge=0, le=65535), BeforeValidator(_off)] = None
+    trace_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR|CRITICAL)$")] = "INFO"
     docs: bool = True
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _split_proxies(cls, value: Any) -> Any:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_proxies(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        TrustedProxies(value)
+        return value
 
     @classmethod
     def load(cls, **values: Any) -> Self:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Header
 
-from bff_core import Principal, ServiceClient, get, post
+from bff_core import Principal, ServiceClient, delete, get, post
 
 from .models import (
     Cart,
@@ -111,8 +111,21 @@ class Orders(ServiceClient, service="orders"):
     @post("/orders", idempotent=True)
     async def place(self, order: OrderRequest, idempotency_key: Annotated[str, Header()]) -> Order: ...
 
+    @post("/orders/{order_id}/cancel")
+    async def cancel(
+        self, order_id: str, user_id: str, idempotency_key: Annotated[str | None, Header()] = None
+    ) -> Order: ...
+
+    @get("/carts/{user_id}")
+    async def cart(self, user_id: str) -> Cart: ...
+
     @post("/carts/{user_id}/items")
-    async def add_to_cart(self, user_id: str, item: CartItem) -> Cart: ...
+    async def add_to_cart(
+        self, user_id: str, item: CartItem, idempotency_key: Annotated[str | None, Header()] = None
+    ) -> Cart: ...
+
+    @delete("/carts/{user_id}/items/{product_id}")
+    async def remove_from_cart(self, user_id: str, product_id: str) -> Cart: ...
 
 
 class Notifications(ServiceClient, service="notifications"):

@@ -39,3 +39,4 @@ app = create_bff("bench", clients=[Catalog], settings=settings)
 app.page("/products/{product_id}", ProductPage, public=True, cache=bool(os.environ.get("CACHE")))
 for count in (1, 2, 4, 8, 16, 32):
     app.page(f"/sections/{count}", sections_page(count), public=True)
+app.proxy("/files/{kilobytes}", service="catalog", to="/files/{kilobytes}", public=True)

@@ -22,13 +22,14 @@ BEARER_PREFIX = b"bff_"
 
 
 class ApiKey(BaseModel):
-    """One key: its SHA-256 digest in hex, and the partner it stands for."""
+    """One key: its SHA-256 digest in hex, the partner it stands for, and that one's plan (see ``RateLimit.plans``)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     partner: Annotated[str, Field(min_length=1)]
     scopes: frozenset[str] = frozenset()
+    plan: str | None = None
 
 
 class ApiKeys:
@@ -44,7 +45,8 @@ class ApiKeys:
         self._keys: dict[bytes, tuple[bytes, Principal]] = {}
         for key in keys:
             digest = bytes.fromhex(key.sha256)
-            self._keys[digest[:8]] = digest, Principal(key.partner, "api_key", key.scopes, key.partner)
+            claims = {"key_id": key.sha256[:16], "plan": key.plan}
+            self._keys[digest[:8]] = digest, Principal(key.partner, "api_key", key.scopes, key.partner, claims)
         self.scheme = {"type": "apiKey", "in": "header", "name": header}
 
     async def authenticate(self, scope: Scope) -> Principal | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from ..policy import OutlierPolicy
+from ..telemetry import AttemptMeter
 from ..wire import Wire
 
 __all__ = ["Endpoint"]
@@ -24,7 +25,7 @@ class Endpoint:
 
     __slots__ = (
         "_ejections", "_failures", "_latency", "_measured", "_policy", "_since", "_slow_start", "_weight",
-        "ejected_until", "healthy", "in_flight", "origin", "wire",
+        "attempts", "ejected_until", "healthy", "in_flight", "origin", "wire",
     )  # fmt: skip
 
     def __init__(
@@ -39,6 +40,7 @@ class Endpoint:
     ) -> None:
         self.origin = origin
         self.wire = wire
+        self.attempts = AttemptMeter()
         self.in_flight = 0
         self.healthy = True
         self.ejected_until = -math.inf
@@ -76,10 +78,12 @@ class Endpoint:
 
     def dropped(self) -> None:
         """A call ended without saying anything about it."""
+        self.attempts.abandoned()
         self.in_flight -= 1
 
     def succeeded(self, now: float, latency: float) -> None:
         """A call ended well, after ``latency`` seconds."""
+        self.attempts.succeeded(latency)
         self.in_flight -= 1
         self._observe(now, latency)
         self._failures = 0
@@ -88,6 +92,7 @@ class Endpoint:
 
     def failed(self, now: float, latency: float) -> bool:
         """A call failed: no connection, no answer, or a 5xx. True when that is one too many in a row."""
+        self.attempts.failed("error", latency)
         self.in_flight -= 1
         self._observe(now, max(latency, PENALTY))
         self._failures += 1

@@ -4,9 +4,9 @@ from .codec import decode, encode
 from .last_good import LastGood
 from .memory import MemoryStore
 from .rfc9111 import (
+    REASONS,
     Decision,
     Stored,
-    allows_storing,
     conditional_headers,
     decide,
     matches,
@@ -19,12 +19,12 @@ from .rfc9111 import (
 from .valkey import ValkeyStore
 
 __all__ = [
+    "REASONS",
     "Decision",
     "LastGood",
     "MemoryStore",
     "Stored",
     "ValkeyStore",
-    "allows_storing",
     "conditional_headers",
     "decide",
     "decode",

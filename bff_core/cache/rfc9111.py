@@ -16,6 +16,7 @@ from enum import Enum
 from .dates import http_date
 
 __all__ = [
+    "REASONS",
     "Decision",
     "Stored",
     "conditional_headers",
@@ -49,7 +50,8 @@ CONNECTION_FIELDS = frozenset({
 })  # fmt: skip
 # Section 3.2: fields that describe the stored body, which a 304 does not bring.
 BODY_FIELDS = frozenset({b"content-encoding", b"content-length", b"content-range"})
-REASONS = frozenset({b"cache-control", b"expires", b"etag", b"last-modified"})
+REASONS = (b"cache-control", b"expires", b"etag", b"last-modified")
+"""An answer without any of these fields is not worth storing: it has neither freshness nor a validator."""
 CREDENTIALS = frozenset({b"authorization", b"cookie", b"proxy-authorization"})
 DELTAS = frozenset({"max-age", "s-maxage", "stale-while-revalidate", "stale-if-error", "max-stale", "min-fresh"})
 
@@ -134,11 +136,6 @@ def parse_cache_control(value: bytes) -> dict[str, str | None]:
         if argument is not None and name in DELTAS and (seconds := _seconds(argument)) == LONGEST:
             argument = str(seconds)
         directives[name] = argument
-
-
-def allows_storing(response_headers: Headers) -> bool:
-    """Whether an answer with these fields could ever be stored: without freshness and validators it is of no use."""
-    return any(name in REASONS for name, _ in response_headers)
 
 
 def store(

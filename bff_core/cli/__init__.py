@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -62,6 +63,9 @@ def serve_command(
             raise SettingsError(f"there is no gateway '{gateway}' (there is: {known}); or give module:app")
         project.enter()
         target, own = project.gateways[gateway].app, project.gateways[gateway].port
+        if port_base != PORT_BASE:
+            for variable, value in project.gateways[gateway].environment().items():
+                os.environ.setdefault(variable, value)
     serve(target, host, port or own)
 
 

@@ -31,6 +31,14 @@ class _Table(BaseModel):
 class _Server(_Table):
     port: Port
 
+    def ports(self) -> list[int]:
+        """All it listens on."""
+        return [self.port]
+
+    def moved(self, offset: int) -> Self:
+        """The same, so many ports further."""
+        return self.model_copy(update={"port": self.port + offset})
+
 
 class Service(_Server):
     """A program that ``bff up`` starts: ``{port}`` and ``{port_base}`` in ``command`` are filled in, ``python`` is the
@@ -57,9 +65,23 @@ class Service(_Server):
 
 
 class Gateway(_Server):
-    """A gateway: where its app is (``module:name``) and its port."""
+    """A gateway: where its app is (``module:name``), its port, and that of its metrics and console."""
 
     app: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
+    ops_port: Port | None = None
+
+    def ports(self) -> list[int]:
+        """All it listens on."""
+        return [self.port] if self.ops_port is None else [self.port, self.ops_port]
+
+    def moved(self, offset: int) -> Self:
+        """The same, so many ports further."""
+        ops_port = None if self.ops_port is None else self.ops_port + offset
+        return self.model_copy(update={"port": self.port + offset, "ops_port": ops_port})
+
+    def environment(self) -> dict[str, str]:
+        """What tells it so, apart from its port."""
+        return {} if self.ops_port is None else {"BFF_OPS_PORT": str(self.ops_port)}
 
 
 class _Tables(_Table):  # what the file may say; where it is, it may not
@@ -71,7 +93,8 @@ class _Tables(_Table):  # what the file may say; where it is, it may not
     def _nothing_twice(self) -> Self:
         if twice := self.services.keys() & self.gateways.keys():
             raise ValueError(f"'{min(twice)}' is a service and a gateway; give one of them another name")
-        owners = [(name, entry.port) for name, entry in [*self.services.items(), *self.gateways.items()]]
+        entries: list[tuple[str, _Server]] = [*self.services.items(), *self.gateways.items()]
+        owners = [(name, port) for name, entry in entries for port in entry.ports()]
         for port, count in Counter(port for _, port in owners).items():
             if count > 1:
                 names = " and ".join(name for name, owned in owners if owned == port)
@@ -87,7 +110,8 @@ class Project(_Tables):
     def moved(self, port_base: int) -> Self:
         """The same with every port moved by as much as ``port_base`` is from 8000. Raises ``SettingsError``."""
         offset = port_base - PORT_BASE
-        ports = [entry.port for entry in (*self.services.values(), *self.gateways.values())] or [PORT_BASE]
+        entries: list[_Server] = [*self.services.values(), *self.gateways.values()]
+        ports = [port for entry in entries for port in entry.ports()] or [PORT_BASE]
         if min(ports) + offset < 1 or max(ports) + offset > HIGHEST_PORT:
             low, high = max(LOWEST_BASE, 1 + PORT_BASE - min(ports)), HIGHEST_PORT + PORT_BASE - max(ports)
             raise SettingsError(
@@ -135,7 +159,7 @@ AnyServer = TypeVar("AnyServer", bound=_Server)
 
 
 def _moved(servers: Mapping[str, AnyServer], offset: int) -> dict[str, AnyServer]:
-    return {name: server.model_copy(update={"port": server.port + offset}) for name, server in servers.items()}
+    return {name: server.moved(offset) for name, server in servers.items()}
 
 
 def _lines(error: ValidationError) -> str:

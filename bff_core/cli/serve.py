@@ -12,6 +12,7 @@ import uvicorn
 
 from ..app import Bff
 from ..errors import SettingsError
+from ..hardening.server import guarded
 
 __all__ = ["load_app", "serve"]
 
@@ -49,5 +50,8 @@ def serve(target: str, host: str, port: int) -> None:
         access_log=False,
         log_config=None,
         server_header=False,
+        # Who may speak for a client is a question of the gateway's settings, not of who is on loopback.
+        proxy_headers=False,
+        http=guarded(app.settings.hardening),
         timeout_graceful_shutdown=math.ceil(app.settings.shutdown_grace),
     )

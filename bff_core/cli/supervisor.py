@@ -38,9 +38,17 @@ class Supervisor:
             for name, service in project.services.items()
         ]
         self.gateways = [
-            Child(name, _serve(gateway.app, gateway.port), urls, gateway.port, say, self._leash)
+            Child(
+                name,
+                _serve(gateway.app, gateway.port),
+                urls | gateway.environment(),
+                gateway.port,
+                say,
+                self._leash,
+            )
             for name, gateway in project.gateways.items()
         ]
+        self.consoles = {name: gateway.ops_port for name, gateway in project.gateways.items()}
         self._keepers: list[asyncio.Task[None]] = []
 
     def check_ports(self) -> None:

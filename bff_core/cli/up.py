@@ -114,8 +114,11 @@ async def _tour(port_base: int) -> int:
 
 
 def _addresses(supervisor: Supervisor) -> Table:
-    table = Table("", "address", "documentation", title="running on this machine")
+    table = Table("", "address", "documentation", "console", title="running on this machine")
     for child in [*supervisor.gateways, *supervisor.services]:
         url = f"http://127.0.0.1:{child.port}"
-        table.add_row(f"[bold]{child.name}[/]" if child in supervisor.gateways else child.name, url, f"{url}/docs")
+        port = supervisor.consoles.get(child.name)
+        console = f"http://127.0.0.1:{port}/console" if port is not None else ""
+        name = f"[bold]{child.name}[/]" if child in supervisor.gateways else child.name
+        table.add_row(name, url, f"{url}/docs", console)
     return table

@@ -93,6 +93,9 @@ class Batch:
         ids = list(dict.fromkeys(key for lookup in self._lookups for key in lookup.ids))
         chunks = [ids[at : at + operation.batch_limit] for at in range(0, len(ids), operation.batch_limit)]
         self._pending = len(chunks)
+        meter = self._bound.policy.meter
+        meter.lookups += len(self._lookups)
+        meter.batches += len(chunks)
         for chunk in chunks:
             values = list(self._values)
             values[operation.batch_index] = chunk

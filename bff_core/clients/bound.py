@@ -34,4 +34,10 @@ class BoundOperation:
         self.resolved = resolved
         self.flights = flights
         self.cache = cache if resolved.policy.cache and operation.method == "GET" and operation.idempotent else None
-        self.policy = CallPolicy(operation.name, operation.method, resolved.policy, idempotent=operation.idempotent)
+        self.policy = CallPolicy(
+            operation.name,
+            operation.method,
+            resolved.policy,
+            idempotent=operation.idempotent,
+            path=operation.path,
+        )

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from ..cache import MemoryStore, Stored, ValkeyStore, allows_storing, refreshed, store
+from ..cache import REASONS, MemoryStore, Stored, ValkeyStore, refreshed, store
 from ..context import Principal
 from ..wire import WireResponse
 
@@ -58,7 +58,7 @@ class ResponseCache:
         """Take in an answer to a request with these ``headers`` (called only if they matter), sent at ``asked_at``
         (Unix time), conditional on ``stored``. Gives what the caller is to see (None for a 304 about something that is
         not there), and what is kept of it."""
-        if stored is None and response.status != NOT_MODIFIED and not allows_storing(response.headers):
+        if stored is None and response.status != NOT_MODIFIED and not response.has_any(REASONS):
             return response, None
         now = time.time()
         request = headers()

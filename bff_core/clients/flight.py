@@ -24,11 +24,12 @@ Start = Callable[[Callable[[Call], None]], Call]
 
 
 class Flights:
-    """The calls of one service that are under way, by key."""
+    """The calls of one service that are under way, by key; ``joined`` counts those that needed none of their own."""
 
-    __slots__ = ("_flights",)
+    __slots__ = ("_flights", "joined")
 
     def __init__(self) -> None:
+        self.joined = 0
         self._flights: dict[Key, Flight] = {}
 
     def __len__(self) -> int:
@@ -55,6 +56,7 @@ class Flights:
                 flight.close()
                 raise
             return seat
+        self.joined += 1
         return flight.board(waiter, deadline)
 
 

@@ -26,6 +26,7 @@ from .flight import Seat
 __all__ = ["Invocation"]
 
 log = structlog.get_logger("bff.clients")
+NOT_MODIFIED = 304
 STALE_IF_ERROR = frozenset({500, 502, 503, 504})
 
 
@@ -100,7 +101,9 @@ class Invocation:
 
     def _fetch(self, values: Sequence[Any], done: Callable[[Any, BffError | None], None]) -> Invocation:
         """One chunk of a batch, as an invocation of its own."""
-        chunk = Invocation(self._bound, self._context, self.deadline, lambda ended: done(ended.value, ended.error))
+        chunk = Invocation(
+            self._bound, self._context, self.deadline, lambda ended: done(ended.value, ended.error), self.tag
+        )
         if chunk._launch(values):
             # Told in the loop's next turn: nobody expects an answer from within its own question.
             asyncio.get_running_loop().call_soon(chunk._end, chunk.value, chunk.error)
@@ -142,6 +145,8 @@ class Invocation:
         """Ask the service, or the cache. True when nothing is to be sent."""
         bound, context = self._bound, self._context
         self._request = Request(bound.upstream.prefix + target, context.headers + headers + credentials, body)
+        if context.spans is not None:
+            self._request.spans = context.spans if self.tag is None else context.spans.section(self.tag.name)
         if bound.operation.method != "GET" or not bound.operation.idempotent:
             self._handle = self._begin(None, lambda call: self._answered(call.response, call.error))
             return False
@@ -172,13 +177,17 @@ class Invocation:
             stored = None
         decision = Decision.REVALIDATE if stored is None else decide(stored, time.time())
         if stored is not None and decision is not Decision.REVALIDATE:
+            cached = self._bound.policy.meter.cached
             try:
                 self.body, self.value = stored.body, self._bound.operation.decode(stored.body)
             except BffError:
                 stored = None
             else:
                 if decision is Decision.STALE_WHILE_REVALIDATE:
+                    cached["stale"] += 1
                     self._refresh(stored)
+                else:
+                    cached["hit"] += 1
                 self.fresh_for = remaining(stored, time.time())
                 return True
         self._handle = self._bound.flights.join(
@@ -197,7 +206,9 @@ class Invocation:
         bound, context, request = self._bound, self._context, self._request
         asked_at = time.time()
         if stored is not None and (conditions := conditional_headers(stored)):
-            request = Request(request.target, request.headers + conditions, request.body, conditional=True)
+            headers = request.headers + conditions
+            spans, request = request.spans, Request(request.target, headers, request.body, conditional=True)
+            request.spans = spans
 
         def counted(call: Call) -> None:
             calls, name = context.calls, bound.upstream.name
@@ -213,6 +224,8 @@ class Invocation:
     def _absorb(self, cache: ResponseCache, stored: Stored | None, call: Call, asked_at: float) -> None:
         """Keep the answer, take a 304 for what is stored, and what is stored for no answer, where that is allowed."""
         if call.response is not None:
+            if call.response.status == NOT_MODIFIED:
+                self._bound.policy.meter.cached["revalidated"] += 1
             shared = self._context.principal is None
             call.response, kept = cache.absorb(self._key, stored, self._headers, call.response, asked_at, shared=shared)
             if kept is not None:
@@ -222,6 +235,7 @@ class Invocation:
         elif stored is not None and usable_on_error(stored, time.time()) and _is_failure(call.error):
             bound = self._bound
             bound.upstream.emit("OnStale", "warning", "Cache", bound.operation.name)
+            bound.policy.meter.cached["stale"] += 1
             call.response, call.error = WireResponse(stored.status, list(stored.headers), stored.body), None
 
     def _headers(self) -> list[tuple[bytes, bytes]]:

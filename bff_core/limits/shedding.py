@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from typing import Literal
 
+from ..telemetry import Histogram
+
 __all__ = ["Criticality", "LagMonitor", "Shedder"]
 
 Criticality = Literal["critical", "default", "sheddable"]
@@ -60,10 +62,11 @@ class Shedder:
 
 
 class LagMonitor:
-    """Feeds a shedder with the event loop's lag, fifty times a second."""
+    """Feeds a shedder with the event loop's lag, fifty times a second; ``seen`` holds all of it."""
 
     def __init__(self, shedder: Shedder) -> None:
         self._shedder = shedder
+        self.seen = Histogram()
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
 
@@ -80,5 +83,7 @@ class LagMonitor:
 
     def _sample(self) -> None:
         now = asyncio.get_running_loop().time()
-        self._shedder.observe(max(0.0, now - self._due), now)
+        lag = max(0.0, now - self._due)
+        self._shedder.observe(lag, now)
+        self.seen.observe(lag)
         self.start()

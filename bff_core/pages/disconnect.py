@@ -6,6 +6,7 @@ import asyncio
 
 from starlette.types import Receive
 
+from ..disconnect import client_left
 from ..errors import ClientDisconnected
 from .run import Run
 
@@ -36,11 +37,5 @@ class DisconnectWatcher:
         self._task = asyncio.get_running_loop().create_task(self._watch())
 
     async def _watch(self) -> None:
-        ended = False
-        message = await self._receive()
-        while message["type"] == "http.request":
-            if ended:
-                return  # a server that goes on after the end would have us spin
-            ended = not message.get("more_body")
-            message = await self._receive()
+        await client_left(self._receive)
         self._run.abandon(ClientDisconnected())

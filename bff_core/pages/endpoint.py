@@ -15,8 +15,8 @@ from ..cache import MemoryStore
 from ..clients import ServiceClient
 from ..context import RequestContext, current_context
 from ..errors import Problem
-from ..limits import Criticality, Shedder
-from ..telemetry import Event, Events
+from ..limits import Criticality, Guard, Shedder
+from ..telemetry import Event, Events, PageMeter
 from .body import read_json_body
 from .disconnect import DisconnectWatcher
 from .inputs import RequestInputs, parse_query
@@ -60,7 +60,10 @@ class PageEndpoint:
         criticality: Criticality,
         cache: bool,
         services: PageServices,
+        meter: PageMeter,
+        guard: Guard | None,
     ) -> None:
+        self._meter = meter
         if cache:
             PageCache.check(plan, inputs, method, public=gate is None)
         self._cache = PageCache(f"{method} {path}", services.memory) if cache else None
@@ -73,6 +76,7 @@ class PageEndpoint:
         self._shedder = services.shedder
         self._events = services.events
         self._criticality = criticality
+        self._guard = guard
         self._last_good = services.last_good
         self._watches = method == "GET"
         self._path = path
@@ -88,6 +92,8 @@ class PageEndpoint:
         )
         self._serialize = plan.model.__pydantic_serializer__.to_json
         self._labels = [f"{section.name};dur=" for section in plan.sections]
+        self._timing_format = "".join(f"{label}%.1f, " for label in self._labels).encode() + b"total;dur=%.1f"
+        self._all_done = [DONE] * len(plan.sections)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.serve(scope, receive, send, current_context(), scope["path_params"])
@@ -97,19 +103,26 @@ class PageEndpoint:
     ) -> None:
         """Answer one request."""
         context.route = self._path
-        cache_key = b""
+        context.meter = meter = self._meter
+        meter.in_flight += 1
+        cache_key, known = b"", None
         if self._cache is not None:
             cache_key = self._cache.key(scope)
             known = self._cache.get(cache_key)
-            if known is not None:
-                content, age = known
-                await self._answer(send, context, content, (b"age", b"%d" % age))
-                return
-        if not self._shedder.admits(self._criticality):
+        if known is None and not self._shedder.admits(self._criticality):
+            meter.shed += 1
             self._events.emit(Event("OnShed", "warning", self._plan.name, "LoadShedding", detail=self._criticality))
             raise Problem(503, "There is more to do than can be done; try again soon.", headers={"retry-after": "1"})
-        if self._gate is not None:
+        if self._guard is not None:
+            scope["path_params"] = path_params  # the key of a limit may be made of them
+            await self._guard.enter(scope, context, self._gate)
+        elif self._gate is not None:
             await self._gate.enter(scope, context)
+        if known is not None:
+            content, age = known
+            meter.cached += 1
+            await self._answer(send, context, content, (b"age", b"%d" % age))
+            return
         query = parse_query(scope["query_string"])
         selection = self._selector.read(query)
         body = await read_json_body(scope, receive, self._max_body) if self._inputs.body is not None else b""
@@ -118,15 +131,14 @@ class PageEndpoint:
         values[self._plan.context_slot] = context
         self._inputs.fill(values, path_params, query, scope["headers"], body)
         run = Run(self._plan, self._bound, context, values, selection.sections, self._last_good)
-        if self._watches:
-            watcher = DisconnectWatcher(receive, run)
-            try:
-                await run.complete()
-            finally:
-                watcher.stop()
-        else:
-            # What may have changed something is finished, whoever has left meanwhile.
+        # What may have changed something is finished, whoever has left meanwhile.
+        watcher = DisconnectWatcher(receive, run) if self._watches else None
+        try:
             await run.complete()
+        finally:
+            if watcher is not None:
+                watcher.stop()
+            meter.ran(run.state, run.seconds, context.degraded)
         shaped = self._plan.shape(*self._plan.shape_arguments(values))
         content = self._serialize(shaped, include=selection.fields, by_alias=True)
         if context.degraded:
@@ -144,24 +156,24 @@ class PageEndpoint:
     async def _answer(self, send: Send, context: RequestContext, content: bytes, *headers: tuple[bytes, bytes]) -> None:
         context.status = self._status
         length = (b"content-length", b"%d" % len(content))
-        await send(
-            {
-                "type": "http.response.start",
-                "status": self._status,
-                "headers": [JSON, length, *headers, *context.reply_headers],
-            }
-        )
+        whole = [JSON, length, *headers, *context.reply_headers]
+        if context.answer is not None and context.answer(self._status, whole, content):
+            return
+        await send({"type": "http.response.start", "status": self._status, "headers": whole})
         await send({"type": "http.response.body", "body": content})
 
     def _timing(self, run: Run, context: RequestContext) -> bytes:
         """Server-Timing (W3C): milliseconds per section that ran, and for the whole page."""
         state = run.state
+        total = (time.monotonic() - context.started) * 1000
+        if state == self._all_done:
+            return self._timing_format % (*[seconds * 1000 for seconds in run.seconds], total)
         entries = [
             f"{label}{seconds * 1000:.1f}" + ("" if state[index] == DONE else ';desc="degraded"')
             for index, (label, seconds) in enumerate(zip(self._labels, run.seconds, strict=True))
             if state[index] != SKIPPED
         ]
-        entries.append(f"total;dur={(time.monotonic() - context.started) * 1000:.1f}")
+        entries.append(f"total;dur={total:.1f}")
         return ", ".join(entries).encode()
 
 

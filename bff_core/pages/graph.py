@@ -59,8 +59,11 @@ def _quoted(text: str) -> str:
     return escape(text).replace("{", "#123;").replace("}", "#125;")
 
 
-def svg(plan: DrawnPlan) -> str:
-    """The graph as an SVG picture for light and dark pages; a column for each step, optional sections dashed."""
+def svg(plan: DrawnPlan, *, styled: bool = True) -> str:
+    """The graph as an SVG picture for light and dark pages; a column for each step, optional sections dashed.
+
+    Without its style it is for a page that has one; a section's ``<g>`` has its name in ``data-section``.
+    """
     depth = _depth(plan.sections)
     answer = max(depth.values()) + 1
     rows = _rows(plan.sections, depth, answer)
@@ -89,7 +92,9 @@ def svg(plan: DrawnPlan) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height:.0f}" width="{width}" '
         f'height="{height:.0f}" role="img" aria-label="The graph of {escape(plan.name)}">\n'
-        f"<style>{_STYLE}</style>\n" + "\n".join([*edges, *boxes]) + "\n</svg>\n"
+        + (f"<style>{_STYLE}</style>\n" if styled else "")
+        + "\n".join([*edges, *boxes])
+        + "\n</svg>\n"
     )
 
 
@@ -139,11 +144,12 @@ def _pill(x: float, y: float, width: int, text: str) -> str:
 
 def _box(x: float, y: float, section: DrawnSection) -> str:
     kind = "b" if section.required else "b o"
+    name, target = escape(_short(section.name, 30)), escape(_short(section.target, 38))
     return (
-        f'<g><title>{escape(section.target)}</title><rect class="{kind}" x="{x}" y="{y - HEIGHT / 2:.1f}" '
-        f'width="{BOX}" height="{HEIGHT}" rx="8"/><text class="t" x="{x + 14}" y="{y - 5:.1f}">'
-        f'{escape(_short(section.name, 30))}</text><text class="s" x="{x + 14}" y="{y + 14:.1f}">'
-        f"{escape(_short(section.target, 38))}</text></g>"
+        f'<g data-section="{escape(section.name)}"><title>{escape(section.target)}</title><rect class="{kind}" '
+        f'x="{x}" y="{y - HEIGHT / 2:.1f}" width="{BOX}" height="{HEIGHT}" rx="8"/>'
+        f'<text class="t" x="{x + 14}" y="{y - 5:.1f}">{name}</text>'
+        f'<text class="s" x="{x + 14}" y="{y + 14:.1f}">{target}</text></g>'
     )
 
 

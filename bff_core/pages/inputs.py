@@ -18,6 +18,7 @@ from .plan import Input, Plan
 __all__ = ["Query", "RequestInputs", "parse_query"]
 
 MAX_QUERY_FIELDS = 100
+SEGMENT = r"^(?!\.{1,2}(;|$))[^/\\\u0000-\u001f\u007f-\u009f\u2028\u2029]+$"
 Query = dict[str, list[str]]
 
 
@@ -113,7 +114,10 @@ class RequestInputs:
         base, *extras = get_args(entry.annotation) if get_origin(entry.annotation) is Annotated else [entry.annotation]
         marker = next((x for x in extras if isinstance(x, (fastapi_params.Param, fastapi_params.Body))), None)
         if entry.name in path_names:
-            return marker if isinstance(marker, fastapi_params.Path) else fastapi_params.Path()
+            if isinstance(marker, fastapi_params.Path):
+                return marker
+            # For the document alone: the edge has refused every other segment before.
+            return fastapi_params.Path(json_schema_extra={"pattern": SEGMENT} if base is str else None)
         if entry.implied:
             raise DeclarationError(
                 f"{plan.name}: '{entry.name}' is needed, but the route's path does not give it; "

@@ -9,14 +9,18 @@ from typing import Annotated, Any
 from fastapi import params as fastapi_params
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field, create_model
-from starlette.routing import compile_path
+from starlette.routing import Match, compile_path
+from starlette.types import Receive, Scope, Send
 
 from ..auth import Gate
 from ..errors import DeclarationError, Problem
-from ..limits import Criticality
+from ..limits import Criticality, Guard
+from ..telemetry import PageMeter, SectionMeter
 from .declare import Page
+from .document import list_pattern, problem_texts
 from .endpoint import PageEndpoint, PageServices
 from .inputs import RequestInputs
+from .methods import without_body
 from .plan import Plan
 
 __all__ = ["SECURITY", "PageRoute", "ProblemDocument"]
@@ -49,6 +53,7 @@ class PageRoute(APIRoute):
         criticality: Criticality,
         cache: bool,
         services: PageServices,
+        guard: Guard | None,
     ) -> None:
         plan = page.plan
         if gate is None and plan.uses_principal:
@@ -64,6 +69,7 @@ class PageRoute(APIRoute):
             401: gate is not None,
             403: gate is not None and (gate.restricts or guarded),
             404: bool(convertors),
+            429: guard is not None,
         }
         super().__init__(
             path,
@@ -77,13 +83,41 @@ class PageRoute(APIRoute):
             openapi_extra={"security": gate.requirements(SECURITY)} if gate is not None else None,
             responses={
                 code: {"model": ProblemDocument, "description": text, "content": {"application/problem+json": {}}}
-                for code, text in _PROBLEMS.items()
-                if answers.get(code, True)
+                for code, text in problem_texts(plan, answers, has_body=self.inputs.body is not None).items()
             },
         )
+        meters = [SectionMeter(section.name, required=section.required) for section in plan.sections]
+        self.meter = PageMeter(plan.name, method, path, meters)
         self.app = self.page_endpoint = PageEndpoint(
-            plan, self.inputs, path, method, status, gate=gate, criticality=criticality, cache=cache, services=services
+            plan,
+            self.inputs,
+            path,
+            method,
+            status,
+            gate=gate,
+            criticality=criticality,
+            cache=cache,
+            services=services,
+            meter=self.meter,
+            guard=guard,
         )
+
+    @property
+    def answers_head(self) -> bool:
+        """Whether HEAD is answered as GET is, without the body."""
+        return self.method == "GET"
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request; called for a method that is not the page's as well, when no route has that method."""
+        if scope["method"] == "HEAD":
+            for route in scope["app"].router.routes:
+                if isinstance(route, PageRoute) and route.answers_head:
+                    match, child_scope = route.matches(scope)
+                    if match is not Match.NONE:
+                        scope.update(child_scope)
+                        await route.app(scope, receive, without_body(send))
+                        return
+        await super().handle(scope, receive, send)
 
     def _check_method(self, method: str) -> None:
         plan = self.plan
@@ -95,18 +129,6 @@ class PageRoute(APIRoute):
                     raise DeclarationError(
                         f"{plan.name}.{section.name}: a GET page must not {section.operation.method}"
                     )
-
-
-_PROBLEMS = {
-    400: "The request is not usable.",
-    401: "Credentials are missing or not valid.",
-    403: "This is not allowed.",
-    404: "There is no such resource.",
-    422: "A parameter is missing or not valid.",
-    502: "A required service gave no usable answer.",
-    503: "A required service is not available.",
-    504: "A required service did not answer in time.",
-}
 
 
 def _documented(plan: Plan) -> type[BaseModel]:
@@ -135,20 +157,20 @@ def _endpoint(plan: Plan, inputs: RequestInputs, *, selectable: bool) -> Callabl
         )
         for entry, declared in zip(plan.inputs, inputs.declared, strict=True)
     ]
-    extra = {"fields": "Only these members, separated by commas."}
+    members = sorted(field.alias or name for name, field in plan.model.model_fields.items())
+    extra = {"fields": ("Only these members, separated by commas.", members)}
     if plan.optional_names:
-        extra["include"] = (
-            f"Only these optional sections, separated by commas: {', '.join(sorted(plan.optional_names))}."
-        )
+        names = sorted(plan.optional_names)
+        extra["include"] = (f"Only these optional sections, separated by commas: {', '.join(names)}.", names)
     if selectable:
         parameters += [
             inspect.Parameter(
                 name,
                 inspect.Parameter.KEYWORD_ONLY,
-                annotation=Annotated[str | None, fastapi_params.Query(description=text)],
+                annotation=Annotated[str | None, fastapi_params.Query(description=text, pattern=list_pattern(names))],
                 default=None,
             )
-            for name, text in extra.items()
+            for name, (text, names) in extra.items()
         ]
     endpoint.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # the documented way to set one
     endpoint.__name__ = plan.name

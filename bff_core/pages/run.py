@@ -187,7 +187,10 @@ class Run:
         self._handles[section.index] = task
 
     async def _await(self, section: PlannedSection, function: Callable[..., Any], deadline: float) -> None:
-        use_context(replace(self._context, deadline=deadline))
+        spans = self._context.spans
+        if spans is not None:
+            spans = spans.section(section.name)
+        use_context(replace(self._context, deadline=deadline, spans=spans))
         try:
             async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                 value = await function(*section.arguments(self.values))
@@ -268,6 +271,9 @@ class Run:
     def _settle(self, section: PlannedSection, state: int) -> None:
         index = section.index
         self.state[index] = state
+        if self._context.spans is not None and self.seconds[index] and state != SKIPPED:
+            error = self.failures.get(section.name)
+            self._context.spans.section_ended(section.name, self.seconds[index], time.monotonic(), error)
         self.seconds[index] = time.monotonic() - self.seconds[index] if self.seconds[index] else 0.0
         self._left -= 1
         if self.error is None:

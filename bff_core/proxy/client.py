@@ -9,6 +9,7 @@ from typing import Self
 
 from starlette.types import Message, Receive, Send
 
+from ..disconnect import client_left
 from ..errors import ClientDisconnected, Problem
 
 __all__ = ["Client", "ClientBody"]
@@ -99,11 +100,7 @@ class Client:
         self._look()
 
     async def _watch(self) -> None:
-        message = await self._receive()
-        while message["type"] != "http.disconnect":
-            if not message.get("more_body"):
-                return  # a server that goes on after the end would have us spin
-            message = await self._receive()
+        await client_left(self._receive)
         self._leave()
 
     def _look(self) -> None:

@@ -15,9 +15,10 @@ from starlette.types import Receive, Scope, Send
 from ..auth import Gate
 from ..context import RequestContext, current_context
 from ..errors import ClientDisconnected, DeclarationError, Problem, ServiceError
-from ..limits import Criticality, Shedder
+from ..hardening import LimitedBody
+from ..limits import Criticality, Guard, Shedder
 from ..resilience import CallPolicy, Upstream, open_stream, report_broken
-from ..telemetry import Event, Events
+from ..telemetry import Event, Events, PageMeter
 from ..wire import Streamed
 from .client import Client, ClientBody
 from .headers import RequestHeaders, ResponseHeaders
@@ -75,6 +76,7 @@ class ProxyRoute(Route):
         gate: Gate | None,
         criticality: Criticality,
         services: ProxyServices,
+        guard: Guard | None,
     ) -> None:
         if isinstance(methods, str) or not methods or not set(methods) <= set(METHODS):
             raise DeclarationError(f"the proxy at '{path}': methods are some of {', '.join(METHODS)}")
@@ -92,7 +94,9 @@ class ProxyRoute(Route):
             gate=gate,
             criticality=criticality,
             services=services,
+            guard=guard,
         )
+        self.meters = list(endpoint.meters.values())
         super().__init__(path, endpoint, methods=list(methods), name=f"proxy {path}")
         self.methods = set(methods)  # Starlette adds HEAD to GET
 
@@ -137,6 +141,7 @@ class _ProxyEndpoint:
         gate: Gate | None,
         criticality: Criticality,
         services: ProxyServices,
+        guard: Guard | None,
     ) -> None:
         policy = upstream.policy
         if limits.timeout is not None:
@@ -154,21 +159,31 @@ class _ProxyEndpoint:
         self._deadline = services.deadline
         self._longer = max(services.deadline, limits.timeout or 0.0)
         self._gate = gate
+        self._guard = guard
         self._criticality = criticality
         self._shedder = services.shedder
+        self.meters = {method: PageMeter("", method, path) for method in methods}
         self._events = services.events
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         context = current_context()
         context.route = self._path
+        context.meter = meter = self.meters[scope["method"]]
+        meter.in_flight += 1
         if not self._shedder.admits(self._criticality):
+            meter.shed += 1
             self._events.emit(Event("OnShed", "warning", self._path, "LoadShedding", detail=self._criticality))
             raise Problem(503, "There is more to do than can be done; try again soon.", headers={"retry-after": "1"})
-        if self._gate is not None:
+        if self._guard is not None:
+            await self._guard.enter(scope, context, self._gate)
+        elif self._gate is not None:
             await self._gate.enter(scope, context)
         policy = self._policies[scope["method"]]
         target = self._target.render(scope)
         headers, length = self._requests.read(scope, context.headers)
+        if isinstance(receive, LimitedBody):
+            # This route has limits of its own, and reads nothing of what it passes on.
+            receive = receive.unlimited
         client = Client(receive, send, self._idle)
         try:
             body = await self._body(policy.method, length, receive, client)

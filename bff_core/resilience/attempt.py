@@ -14,6 +14,7 @@ from ..errors import (
     ServiceError,
     UnexpectedStatus,
 )
+from ..telemetry import Span, Spans, from_span
 from ..wire import Exchange, WireResponse
 from .breaker import Permit
 from .deadline import format_timeout
@@ -26,12 +27,15 @@ MINIMUM = 0.001
 
 
 class Request:
-    """What is sent: target in origin form, header block, body. A 304 is an answer to a ``conditional`` one only."""
+    """What is sent: target in origin form, header block, body. A 304 is an answer to a ``conditional`` one only.
 
-    __slots__ = ("body", "conditional", "headers", "target")
+    ``spans`` is to be set where its attempts' spans belong, when it is sampled; ``headers`` are a trace's then."""
+
+    __slots__ = ("body", "conditional", "headers", "spans", "target")
 
     def __init__(self, target: str, headers: bytes, body: bytes, *, conditional: bool = False) -> None:
         self.conditional = conditional
+        self.spans: Spans | None = None
         self.target = target
         self.headers = headers
         self.body = body
@@ -50,6 +54,7 @@ class Attempt:
         "_hurried",
         "_permit",
         "_policy",
+        "_span",
         "_started",
         "_upstream",
         "number",
@@ -64,6 +69,7 @@ class Attempt:
         self._started = 0.0
         self._conditional = False
         self._hurried = False
+        self._span: Span | None = None
         self.number = number
 
     def send(self, request: Request, deadline: float) -> None:
@@ -83,11 +89,14 @@ class Attempt:
         except CircuitOpen:
             upstream.emit("OnCircuitRejected", "error", "CircuitBreaker", policy.name, self.number)
             raise
+        headers = request.headers
+        if request.spans is not None:
+            headers = self._trace(request.spans, headers)
         try:
             self._exchange = upstream.wire.send(
                 policy.method,
                 request.target,
-                request.headers + format_timeout(timeout),
+                headers + format_timeout(timeout),
                 request.body,
                 timeout,
                 self._done,
@@ -100,7 +109,9 @@ class Attempt:
         """Its outcome is no longer wanted; what it holds is given back."""
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
+            self._policy.meter.attempts.abandoned()
             exchange.abandon()
+        self._end_span("cancelled")
         permit, self._permit = self._permit, None
         if permit is not None:
             permit.drop()
@@ -113,11 +124,18 @@ class Attempt:
         if response is not None and self._answers(response.status):
             if permit is not None:
                 permit.success(now)
+            self._policy.meter.attempts.succeeded(now - self._started)
+            if self._span is not None:
+                self._end_span(None, response)
             self._measure(now)
             self._ended(self, response, None)
             return
+        outcome = error.kind if error is not None else "abandoned"
         if response is not None:
             error = _status_error(response)
+            outcome = f"{response.status // 100}xx"
+        self._policy.meter.attempts.failed(outcome, now - self._started)
+        self._end_span(outcome, response)
         if permit is not None:
             if isinstance(error, CallTimeout) and self._hurried:
                 # We were in a hurry, or our client: that says nothing about the service.
@@ -130,6 +148,26 @@ class Attempt:
             self._measure(now)
             upstream.emit("OnTimeout", "error", "Timeout", self._policy.name, self.number, error.detail)
         self._ended(self, None, error)
+
+    def _trace(self, spans: Spans, headers: bytes) -> bytes:
+        policy = self._policy
+        span = self._span = spans.begin(f"{policy.method} {policy.path}", "client", self._started)
+        span.attributes = {
+            "http.request.method": policy.method,
+            "url.template": policy.path,
+            "peer.service": self._upstream.name,
+            "bff.operation": policy.name,
+        }
+        if self.number:
+            span.attributes["http.request.resend_count"] = self.number
+        return from_span(headers, span.span_id)
+
+    def _end_span(self, error: str | None, response: WireResponse | None = None) -> None:
+        span, self._span = self._span, None
+        if span is not None:
+            if response is not None:
+                span.attributes["http.response.status_code"] = response.status
+            span.end(time.monotonic(), error)
 
     def _answers(self, status: int) -> bool:
         return status < HTTPStatus.MULTIPLE_CHOICES or (status == HTTPStatus.NOT_MODIFIED and self._conditional)

@@ -23,6 +23,10 @@ class RetryBudget:
         self._calls = RollingCount(TTL)
         self._extra = RollingCount(TTL)
 
+    def left(self, now: float) -> float:
+        """How many extra attempts it would pay for now."""
+        return max(0.0, self._ratio * self._calls.total(now) + self._reserve - self._extra.total(now))
+
     def deposit(self, now: float) -> None:
         """One call was made."""
         self._calls.add(now)

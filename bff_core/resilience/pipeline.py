@@ -63,6 +63,8 @@ class Call:
 
     def cancel(self) -> None:
         """The result is no longer wanted: everything the call holds is given back."""
+        if self.finished is not None:
+            self._policy.meter.failed("cancelled")
         self.finished = None
         if self._task is not None:
             self._task.cancel()
@@ -155,6 +157,7 @@ class Call:
         self.response = response
         if error is not None:
             error.service, error.operation = self._upstream.name, self._policy.name
+            self._policy.meter.failed(error.kind)
             self.error = error
         finished, self.finished = self.finished, None
         if finished is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..policy import Policy
-from ..telemetry import Event, Events
+from ..telemetry import Event, Events, OperationMeter
 from ..telemetry.events import Severity
 from ..wire import Wire
 from .adaptive import Gradient2
@@ -20,10 +20,12 @@ class CallPolicy:
     """What the pipeline needs of one operation, ready to use. ``hedge_delay`` is in seconds; 0 for the percentile,
     None for no hedging."""
 
-    __slots__ = ("hedge_delay", "idempotent", "method", "name", "retry", "timeout")
+    __slots__ = ("hedge_delay", "idempotent", "meter", "method", "name", "path", "retry", "timeout")
 
-    def __init__(self, name: str, method: str, policy: Policy, *, idempotent: bool) -> None:
+    def __init__(self, name: str, method: str, policy: Policy, *, idempotent: bool, path: str = "") -> None:
         self.name = name
+        self.path = path
+        self.meter = OperationMeter()
         self.method = method
         self.idempotent = idempotent
         self.timeout = policy.timeout
@@ -33,15 +35,24 @@ class CallPolicy:
 
 
 class Upstream:
-    """One service: its wire, breaker, bulkhead and retry budget. ``prefix`` stands before every path."""
+    """One service: its wire, breaker, bulkhead and retry budget. ``prefix`` stands before every path; ``origin`` is
+    the first of its addresses."""
 
     def __init__(
-        self, name: str, wire: Wire, policy: Policy, *, prefix: str = "", events: Events | None = None
+        self,
+        name: str,
+        wire: Wire,
+        policy: Policy,
+        *,
+        prefix: str = "",
+        events: Events | None = None,
+        origin: str = "",
     ) -> None:
         self.name = name
         self.wire = wire
         self.policy = policy
         self.prefix = prefix
+        self.origin = origin
         self.events = events or Events()
         self.breaker = Breaker(name, policy.breaker, lease=policy.timeout, changed=self._circuit_changed)
         self.budget = RetryBudget(policy.retry.budget, policy.retry.reserve)

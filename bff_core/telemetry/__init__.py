@@ -1,9 +1,32 @@
-"""Logs, traces and events."""
+"""Logs, metrics, traces and events."""
 
 from .access import AccessLog
 from .events import Event, Events
 from .logs import configure_logs
+from .meters import AttemptMeter, Histogram, OperationMeter, PageMeter, SectionMeter
+from .recent import RecentEvents
 from .security import log_refused
-from .trace import Trace, read_trace
+from .spans import Span, Spans
+from .trace import Trace, from_span, read_trace
+from .tracing import Tracer, make_tracer
 
-__all__ = ["AccessLog", "Event", "Events", "Trace", "configure_logs", "log_refused", "read_trace"]
+__all__ = [
+    "AccessLog",
+    "AttemptMeter",
+    "Event",
+    "Events",
+    "Histogram",
+    "OperationMeter",
+    "PageMeter",
+    "RecentEvents",
+    "SectionMeter",
+    "Span",
+    "Spans",
+    "Trace",
+    "Tracer",
+    "configure_logs",
+    "from_span",
+    "log_refused",
+    "make_tracer",
+    "read_trace",
+]

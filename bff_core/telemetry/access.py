@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from json.encoder import encode_basestring_ascii as _quote
 
+from .redact import redact_text
+
 __all__ = ["AccessLog"]
 
 FLUSH_AFTER = 0.1
@@ -26,7 +28,7 @@ class AccessLog:
 
     def __init__(self, gateway: str, *, enabled: bool) -> None:
         self.enabled = enabled
-        self._tail = f', "event": "request", "gateway": {json.dumps(gateway, ensure_ascii=False)}, "level": "info"'
+        self._tail = f', "event": "request", "gateway": {json.dumps(gateway)}, "level": "info"'
         self._lines: list[str] = []
         self._timer: asyncio.TimerHandle | None = None
         self._second = 0
@@ -45,14 +47,15 @@ class AccessLog:
         degraded: Mapping[str, str],
     ) -> None:
         """Log one request; ``calls`` counts the attempts by service."""
+        shown = _quote(redact_text(path))
         line = (
-            f'{{"method": {_quote(method)}, "path": {_quote(path)}, "route": {_quote(route) if route else "null"}, '
+            f'{{"method": {_quote(method)}, "path": {shown}, "route": {_quote(route) if route else "null"}, '
             f'"status": {status}, "ms": {seconds * 1000:.2f}, "request_id": "{request_id}", "trace_id": "{trace_id}"'
         )
         if calls:
             line += f', "calls": {{{", ".join([f"{_quote(name)}: {count}" for name, count in calls.items()])}}}'
         if degraded:
-            line += f', "degraded": {json.dumps(degraded, ensure_ascii=False)}'
+            line += f', "degraded": {json.dumps(degraded)}'
         self._lines.append(f'{line}{self._tail}, "timestamp": "{self._now()}"}}\n')
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_AFTER, self.flush)

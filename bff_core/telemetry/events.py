@@ -20,7 +20,9 @@ class Event:
 
     ``name`` is ``OnRetry``, ``OnHedging``, ``OnTimeout``, ``OnCircuitOpened``, ``OnCircuitClosed``,
     ``OnCircuitHalfOpened``, ``OnCircuitRejected``, ``OnBulkheadRejected``, ``OnFallback``, ``OnStale``, ``OnMissing``,
-    ``OnEjected`` or ``OnShed``. ``pipeline`` is the service, of ``OnShed`` the page; ``attempt`` counts from 0;
+    ``OnEjected``, ``OnShed``, ``OnRateLimiterRejected``, ``OnStoreLost`` or ``OnStoreBack``. ``pipeline`` is the
+    service, of ``OnShed`` the page, of ``OnRateLimiterRejected`` the route (and ``operation`` the limit); ``attempt``
+    counts from 0;
     ``handled`` says whether the failure was one the strategy answers to.
     """
 

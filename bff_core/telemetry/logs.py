@@ -7,6 +7,8 @@ import sys
 
 import structlog
 
+from .redact import redact
+
 __all__ = ["configure_logs"]
 
 
@@ -18,9 +20,12 @@ def configure_logs(gateway: str, level: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         # Without local variables: they hold tokens and personal data.
         structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False)),
+        redact,
     ]
+    # Pure ASCII: no client's text is a line end, a terminal's command or an unencodable half of a character.
+    render = structlog.processors.JSONRenderer(ensure_ascii=True, default=str)
     structlog.configure(
-        processors=[*shared, structlog.processors.JSONRenderer(ensure_ascii=False, default=str)],
+        processors=[*shared, render],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
         logger_factory=structlog.WriteLoggerFactory(sys.stdout),
         cache_logger_on_first_use=True,
@@ -29,10 +34,10 @@ def configure_logs(gateway: str, level: str) -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(ensure_ascii=False, default=str),
+                render,
             ],
         )
     )

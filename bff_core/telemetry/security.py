@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from ..context import RequestContext
 from ..errors import Refused
+
+if TYPE_CHECKING:
+    from ..context import RequestContext  # which has meters and spans of this package
 
 __all__ = ["log_refused"]
 

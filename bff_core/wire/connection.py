@@ -11,6 +11,7 @@ from httptools import HttpParserError, HttpParserUpgrade
 from ..errors import BadResponse, CallTimeout, ConnectionLost, ServiceError
 from .answer import Answer
 from .protocol import WireResponse
+from .whole import whole_answer
 
 if TYPE_CHECKING:
     from .exchange import Pending
@@ -116,32 +117,18 @@ class Connection(Answer, asyncio.Protocol):
         """Part of an answer, or something nobody asked for."""
         if self.exchange is None:
             self.close()
-            return
-        if not self._answered:
+        elif self._answered:
+            self._parse(data)
+        elif (
+            self.sink is None and not self.head_only and (response := whole_answer(data, self._pool.limits)) is not None
+        ):
+            self._part(response, None, keep=True)
+        elif data[0] != _H:
             # llhttp takes RTSP and ICE for HTTP, and skips empty lines.
-            if data[0] != _H:
-                self._fail(BadResponse("the answer is not HTTP"))
-                return
-            self._answered = True
-        if not self.in_body:
-            self.head_bytes += len(data)
-        try:
-            self.feed(data)
-        except (HttpParserError, HttpParserUpgrade) as error:
-            if self.fault is not None or not self.complete:
-                self._fail(self.fault or BadResponse(f"the answer is not HTTP/1.1: {error}"))
-                return
-            self.keep = False
-        if self.complete:
-            if self.head_only and self.keep:
-                self.keep = data.endswith(b"\r\n\r\n")
-                self.renew()
-            self._finish()
-        elif not self.in_body:
-            if self.head_bytes > self._pool.limits.max_head:
-                self._fail(BadResponse(f"the head is larger than {self._pool.limits.max_head} bytes"))
+            self._fail(BadResponse("the answer is not HTTP"))
         else:
-            self._check_framing(len(data))
+            self._answered = True
+            self._parse(data)
 
     def eof_received(self) -> None:
         """The server has closed its side: the end of an answer that has no other, else of the connection."""
@@ -170,6 +157,27 @@ class Connection(Answer, asyncio.Protocol):
 
     # Within
 
+    def _parse(self, data: bytes) -> None:
+        if not self.in_body:
+            self.head_bytes += len(data)
+        try:
+            self.feed(data)
+        except (HttpParserError, HttpParserUpgrade) as error:
+            if self.fault is not None or not self.complete:
+                self._fail(self.fault or BadResponse(f"the answer is not HTTP/1.1: {error}"))
+                return
+            self.keep = False
+        if self.complete:
+            if self.head_only and self.keep:
+                self.keep = data.endswith(b"\r\n\r\n")
+                self.renew()
+            self._finish()
+        elif not self.in_body:
+            if self.head_bytes > self._pool.limits.max_head:
+                self._fail(BadResponse(f"the head is larger than {self._pool.limits.max_head} bytes"))
+        else:
+            self._check_framing(len(data))
+
     def _check_framing(self, size: int) -> None:
         """Trailers and chunk extensions have no end of their own."""
         if self._seen != self.progress():
@@ -194,16 +202,24 @@ class Connection(Answer, asyncio.Protocol):
         elif exchange.sending:
             keep = False
         if keep:
-            self.used = True
-            self.exchange = self.sink = exchange.connection = None
             self._answered = False
             self._overhead = self._seen = 0
             self.reset()
+        self._part(response, error, keep=keep)
+
+    def _part(self, response: WireResponse | None, error: ServiceError | None, *, keep: bool) -> None:
+        """The exchange has ended; the connection goes on to the next one, or ends as well."""
+        exchange = self.exchange
+        if exchange is None:
+            return
+        exchange.connection = None
+        if keep:
+            self.used = True
+            self.exchange = self.sink = None
             if not self._reading:
                 self.resume()
             self._pool.released(self)
         else:
-            exchange.connection = None
             self.close()
         exchange.end(response, error)
 

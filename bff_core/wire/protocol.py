@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable
-from dataclasses import dataclass
 from typing import Protocol, Self
 
 from ..errors import ServiceError
@@ -11,13 +10,30 @@ from ..errors import ServiceError
 __all__ = ["Done", "Exchange", "Streamed", "Wire", "WireResponse"]
 
 
-@dataclass(slots=True)
 class WireResponse:
-    """A complete answer. Header names are lower case; ``body`` is decoded (no content coding left)."""
+    """A complete answer. Header names are lower case; ``body`` is decoded (no content coding left).
 
-    status: int
-    headers: list[tuple[bytes, bytes]]
-    body: bytes
+    ``headers`` may be given as the block of lines they came in, to be taken apart when somebody looks.
+    """
+
+    __slots__ = ("_block", "_headers", "body", "status")
+
+    def __init__(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes, block: bytes = b"") -> None:
+        self.status = status
+        self.body = body
+        self._headers: list[tuple[bytes, bytes]] | None = None if block else headers
+        self._block = block
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """Pairs of name and value."""
+        found = self._headers
+        if found is None:
+            found = self._headers = [
+                (name.lower(), value.strip(b" \t"))
+                for name, _, value in (line.partition(b":") for line in self._block.split(b"\r\n")[:-1])
+            ]
+        return found
 
     def header(self, name: bytes) -> bytes | None:
         """The first value of the header ``name`` (lower case), or None."""
@@ -25,6 +41,13 @@ class WireResponse:
             if key == name:
                 return value
         return None
+
+    def has_any(self, names: tuple[bytes, ...]) -> bool:
+        """Whether it has one of these headers (lower case)."""
+        if self._headers is None:
+            block = b"\r\n" + self._block.lower()
+            return any(b"\r\n" + name + b":" in block for name in names)
+        return any(name in names for name, _ in self._headers)
 
 
 Done = Callable[[WireResponse | None, ServiceError | None], None]

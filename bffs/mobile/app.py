@@ -7,6 +7,7 @@ from shop.clients import Catalog, Notifications, Orders, Recommendations, Users
 
 from .pages import HomePage, OrderPage, OrdersPage, ProductPage, ProductsPage
 from .settings import MobileSettings
+from .sync import COLLECTIONS, MUTATIONS
 
 __all__ = ["app"]
 
@@ -27,3 +28,10 @@ app.page("/products", ProductsPage, public=True)
 app.page("/products/{product_id}", ProductPage, public=True)
 app.page("/orders", OrdersPage)
 app.page("/orders/{order_id}", OrderPage)
+app.sync(
+    "/sync",
+    collections=COLLECTIONS,
+    mutations=MUTATIONS,
+    store=settings.sync_store,
+    keys=[key for key in settings.sync_keys.get_secret_value().split(",") if key],
+)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from pydantic import SecretStr
+
 from bff_core import Settings
 from shop.clients import service_urls
 
@@ -11,11 +13,15 @@ __all__ = ["MobileSettings"]
 
 
 class MobileSettings(Settings):
-    """``issuer`` and ``audience`` say which access tokens are trusted."""
+    """``issuer`` and ``audience`` say which access tokens are trusted. ``sync_store`` keeps what apps have and did;
+    ``sync_keys`` (base64url of 32 bytes, commas between) seal its tokens, the first one from now on."""
 
     defaults: ClassVar = {
-        "services": service_urls("identity", "catalog", "recommendations", "users", "orders", "notifications")
+        "services": service_urls("identity", "catalog", "recommendations", "users", "orders", "notifications"),
+        "ops_port": 8101,
     }
 
     issuer: str = "https://identity.shop.example"
     audience: str = "shop"
+    sync_store: str = "memory://"
+    sync_keys: SecretStr = SecretStr("")

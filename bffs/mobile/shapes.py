@@ -6,14 +6,16 @@ from datetime import datetime
 
 from pydantic import BaseModel
 
-from shop.models import Money, Notification, Order, OrderStatus, Product
+from shop.models import CartLine, Money, Notification, Order, OrderStatus, Product
 
 __all__ = [
+    "MobileCartLine",
     "MobileHome",
     "MobileOrder",
     "MobileOrderLine",
     "MobileOrderRow",
     "MobileProduct",
+    "cart_line",
     "order_row",
     "product_card",
 ]
@@ -32,6 +34,13 @@ class MobileOrderRow(BaseModel):
     total: Money
     items: int
     created_at: datetime
+
+
+class MobileCartLine(BaseModel):
+    product_id: str
+    name: str
+    quantity: int
+    price: Money
 
 
 class MobileOrderLine(BaseModel):
@@ -61,6 +70,11 @@ class MobileHome(BaseModel):
 def product_card(product: Product) -> MobileProduct:
     """A product as the app lists it."""
     return MobileProduct(id=product.id, name=product.name, price=product.price, thumbnail=product.thumbnail)
+
+
+def cart_line(line: CartLine) -> MobileCartLine:
+    """A line of the cart as the app keeps it."""
+    return MobileCartLine(product_id=line.product_id, name=line.name, quantity=line.quantity, price=line.unit_price)
 
 
 def order_row(order: Order) -> MobileOrderRow:

@@ -16,6 +16,6 @@ class PartnerSettings(Settings):
     """``keys`` are the API keys that are let in. By default that is the demo's one key, of partner ``acme``; set
     ``BFF_KEYS`` (a JSON list) for any other use."""
 
-    defaults: ClassVar = {"services": service_urls("catalog", "orders"), "deadline": 10.0}
+    defaults: ClassVar = {"services": service_urls("catalog", "orders"), "deadline": 10.0, "ops_port": 8103}
 
     keys: tuple[ApiKey, ...] = (ApiKey(sha256=DEMO_KEY_SHA256, partner="acme"),)

@@ -174,7 +174,7 @@ class PlaceOrder(Page):
     """
 
     new_order: NewOrder
-    idempotency_key: Annotated[str | None, Header(min_length=8, max_length=255)] = None
+    idempotency_key: Annotated[str | None, Header(min_length=8, max_length=255, pattern="^[!-~]+$")] = None
     order = required(
         Orders.place,
         order=lambda new_order, principal: OrderRequest(user_id=principal.subject, lines=new_order.lines),

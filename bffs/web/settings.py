@@ -16,7 +16,8 @@ class WebSettings(Settings):
     defaults: ClassVar = {
         "services": service_urls(
             "identity", "catalog", "reviews", "recommendations", "users", "orders", "notifications", "inventory"
-        )
+        ),
+        "ops_port": 8102,
     }
 
     issuer: str = "https://identity.shop.example"

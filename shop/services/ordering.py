@@ -17,11 +17,35 @@ import httpx
 from ..clients import PORTS
 from ..models import Cart, CartItem, CartLine, Money, Order, OrderLine, OrderRequest, Product
 from .base import transaction
-from .problems import Problem
+from .problems import Problem, not_found
 
-__all__ = ["CartStore", "Checkout", "Partners", "read_orders"]
+__all__ = ["CartStore", "Checkout", "Partners", "cancel_order", "prepare_writes", "read_orders"]
 
 MOST_OF_ONE = 99
+
+
+def prepare_writes(db: sqlite3.Connection) -> None:
+    """Make place for the keys of writes, where an older version of the shop left none."""
+    db.execute(
+        "CREATE TABLE IF NOT EXISTS writes"
+        " (user_id TEXT NOT NULL, key TEXT NOT NULL, fingerprint TEXT NOT NULL, PRIMARY KEY (user_id, key))"
+        " WITHOUT ROWID"
+    )
+
+
+def first_time(db: sqlite3.Connection, user_id: str, key: str | None, *request: object) -> bool:
+    """Whether a write with this Idempotency-Key is new; to be asked in its transaction. A 422 problem when the key was
+    used for another."""
+    if key is None:
+        return True
+    fingerprint = hashlib.sha256(repr(request).encode()).hexdigest()
+    row = db.execute("SELECT fingerprint FROM writes WHERE user_id = ? AND key = ?", (user_id, key)).fetchone()
+    if row is None:
+        db.execute("INSERT INTO writes VALUES (?, ?, ?)", (user_id, key, fingerprint))
+        return True
+    if row["fingerprint"] != fingerprint:
+        raise Problem(422, "This Idempotency-Key was used for another request.")
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +132,11 @@ class CartStore:
         ]
         return Cart(user_id=user_id, lines=lines, total=_total([(line.unit_price, line.quantity) for line in lines]))
 
-    def add(self, user_id: str, product: Product, quantity: int) -> Cart:
-        """Put more of a product in; a 409 problem beyond 99 of one."""
+    def add(self, user_id: str, product: Product, quantity: int, key: str | None = None) -> Cart:
+        """Put more of a product in, once for each ``key``; a 409 problem beyond 99 of one."""
         with transaction(self._db):
+            if not first_time(self._db, user_id, key, "add", product.id, quantity):
+                return self.read(user_id)
             row = self._db.execute(
                 "SELECT quantity FROM cart_lines WHERE user_id = ? AND product_id = ?", (user_id, product.id)
             ).fetchone()
@@ -127,6 +153,19 @@ class CartStore:
         """Take a product out, if it is in."""
         self._db.execute("DELETE FROM cart_lines WHERE user_id = ? AND product_id = ?", (user_id, product_id))
         return self.read(user_id)
+
+
+def cancel_order(db: sqlite3.Connection, order_id: str, user_id: str | None, key: str | None) -> Order:
+    """Cancel an order, once for each ``key``; a 404 problem when it is not the user's, a 409 when it is too late."""
+    with transaction(db):
+        row = db.execute("SELECT * FROM orders WHERE id = ?", (order_id,)).fetchone()
+        if row is None or (user_id is not None and row["user_id"] != user_id):
+            raise not_found("order")
+        if first_time(db, row["user_id"], key, "cancel", order_id):
+            if row["status"] not in ("pending", "paid"):
+                raise Problem(409, f"An order that is {row['status']} cannot be cancelled.")
+            row = db.execute("UPDATE orders SET status = 'cancelled' WHERE id = ? RETURNING *", (order_id,)).fetchone()
+    return read_orders(db, [row])[0]
 
 
 class Checkout:

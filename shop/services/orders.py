@@ -9,13 +9,14 @@ from fastapi import FastAPI, Header, Query
 from starlette.responses import Response
 
 from ..models import Cart, CartItem, Listing, Order, OrderRequest, OrderStatus
-from .base import Cursor, Limit, Service, decode_cursor, encode_cursor, transaction
-from .ordering import CartStore, Checkout, Partners, read_orders
+from .base import Cursor, Limit, Service, decode_cursor, encode_cursor
+from .ordering import CartStore, Checkout, Partners, cancel_order, prepare_writes, read_orders
 from .problems import Problem, not_found
 
 __all__ = ["create_app"]
 
 FAR = 2**62
+Key = Annotated[str | None, Header(min_length=1, max_length=255)]
 Id = Annotated[str | None, Query(max_length=64)]
 
 
@@ -23,6 +24,7 @@ def create_app(data: Path, *, faults: bool = False, partners: Partners | None = 
     """The orders service; ``partners`` are the services it asks in turn."""
     app = Service("orders", data, faults=faults)
     db = app.db
+    prepare_writes(db)
     partners = partners or Partners.from_environment()
     app.closers.append(partners.aclose)
     carts = CartStore(db)
@@ -63,7 +65,7 @@ def create_app(data: Path, *, faults: bool = False, partners: Partners | None = 
     async def place(
         request: OrderRequest,
         response: Response,
-        idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
+        idempotency_key: Key = None,
     ) -> Order:
         if idempotency_key is None:
             raise Problem(400, "Send an Idempotency-Key.")
@@ -72,25 +74,19 @@ def create_app(data: Path, *, faults: bool = False, partners: Partners | None = 
         return placed
 
     @app.post("/orders/{order_id}/cancel")
-    async def cancel(order_id: str) -> Order:
-        with transaction(db):
-            row = db.execute("SELECT * FROM orders WHERE id = ?", (order_id,)).fetchone()
-            if row is None:
-                raise not_found("order")
-            if row["status"] not in ("pending", "paid"):
-                raise Problem(409, f"An order that is {row['status']} cannot be cancelled.")
-            row = db.execute("UPDATE orders SET status = 'cancelled' WHERE id = ? RETURNING *", (order_id,)).fetchone()
+    async def cancel(order_id: str, user_id: Id = None, idempotency_key: Key = None) -> Order:
+        cancelled = cancel_order(db, order_id, user_id, idempotency_key)
         await partners.release(order_id)
-        return read_orders(db, [row])[0]
+        return cancelled
 
     @app.get("/carts/{user_id}")
     async def cart(user_id: str) -> Cart:
         return carts.read(user_id)
 
     @app.post("/carts/{user_id}/items")
-    async def add_item(user_id: str, item: CartItem) -> Cart:
+    async def add_item(user_id: str, item: CartItem, idempotency_key: Key = None) -> Cart:
         product = (await partners.products([item.product_id]))[item.product_id]
-        return carts.add(user_id, product, item.quantity)
+        return carts.add(user_id, product, item.quantity, idempotency_key)
 
     @app.delete("/carts/{user_id}/items/{product_id}")
     async def remove_item(user_id: str, product_id: str) -> Cart:

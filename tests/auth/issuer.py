@@ -71,7 +71,13 @@ class Issuer:
 
 
 def claims(**changes: Any) -> dict[str, Any]:
-    made = {"iss": ISSUER, "aud": AUDIENCE, "sub": "u1", "exp": int(time.time()) + 60, "scope": "read write"} | changes
+    made = {
+        "iss": ISSUER,
+        "aud": AUDIENCE,
+        "sub": "u1",
+        "exp": int(time.time()) + 3600,
+        "scope": "read write",
+    } | changes
     return {name: value for name, value in made.items() if value is not None}
 
 

@@ -74,6 +74,7 @@ async def test_two_keys_are_none(keys: ApiKeys, headers: list[tuple[str, str]]) 
         "é",
         f"{KEY}\t",
     ],
+    ids=lambda _: "",
 )
 async def test_a_wrong_form_costs_no_look_up(keys: ApiKeys, wrong: str) -> None:
     """A typing error, a cut, an invented key: refused by its checksum."""

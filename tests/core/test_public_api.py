@@ -11,12 +11,14 @@ import bff_core.testing
 ROOT = Path(__file__).parents[2]
 
 PUBLIC = """
-    AdaptivePolicy AnyOf ApiKey ApiKeys Authenticator Authorizer AuthorizerRequest BadResponse BearerJwt Bff
-    BffError BreakerPolicy BulkheadFull CallTimeout CircuitOpen ConnectFailed ConnectionLost DeclarationError Event
-    ExchangeSettings ForwardAuth HealthPolicy HedgePolicy OidcSessions OidcSettings Operation OutlierPolicy Page
-    Policy Principal Problem Refused RequestContext RetryPolicy ServiceClient ServiceError ServiceSettings Settings
-    SettingsError UnexpectedStatus authenticated create_bff current_context delete get new_api_key optional patch post
-    principal_from_headers principal_from_json put required section shape step_up
+    AdaptivePolicy AnyOf ApiKey ApiKeys Authenticator Authorizer AuthorizerRequest BadResponse BearerJwt Bff BffError
+    BreakerPolicy BulkheadFull CallTimeout CircuitOpen Collection ConcurrencyLimit ConnectFailed ConnectionLost Cors
+    DeclarationError Event ExchangeSettings ForwardAuth Hardening HealthPolicy HedgePolicy OidcSessions OidcSettings
+    Operation OutlierPolicy Page Policy Principal Problem Quota RateLimit Refused RequestContext RetryPolicy
+    ServiceClient ServiceError
+    ServiceSettings Settings SettingsError Sync UnexpectedStatus authenticated create_bff current_context delete get
+    mutation new_api_key optional patch post principal_from_headers principal_from_json put required section
+    shape step_up
 """
 
 

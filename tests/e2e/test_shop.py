@@ -127,7 +127,7 @@ def test_bad_credentials(project: Project) -> None:
     ("gateway", "path", "status"),
     [
         ("web", "/api/products/none", 404),
-        ("web", "/api/products/%2e%2e", 404),
+        ("web", "/api/products/%2e%2e", 400),
         ("web", "/api/products/p1?include=nope", 400),
         ("web", "/api/search", 422),
         ("web", "/api/search?q=" + "x" * 201, 422),
@@ -136,7 +136,8 @@ def test_bad_credentials(project: Project) -> None:
         ("mobile", "/products?limit=0", 422),
         ("mobile", "/nothing", 404),
         ("mobile", "/products/p1?fields=secret", 400),
-        ("mobile", "/products/" + "p" * 3000, 404),
+        ("mobile", "/products/" + "p" * 2000, 404),
+        ("mobile", "/products/" + "p" * 3000, 414),
     ],
 )
 def test_bad_input(project: Project, gateway: str, path: str, status: int) -> None:

@@ -29,5 +29,5 @@ def test_what_is_in_them(wheels: dict[str, Path]) -> None:
         own = files(wheels[f"bff-{name}"])
         assert f"bffs/{name}/app.py" in own
         assert all(entry.startswith(f"bffs/{name}/") for entry in own)
-        assert requirements(wheels[f"bff-{name}"]) == {"bff-core>=0.1", "shop-clients>=0.1"}
+        assert requirements(wheels[f"bff-{name}"]) == {"bff-core[metrics]>=0.1", "shop-clients>=0.1"}
     assert requirements(wheels["shop-clients"]) == {"bff-core>=0.1"}

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from bff_core import Policy, ServiceError
+from bff_core.proxy import client
 from bff_core.testing import HostileServer
 from tests.wire.raw import Peer, answers, ok
 
@@ -220,9 +221,14 @@ async def leave(gateway: Gateway, request: bytes, seen: Any) -> None:
     writer.transport.abort()
 
 
+@pytest.mark.parametrize("patience", [0.0, 0.5], ids=["watched", "not-yet-watched"])
 @pytest.mark.parametrize("behaviour", ["never", "trickle", "endless", "huge"])
-async def test_a_client_that_leaves_frees_its_slot(start: Start, wire: WireKind, behaviour: str) -> None:
-    """Before the head, or amid the body; the service's connection is closed, the circuit unmoved."""
+async def test_a_client_that_leaves_frees_its_slot(
+    start: Start, wire: WireKind, behaviour: str, patience: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the head, or amid the body, and before or after the gateway has begun to look whether it is still there;
+    the service's connection is closed, the circuit unmoved."""
+    monkeypatch.setattr(client, "PATIENCE", patience)
     async with HostileServer() as server:
         policy = CALM.model_copy(update={"timeout": 1.0} if wire == "httpx" else {"timeout": 30.0})
         gateway = await start(server.url, wire=wire, policy=policy, settings={"deadline": 600})

@@ -300,3 +300,22 @@ async def test_tokens(ask: Ask, data: Path) -> None:
     assert (await ask("identity").post("/token", json={"user_id": "none"})).status_code == 404
     with pytest.raises(LookupError):
         issue_token(data, "none")
+
+
+async def test_writes_are_done_once_for_a_key(ask: Ask) -> None:
+    orders = ask("orders")
+    key = {"idempotency-key": "k1"}
+    for _ in range(3):
+        cart = (await orders.post("/carts/u9/items", json={"product_id": "p1", "quantity": 2}, headers=key)).json()
+        assert cart["lines"][0]["quantity"] == 2
+    changed = await orders.post("/carts/u9/items", json={"product_id": "p1", "quantity": 3}, headers=key)
+    assert changed.status_code == 422
+    other = await orders.post("/carts/u8/items", json={"product_id": "p1", "quantity": 3}, headers=key)
+    assert other.json()["lines"][0]["quantity"] == 3
+    order = (await orders.post("/orders", json={"user_id": "u9"}, headers=key)).json()
+    cancel = f"/orders/{order['id']}/cancel"
+    assert (await orders.post(cancel, params={"user_id": "u8"}, headers=key)).status_code == 404
+    for _ in range(2):
+        cancelled = await orders.post(cancel, params={"user_id": "u9"}, headers={"idempotency-key": "k2"})
+        assert (cancelled.status_code, cancelled.json()["status"]) == (200, "cancelled")
+    assert (await orders.post(cancel, headers={"idempotency-key": "k3"})).status_code == 409

@@ -1,0 +1,3 @@
+module bench/offered
+
+go 1.22

@@ -1,0 +1,218 @@
+"""Where a page's time goes: ``python -m bench.profile [--seconds 8]``.
+
+Two tables. The first samples the gateway under load, a thousand times a second of its CPU time, and sorts the
+samples by room. The second measures each layer of the edge alone. Both are of plain Python; the compiled wheel is
+faster.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import io
+import linecache
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from rich.console import Console
+from rich.table import Table
+
+from .compare import PAGE, upstream
+from .lab import LOAD_CORE, SERVER_CORE, free_port
+
+PACKAGE = "/bff_core/"
+LINES = {
+    "validate_json(": "validation (pydantic)",
+    "self._serialize(": "serialization (pydantic)",
+    "self.write(": "writing to sockets",
+    "model_construct(": "shape",
+}
+LOOP = "event loop, kernel"
+REPEAT = 20_000
+console = Console()
+
+
+def place(frame: FrameType | None) -> str:
+    """The room a sample belongs to."""
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if PACKAGE in file:
+            line = linecache.getline(file, frame.f_lineno)
+            for token, name in LINES.items():
+                if token in line:
+                    return name
+            return file.rpartition(PACKAGE)[2].partition("/")[0].removesuffix(".py")
+        if "uvicorn" in file:
+            back = frame.f_back
+            return "uvicorn" if back is None or "server.py" not in file else LOOP
+        frame = frame.f_back
+    return LOOP
+
+
+def sampled(seconds: int) -> tuple[Counter[str], float, int]:
+    """Samples by room, CPU seconds and pages of a gateway under load."""
+    os.sched_setaffinity(0, {SERVER_CORE})
+    samples: Counter[str] = Counter()
+    with upstream() as behind:
+        os.environ["UPSTREAM"] = f"http://127.0.0.1:{behind.plain}"
+        from .peers.ours import app
+
+        port = free_port()
+        config = uvicorn.Config(app, port=port, log_config=None, access_log=False, loop="uvloop", http="httptools")
+        server = uvicorn.Server(config)
+        told: list[int] = []
+
+        async def measure() -> None:
+            serving = asyncio.create_task(server.serve())
+            while not server.started:
+                await asyncio.sleep(0.05)
+            command = [
+                "taskset", "-c", str(LOAD_CORE), "wrk", "-t1", "-c32", f"-d{seconds}s", "-s",
+                str(Path(__file__).parent / "keys.lua"), f"http://127.0.0.1:{port}", "--", "distinct", PAGE, "7",
+            ]  # fmt: skip
+            started = time.process_time()
+            signal.setitimer(signal.ITIMER_PROF, 0.001, 0.001)
+            process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+            output, _ = await process.communicate()
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            told.append(int((time.process_time() - started) * 1e6))
+            told.append(int(output.decode().partition('"requests": ')[2].partition(",")[0]))
+            server.should_exit = True
+            await serving
+
+        signal.signal(signal.SIGPROF, lambda _, frame: samples.update([place(frame)]))
+        import uvloop
+
+        with contextlib.redirect_stdout(io.StringIO()):
+            uvloop.run(measure())
+    return samples, told[0] / 1e6, told[1]
+
+
+def layers() -> list[tuple[str, float]]:
+    """Microseconds of each layer of the edge, alone."""
+    from bff_core import Principal, RateLimit, Settings
+    from bff_core.auth import Gate
+    from bff_core.context import RequestContext
+    from bff_core.forwarded import TrustedProxies
+    from bff_core.hardening import Admission, AnswerHeaders, Cors, CorsPolicy, HostRule
+    from bff_core.limits import Limiter
+    from bff_core.telemetry import AccessLog, Events, read_trace
+
+    from .peers.ours import app
+
+    headers = [(b"host", b"127.0.0.1:8000"), (b"user-agent", b"Mozilla/5.0 (X11; Linux x86_64)"), (b"accept", b"*/*")]
+    headers += [(b"accept-language", b"de"), (b"authorization", b"Bearer " + b"x" * 600)]
+    scope: dict[str, Any] = {
+        "type": "http", "method": "GET", "scheme": "http", "path": "/products/p1", "raw_path": b"/products/p1",
+        "query_string": b"", "headers": headers, "client": ("127.0.0.1", 5), "http_version": "1.1",
+        "server": ("127.0.0.1", 8000), "path_params": {}, "root_path": "",
+    }  # fmt: skip
+    settings = Settings(services={})
+    admission = Admission(settings, HostRule(settings.allowed_hosts), None)
+    answers = AnswerHeaders(settings.hardening, None, ())
+    cors = CorsPolicy(Cors(origins=["https://app.example"]))
+    crossing = AnswerHeaders(settings.hardening, cors, ())
+    principal = Principal("u1", scopes=frozenset({"read"}))
+
+    class Known:
+        challenge = "Bearer"
+        scheme: dict[str, Any] = {}
+
+        async def authenticate(self, _: Any) -> Principal:
+            return principal
+
+        async def aclose(self) -> None: ...
+
+    context = RequestContext("r" * 32, "t" * 32, "s" * 16, b"", time.monotonic() + 100, time.monotonic(), principal)
+    context.scope, context.proxies = scope, TrustedProxies(())
+    gate = Gate(Known(), ["read"])
+    limiter = Limiter("bench", "memory://", 2.5, Events())
+    many = RateLimit("all", "1000000/second", burst=1_000_000, key="principal")
+    guard = limiter.guard([many], private=True)
+    access = AccessLog("bench", enabled=True)
+    meter = app.pages[0].page_endpoint._meter
+    table = app._table or __import__("bff_core.pages", fromlist=["PageTable"]).PageTable(app.router.routes)
+
+    def drive(make: Callable[[], Any]) -> Callable[[], None]:
+        def run() -> None:
+            try:
+                make().send(None)
+            except StopIteration:
+                return
+
+        return run
+
+    async def nothing() -> dict[str, Any]:
+        return {}
+
+    def limited() -> None:
+        context.reply_headers, context.at_end = (), ()
+        entered()
+
+    entered = drive(lambda: guard.enter(scope, context, gate))
+
+    def logged() -> None:
+        access.write("GET", "/products/p1", "/products/{product_id}", 200, 0.01, "r" * 32, "t" * 32, {"catalog": 3}, {})
+
+    work: list[tuple[str, Callable[[], Any]]] = [
+        ("request id, trace context", lambda: read_trace(headers, 0)),
+        ("admission: caps, path, host, framing", lambda: admission.admit(scope, nothing)),
+        ("security headers", lambda: answers(scope)),
+        ("security headers with CORS", lambda: crossing(scope)),
+        ("finding the page", lambda: table.find(scope)),
+        ("authentication of a known caller, scopes", drive(lambda: gate.enter(scope, context))),
+        ("a rate limit in memory, authentication in it", limited),
+        ("metrics of a page of three sections", lambda: meter.ran([2, 2, 2], [0.01, 0.02, 0.01], ())),
+        ("access log line, without its writing", logged),
+    ]
+
+    async def measure() -> list[tuple[str, float]]:
+        found = []
+        for name, step in work:
+            best = float("inf")
+            for _ in range(5):
+                started = time.process_time()
+                for _ in range(REPEAT // 5):
+                    step()
+                best = min(best, (time.process_time() - started) / (REPEAT // 5) * 1e6)
+            access._lines.clear()
+            found.append((name, best))
+        return found
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        return asyncio.run(measure())
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=int, default=8)
+    options = parser.parse_args()
+    samples, cpu, pages = sampled(options.seconds)
+    each = cpu / max(1, pages) * 1e6
+    total = sum(samples.values())
+    table = Table(title=f"A page of three calls: {each:.0f} us of CPU ({pages} pages)", title_justify="left")
+    for column in ("room", "share", "us"):
+        table.add_column(column, justify="left" if column == "room" else "right")
+    for room, count in samples.most_common():
+        table.add_row(room, f"{count / total:.1%}", f"{each * count / total:.1f}")
+    console.print(table)
+    table = Table(title="The edge's layers, each alone", title_justify="left")
+    table.add_column("layer")
+    table.add_column("us", justify="right")
+    for name, us in layers():
+        table.add_row(name, f"{us:.1f}")
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()

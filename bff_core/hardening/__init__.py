@@ -1,0 +1,20 @@
+"""Hardening of the edge: caps, one meaning for every request, CORS, and headers that protect."""
+
+from .admission import Admission
+from .answers import WHOLE_ANSWER, AnswerHeaders, with_defaults
+from .body import LimitedBody
+from .cors import CorsPolicy
+from .hosts import HostRule
+from .settings import Cors, Hardening
+
+__all__ = [
+    "WHOLE_ANSWER",
+    "Admission",
+    "AnswerHeaders",
+    "Cors",
+    "CorsPolicy",
+    "Hardening",
+    "HostRule",
+    "LimitedBody",
+    "with_defaults",
+]

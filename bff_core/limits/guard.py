@@ -1,0 +1,188 @@
+"""The limits of one route, compiled: what a request of it meets before and after authentication."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from collections.abc import Awaitable, Sequence
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+from fastapi import Depends
+from starlette.requests import Request
+from starlette.types import Scope
+
+from ..context import RequestContext, current_context
+from ..telemetry import Event, Events
+from .answers import limit_prefix, limit_value, quota_exceeded
+from .declare import AnyLimit
+from .fallback import LimitStore
+from .keys import Read, needs_principal, plan_of, reader
+from .rules import Concurrency, Decision
+from .store import Key, Limit
+
+__all__ = ["Guard", "Stage", "guard", "stage_dependency"]
+
+TAKEN = "bff.limits"
+
+
+class Gate(Protocol):
+    """Who authenticates."""
+
+    async def enter(self, scope: Scope, context: RequestContext) -> object:
+        """Give the context its principal, or raise."""
+
+
+class Guard(NamedTuple):
+    """What to ask before and after authentication; None where there is nothing."""
+
+    before: Stage | None = None
+    after: Stage | None = None
+
+    async def enter(self, scope: Scope, context: RequestContext, gate: Gate | None) -> None:
+        """Let a request through, by ``gate`` if there is one, or raise."""
+        if self.before is not None:
+            waiting = self.before.admit(scope, context)
+            if waiting is not None:
+                await waiting
+        if gate is not None:
+            await gate.enter(scope, context)
+        if self.after is not None:
+            waiting = self.after.admit(scope, context)
+            if waiting is not None:
+                await waiting
+
+
+def guard(limits: Sequence[AnyLimit], *, private: bool, store: LimitStore, events: Events, lease: int) -> Guard:
+    """The guard of a route under ``limits``. Those that need no principal are asked before authentication, so that
+    attempts to guess are counted; of a route that is not private, all at once. ``lease`` is the longest a call can
+    take, in microseconds."""
+    late = [limit for limit in limits if needs_principal(limit.key) or limit.plans] if private else []
+    early = [limit for limit in limits if limit not in late]
+    after = Stage(late, store, events, lease) if late else None
+    before = Stage(early, store, events, lease, more=after is not None) if early else None
+    return Guard(before, after)
+
+
+def stage_dependency(stage: Stage | None) -> list[Any]:
+    """The FastAPI dependencies, none or one, that put plain routes under ``stage``."""
+    if stage is None:
+        return []
+
+    async def limited(request: Request) -> None:
+        context = current_context()
+        context.route = _template(request.scope)
+        waiting = stage.admit(request.scope, context)
+        if waiting is not None:
+            await waiting
+
+    return [Depends(limited)]
+
+
+def _template(scope: Scope) -> str:
+    # Of an included router's route FastAPI knows the whole path here; the route itself has it without the prefix.
+    whole = scope.get("fastapi", {}).get("effective_route_context")
+    path: str = getattr(whole, "path", None) or scope["route"].path
+    return path
+
+
+class _Variant(NamedTuple):
+    """The limits of a stage for the principals of one plan."""
+
+    limits: tuple[Limit, ...]
+    reads: tuple[Read, ...]
+    policy: tuple[bytes, bytes]
+    holds: bool
+
+
+class Stage:
+    """Limits that are decided together. ``more`` when a later stage may have this one's calls given back."""
+
+    def __init__(
+        self, limits: Sequence[AnyLimit], store: LimitStore, events: Events, lease: int, *, more: bool = False
+    ) -> None:
+        self._store = store
+        self._events = events
+        self._more = more
+        plans = {plan for limit in limits for plan in limit.plans}
+        self._variants = {plan: _variant(limits, plan, lease) for plan in plans}
+        self._default = _variant(limits, "", lease)
+        self._prefixes = {limit.name: limit_prefix(limit.name) for limit in limits}
+        self._token = secrets.token_hex(8)  # a restarted process must not take its predecessor's leases for its own
+        self._count = itertools.count()
+
+    def admit(self, scope: Scope, context: RequestContext) -> Awaitable[None] | None:
+        """Let the request through, or raise a 429 problem; what it returns, if anything, is to be awaited."""
+        variant = self._default
+        if self._variants:
+            variant = self._variants.get(plan_of(context.principal) or "", variant)
+        limits: Sequence[Limit] = variant.limits
+        keys: Sequence[Key | None] = [read(scope, context) for read in variant.reads]
+        if None in keys:
+            limits = [limit for limit, key in zip(limits, keys, strict=True) if key is not None]
+        known = [key for key in keys if key is not None]
+        if not known:
+            return None
+        lease = f"{self._token}{next(self._count):x}" if variant.holds else ""
+        decision = self._store.take(limits, known, lease)
+        call = _Call(limits, known, lease)
+        if isinstance(decision, Decision):
+            self._settle(scope, context, variant, call, decision)
+            return None
+        return self._wait(scope, context, variant, call, decision)
+
+    async def _wait(
+        self, scope: Scope, context: RequestContext, variant: _Variant, call: _Call, waiting: Awaitable[Decision]
+    ) -> None:
+        self._settle(scope, context, variant, call, await waiting)
+
+    def _settle(
+        self, scope: Scope, context: RequestContext, variant: _Variant, call: _Call, decision: Decision
+    ) -> None:
+        value = limit_value(self._prefixes[decision.policy], decision)
+        context.reply_headers = (*context.reply_headers, variant.policy, (b"ratelimit", value))
+        if not decision.allowed:
+            self._refuse(scope, context, decision)
+        if variant.holds:
+            held = call.only(Concurrency)
+            context.at_end = (*context.at_end, partial(self._store.give_back, *held, local=decision.local))
+        if self._more:
+            scope[TAKEN] = (call, decision.local)
+
+    def _refuse(self, scope: Scope, context: RequestContext, decision: Decision) -> None:
+        if TAKEN in scope:
+            # What is refused consumes nothing of the limits before authentication either.
+            earlier, local = scope.pop(TAKEN)
+            self._store.give_back(*earlier, local=local)
+        event = Event("OnRateLimiterRejected", "warning", context.route or "", "RateLimiter", operation=decision.policy)
+        self._events.emit(event)
+        raise quota_exceeded(decision)
+
+
+class _Call(NamedTuple):
+    """What was asked for one request."""
+
+    limits: Sequence[Limit]
+    keys: Sequence[Key]
+    lease: str
+
+    def only(self, kind: type) -> _Call:
+        which = [isinstance(limit.rule, kind) for limit in self.limits]
+        return _Call(
+            list(itertools.compress(self.limits, which)), list(itertools.compress(self.keys, which)), self.lease
+        )
+
+
+def _variant(limits: Sequence[AnyLimit], plan: str, lease: int) -> _Variant:
+    chosen, reads, items = [], [], []
+    for limit in limits:
+        value = limit.plans.get(plan, limit.default)
+        rated = limit.value(value, lease)  # type: ignore[arg-type]  # each its own kind of value
+        if rated is None:
+            continue
+        rule, item = rated
+        chosen.append(Limit(limit.name, rule, limit.on_store_failure == "deny"))
+        reads.append(reader(limit.key, limit.name, rule.tag))
+        items.append(item)
+    holds = any(isinstance(limit.rule, Concurrency) for limit in chosen)
+    return _Variant(tuple(chosen), tuple(reads), (b"ratelimit-policy", b", ".join(items)), holds)

@@ -1,0 +1,142 @@
+"""The mutation outbox of one client: a pure state machine. Mutations are done in the order of their numbers, each once.
+
+What is sent to a service is recorded as pending before; what the service said is recorded before the client hears it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, replace
+from http import HTTPStatus
+from typing import Any, Literal
+
+from ..errors import BulkheadFull, CircuitOpen, ConnectFailed, ServiceError, UnexpectedStatus
+
+__all__ = ["Outbox", "Pending", "Place", "Result", "Status", "acknowledged", "outcome"]
+
+Status = Literal["applied", "conflict", "rejected", "retry", "unknown"]
+Place = Literal["next", "resend", "done", "taken", "gap"]
+
+NOT_NOW = frozenset({425, 429, 503})
+NO_ANSWER = frozenset({502, 504})
+CONFLICTS = frozenset({409, 412})
+KEPT = 200
+MOST_STRIKES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a mutation ended: ``applied``, ``conflict``, ``rejected`` or ``unknown``; ``problem`` says why."""
+
+    seq: int
+    id: str
+    op: str
+    status: Status
+    problem: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A mutation that was, or was about to be, sent; ``strikes`` counts the failures since."""
+
+    seq: int
+    id: str
+    strikes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outbox:
+    """``done`` is the last number with a final result; of those the last 200 are kept."""
+
+    done: int
+    pending: Pending | None = None
+    results: tuple[Result, ...] = ()
+
+    def place(self, seq: int, id_: str) -> Place:
+        """Where a mutation stands: ``next``, ``resend`` (it was sent, the outcome is not known), ``done``, ``taken``
+        (its number was used for another, or it is forgotten), or ``gap`` (an earlier one is missing)."""
+        if seq <= self.done:
+            return "done" if self.result(seq, id_) is not None else "taken"
+        if seq > self.done + 1:
+            return "gap"
+        if self.pending is None:
+            return "next"
+        return "resend" if self.pending.id == id_ else "taken"
+
+    def result(self, seq: int, id_: str) -> Result | None:
+        """The final result of a mutation, while it is kept."""
+        return next((known for known in reversed(self.results) if known.seq == seq and known.id == id_), None)
+
+    def begin(self, seq: int, id_: str) -> Outbox:
+        """It is about to be sent."""
+        return replace(self, pending=Pending(seq, id_))
+
+    def struck(self) -> Outbox:
+        """What is pending failed once more, with its outcome unknown."""
+        if self.pending is None:
+            return self
+        return replace(self, pending=replace(self.pending, strikes=self.pending.strikes + 1))
+
+    def withdrawn(self) -> Outbox:
+        """What was pending has not reached the service."""
+        return replace(self, pending=None)
+
+    def settle(self, result: Result) -> Outbox:
+        """The next mutation has its final result."""
+        return Outbox(result.seq, None, (*self.results, result)[-KEPT:])
+
+    def dump(self) -> bytes:
+        """As bytes for the store."""
+        document = {
+            "done": self.done,
+            "pending": None if self.pending is None else asdict(self.pending),
+            "results": [[r.seq, r.id, r.op, r.status, r.problem] for r in self.results],
+        }
+        return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+
+    @classmethod
+    def load(cls, stored: bytes) -> Outbox:
+        """What was dumped."""
+        document = json.loads(stored)
+        pending = document["pending"]
+        results = tuple(Result(*result) for result in document["results"])
+        return cls(document["done"], None if pending is None else Pending(**pending), results)
+
+
+def outcome(
+    error: ServiceError | None, *, sent: bool, resendable: bool, first: bool, strikes: int
+) -> tuple[Status, bool]:
+    """What the answer to a mutation means, and whether the service may have seen it.
+
+    ``sent``: whether anything went out. ``resendable``: it may be sent again without a second effect. ``first``: no
+    attempt was made before; else ``strikes`` of them failed. An outage is waited for; what fails in the service itself
+    is given up as ``unknown`` after five times, so that it does not hold up what comes after it.
+    """
+    if error is None:
+        return "applied", True
+    if not sent or isinstance(error, (ConnectFailed, CircuitOpen, BulkheadFull)):
+        return "retry", False
+    if isinstance(error, UnexpectedStatus):
+        if error.status in NOT_NOW:
+            return "retry", False
+        if error.status in NO_ANSWER:
+            return ("retry" if resendable else "unknown"), True
+        if error.status in CONFLICTS:
+            # After an attempt whose outcome is not known, a 409 may say that this very attempt is still under way.
+            waits = error.status == HTTPStatus.CONFLICT and not first and strikes + 1 < MOST_STRIKES
+            return ("retry" if waits else "conflict"), True
+        if error.status < HTTPStatus.INTERNAL_SERVER_ERROR and error.status != HTTPStatus.REQUEST_TIMEOUT:
+            return "rejected", True
+    return ("retry" if resendable and strikes + 1 < MOST_STRIKES else "unknown"), True
+
+
+def acknowledged(outbox: Outbox, known: int, through: Mapping[str, int], touches: Mapping[str, Collection[str]]) -> int:
+    """The last number whose effect, and that of all before it, is in what the client was sent. ``through`` gives it for
+    each of its collections, ``touches`` the collections of each mutation."""
+    for result in outbox.results:
+        if result.seq <= known or result.status == "rejected":
+            continue
+        if any(through.get(name, result.seq) < result.seq for name in touches.get(result.op, ())):
+            return result.seq - 1
+    return max(known, outbox.done)

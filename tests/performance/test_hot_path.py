@@ -1,0 +1,147 @@
+"""A guard of the hot path that no busy machine disturbs: how many bytecode instructions of ours a page takes."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+import bff_core
+from bff_core import Bff, Page, ServiceClient, Settings, create_bff, get, optional, required
+
+OURS = str(Path(bff_core.__file__).parent)
+PAGES = 20
+TOLERANCE = 1.15
+BASELINE = {"page": 7650, "kept page": 1040}
+"""Instructions per page on Python 3.11. Lower them when the path gets shorter."""
+
+
+class Thing(BaseModel):
+    id: str
+
+
+class Things(ServiceClient, service="things"):
+    @get("/things/{thing_id}")
+    async def thing(self, thing_id: str) -> Thing: ...
+
+    @get("/things/{thing_id}/notes")
+    async def notes(self, thing_id: str) -> list[Thing]: ...
+
+    @get("/things/{thing_id}/related")
+    async def related(self, thing_id: str) -> list[Thing]: ...
+
+
+class ThingPage(Page):
+    thing = required(Things.thing)
+    notes = optional(Things.notes, fallback=[])
+    related = optional(Things.related, fallback=[])
+
+
+def _serve(connection: socket.socket) -> None:
+    with connection:
+        while head := connection.recv(65536):
+            many = b"/notes" in head or b"/related" in head
+            body = b'[{"id":"a"}]' if many else b'{"id":"a"}'
+            kept = b"cache-control: max-age=60\r\n" if b"/things/kept" in head else b""
+            connection.sendall(b"HTTP/1.1 200 OK\r\n%bcontent-length: %d\r\n\r\n%b" % (kept, len(body), body))
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    """A service in threads, whose instructions are not counted."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def accept() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                threading.Thread(target=_serve, args=(connection,), daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+class Counter:
+    """Counts the instructions of our own code on this thread."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __enter__(self) -> Counter:
+        sys.settrace(self._enter)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(None)
+
+    def _enter(self, frame: FrameType, _event: str, _arg: Any) -> Any:
+        if not frame.f_code.co_filename.startswith(OURS):
+            return None
+        frame.f_trace_opcodes = True
+        frame.f_trace_lines = False
+        return self._step
+
+    def _step(self, _frame: FrameType, event: str, _arg: Any) -> Any:
+        if event == "opcode":
+            self.count += 1
+        return self._step
+
+
+async def ask(app: Bff, path: str) -> int:
+    """One request, as a server would make it."""
+    scope = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": "http",
+        "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "",
+        "headers": [(b"host", b"127.0.0.1:8000"), (b"user-agent", b"test"), (b"accept", b"*/*")],
+        "client": ("127.0.0.1", 50000), "server": ("127.0.0.1", 8000), "state": {},
+    }  # fmt: skip
+    statuses: list[int] = []
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(3600)
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    await app(scope, receive, send)
+    return statuses[0]
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="instructions differ by version; these are of Python 3.11")
+@pytest.mark.skipif(not bff_core.context.__file__.endswith(".py"), reason="compiled code has no bytecode")
+@pytest.mark.parametrize("kind", ["page", "kept page"])
+def test_a_page_takes_no_more_instructions_than_it_did(url: str, kind: str) -> None:
+    settings = Settings(services={"things": {"url": url}}, log_level="INFO")
+    app = create_bff("hot", clients=[Things], settings=settings)
+    app.page("/things/{thing_id}", ThingPage, public=True, cache=kind == "kept page")
+    path = "/things/kept" if kind == "kept page" else "/things/p{}"
+
+    async def run() -> int:
+        for number in range(5):
+            assert await ask(app, path.format(number)) == 200
+        with Counter() as counter:
+            for number in range(PAGES):
+                assert await ask(app, path.format(100 + number)) == 200
+        for upstream in app.upstreams.values():
+            await upstream.wire.aclose()
+        return counter.count // PAGES
+
+    found = asyncio.run(run())
+    print(f"{kind}: {found} instructions")
+    assert found <= BASELINE[kind] * TOLERANCE, (
+        f"{kind}: {found} instructions of our own, {BASELINE[kind]} before. Find what was added to the hot path "
+        "(make profile), or say in the commit why it is worth it and raise the baseline."
+    )
