@@ -11,10 +11,13 @@ from .auth import (
     BearerJwt,
     ForwardAuth,
     KeyRecord,
+    OidcSessions,
+    OidcSettings,
     StoredKeys,
     new_api_key,
     principal_from_headers,
     principal_from_json,
+    step_up,
 )
 from .clients import Operation, ServiceClient, delete, get, patch, post, put
 from .context import Principal, RequestContext, current_context
@@ -87,6 +90,8 @@ __all__ = [
     "HedgePolicy",
     "KeyRecord",
     "Moved",
+    "OidcSessions",
+    "OidcSettings",
     "Operation",
     "OutlierPolicy",
     "Page",
@@ -129,4 +134,5 @@ __all__ = [
     "required",
     "section",
     "shape",
+    "step_up",
 ]

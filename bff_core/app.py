@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from .auth import Allow, Authenticator, Gate
+from .auth import Allow, Authenticator, Gate, OidcSessions, members_of
 from .balance import BalancedWire
 from .binding import bind_clients, bind_service, close_credentials, make_cache, make_last_good, make_mirror
 from .cache import MemoryStore
@@ -53,6 +53,7 @@ class Bff(FastAPI):
     ``events.subscribe`` tells a function of every decision of the resilience strategies."""
 
     auth: Authenticator | None
+    sessions: OidcSessions | None
     upstreams: dict[str, Upstream]
     operations: Operations
     direct: Edge | None
@@ -228,6 +229,8 @@ class Bff(FastAPI):
         when the service has no URL.
         """
         self._check_access(f"the proxy at '{path}'", public=public, restricted=bool(scopes or allow))
+        if self.sessions is not None and "cookie" in (name.lower() for name in request_headers):
+            raise DeclarationError(f"the proxy at '{path}' would pass browsers' sessions on: take 'cookie' out")
         if service not in self.upstreams:
             self.upstreams[service] = self._bind(service)
         route = ProxyRoute(
@@ -345,6 +348,7 @@ def create_bff(
         Route("/health/live", live, include_in_schema=False),
         Route("/health/ready", ready, include_in_schema=False),
     ]
+    app.sessions = _mount_sessions(app, auth)
     app.add_exception_handler(HTTPException, http_problem)
     app.add_exception_handler(RequestValidationError, validation_problem)
     cors = CorsPolicy(settings.cors) if settings.cors is not None else None
@@ -357,6 +361,7 @@ def create_bff(
         "headers": AnswerHeaders(settings.hardening, cors, filter(None, (app.docs_url, app.redoc_url))),
         "challenge": auth.challenge if auth is not None else None,
         "access": app.access,
+        "sign_in": app.sessions.hint if app.sessions is not None else None,
         "meter": app.operations.gateway.other,
         "tracer": app.operations.tracer,
         "proxies": TrustedProxies(settings.trusted_proxies),
@@ -371,6 +376,16 @@ def create_bff(
 
 async def _entered(request: Request) -> None:
     await request.app.enter(request.scope)
+
+
+def _mount_sessions(app: Bff, auth: Authenticator | None) -> OidcSessions | None:
+    """The browser sessions among the ways of ``auth``, with their routes in ``app``."""
+    found = [member for member in (members_of(auth) if auth is not None else ()) if isinstance(member, OidcSessions)]
+    if len(found) > 1:
+        raise DeclarationError(f"gateway '{app.name}' has {len(found)} OidcSessions; browsers have one cookie")
+    for sessions in found:
+        app.router.routes += sessions.mount(app.name)
+    return found[0] if found else None
 
 
 async def authenticated(request: Request, security: SecurityScopes) -> Principal:

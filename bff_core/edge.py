@@ -31,9 +31,9 @@ class Edge:
     """Gives each request its context, each answer its request id, each error a problem document, each a log line.
 
     ``app`` serves what ``serve`` is not asked to. ``deadline`` is in seconds; ``admission`` says what comes in,
-    ``headers`` what goes with every answer; ``challenge`` goes with a 401; ``proxies`` may say who the client is;
-    ``meter`` counts what is no page; ``enter`` lets a request of the app in before its body is read; errors
-    look as in the version of ``versions`` that the request is for.
+    ``headers`` what goes with every answer; ``challenge`` and the members ``sign_in`` of the document go with a 401;
+    ``proxies`` may say who the client is; ``meter`` counts what is no page; ``enter`` lets a request of the app in
+    before its body is read; errors look as in the version of ``versions`` that the request is for.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class Edge:
         tracer: Tracer | None,
         enter: Callable[[Scope], Awaitable[None]],
         versions: Versions | None = None,
+        sign_in: dict[str, str] | None = None,
     ) -> None:
         self._app = app
         self._enter = enter
@@ -58,6 +59,7 @@ class Edge:
         self._headers = headers
         self._challenge = challenge
         self._access = access
+        self._sign_in = sign_in
         self._meter = meter
         self._tracer = tracer
         self._sample_below = 0 if tracer is None else tracer.below
@@ -182,6 +184,8 @@ class Edge:
         self._tracer.finish(context.spans, context.trace_id, name, context.started, attributes, error)
 
     async def _send_problem(self, problem: Problem, scope: Scope, context: RequestContext, send: Send) -> None:
+        if problem.status == 401 and self._sign_in is not None:  # noqa: PLR2004 - an HTTP status
+            problem.extensions = {**self._sign_in, **problem.extensions}
         if self._versions is None:
             body, kind = problem.body(context.request_id), PROBLEM_JSON
         else:

@@ -1,6 +1,6 @@
 """Authentication and authorization: who is it, may they, and who do the services think it is."""
 
-from .any_of import AnyOf, schemes_of
+from .any_of import AnyOf, members_of, schemes_of
 from .api_key import ApiKey, ApiKeys
 from .authenticator import Authenticator
 from .authorizer import Authorizer, AuthorizerRequest
@@ -10,6 +10,7 @@ from .forward import ForwardAuth, principal_from_headers, principal_from_json
 from .gate import Allow, Gate
 from .key_form import new_api_key
 from .keys import KeyRecord, StoredKeys
+from .oidc import OidcSessions, OidcSettings, step_up
 from .relay import RelayedToken, SignedPrincipal
 
 __all__ = [
@@ -26,11 +27,15 @@ __all__ = [
     "ForwardAuth",
     "Gate",
     "KeyRecord",
+    "OidcSessions",
+    "OidcSettings",
     "RelayedToken",
     "SignedPrincipal",
     "StoredKeys",
+    "members_of",
     "new_api_key",
     "principal_from_headers",
     "principal_from_json",
     "schemes_of",
+    "step_up",
 ]

@@ -8,7 +8,7 @@ from ..context import Principal
 from ..errors import DeclarationError, Refused
 from .authenticator import Authenticator
 
-__all__ = ["AnyOf", "schemes_of"]
+__all__ = ["AnyOf", "members_of", "schemes_of"]
 
 
 class AnyOf:
@@ -61,11 +61,12 @@ class AnyOf:
 def schemes_of(auth: Authenticator, name: str) -> dict[str, dict[str, str]]:
     """The OpenAPI security schemes of ``auth``: ``name``, and ``name-2`` and so on when there are several."""
     return {
-        name if number == 1 else f"{name}-{number}": member.scheme for number, member in enumerate(_members(auth), 1)
+        name if number == 1 else f"{name}-{number}": member.scheme for number, member in enumerate(members_of(auth), 1)
     }
 
 
-def _members(auth: Authenticator) -> list[Authenticator]:
+def members_of(auth: Authenticator) -> list[Authenticator]:
+    """The ways of authentication that ``auth`` consists of."""
     if not isinstance(auth, AnyOf):
         return [auth]
-    return [inner for member in auth.members for inner in _members(member)]
+    return [inner for member in auth.members for inner in members_of(member)]

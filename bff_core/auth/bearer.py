@@ -9,7 +9,6 @@ from types import MappingProxyType
 from typing import Any
 
 import httpx
-from joserfc.errors import JoseError
 from joserfc.jwa import JWSAlgModel
 from joserfc.jws import JWSRegistry
 from starlette.types import Scope
@@ -18,7 +17,7 @@ from ..context import Principal
 from ..errors import DeclarationError, Refused
 from .ask import Asked
 from .expiring import ExpiringMap
-from .jwks import JwksCache
+from .jwks import JwksCache, check_signature
 from .jwt import BadToken, Expected, Token, read_token
 
 __all__ = ["BearerJwt", "bearer_token"]
@@ -120,20 +119,12 @@ class BearerJwt:
         Its claims come first: what they rule out costs neither a signature nor a look at the issuer's keys.
         """
         token = read_token(text)
-        algorithm = self._algorithms.get(token.alg)
         until = self._expected.check(token, self._clock())
+        algorithm = self._algorithms.get(token.alg)
         if algorithm is None:
             raise BadToken("algorithm")
         principal = self._principal(token, text.decode("ascii"))
-        key = await self._jwks.find(token.kid, algorithm)
-        if key is None:
-            raise BadToken("unknown_key")
-        try:
-            good = algorithm.verify(token.signed, token.signature, key)
-        except (JoseError, ValueError):
-            good = False
-        if not good:
-            raise BadToken("signature")
+        await check_signature(token, algorithm, self._jwks)
         return principal, until
 
     def _principal(self, token: Token, text: str) -> Principal:

@@ -49,6 +49,10 @@ class ExpiringMap(Generic[V]):
             del self._entries[next(iter(self._entries))]
         self._entries[key] = (until, value)
 
+    def drop(self, key: bytes) -> None:
+        """Forget one."""
+        self._entries.pop(key, None)
+
     def clear(self) -> None:
         """Forget everything."""
         self._entries.clear()

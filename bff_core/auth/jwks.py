@@ -18,8 +18,9 @@ from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 from ..errors import ServiceError
 from .ask import Asked
 from .expiring import cannot_verify
+from .jwt import BadToken, Token
 
-__all__ = ["JwksCache", "Keys"]
+__all__ = ["JwksCache", "Keys", "check_signature"]
 
 log = structlog.get_logger("bff.auth")
 TTL = 600.0
@@ -122,6 +123,22 @@ class JwksCache:
             self._renewal.cancel()
             await asyncio.gather(self._renewal, return_exceptions=True)
         await self._asked.aclose()
+
+
+async def check_signature(token: Token, algorithm: JWSAlgModel | None, jwks: JwksCache) -> None:
+    """Raises ``BadToken`` when ``token`` is not signed by ``algorithm`` (None: one that is not wanted) with a key of
+    ``jwks``, and a 503 problem when that cannot be told now."""
+    if algorithm is None:
+        raise BadToken("algorithm")
+    key = await jwks.find(token.kid, algorithm)
+    if key is None:
+        raise BadToken("unknown_key")
+    try:
+        good = algorithm.verify(token.signed, token.signature, key)
+    except (JoseError, ValueError):
+        good = False
+    if not good:
+        raise BadToken("signature")
 
 
 def _read(body: bytes) -> list[Key]:

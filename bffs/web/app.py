@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bff_core import BearerJwt, create_bff
+from bff_core import AnyOf, BearerJwt, OidcSessions, create_bff
 from shop.clients import Catalog, Inventory, Notifications, Orders, Recommendations, Reviews, Users
 
 from .pages import AddToCart, HomePage, OrderPage, OrdersPage, PlaceOrder, ProductPage, SearchPage
@@ -11,16 +11,17 @@ from .settings import WebSettings
 __all__ = ["app"]
 
 settings = WebSettings.load()
+bearer = BearerJwt(
+    issuer=settings.issuer,
+    audience=settings.audience,
+    typ="at+jwt",
+    jwks_url=f"{settings.services['identity'].url}/.well-known/jwks.json",
+)
 app = create_bff(
     "web",
     settings=settings,
     clients=[Catalog, Inventory, Notifications, Orders, Recommendations, Reviews, Users],
-    auth=BearerJwt(
-        issuer=settings.issuer,
-        audience=settings.audience,
-        typ="at+jwt",
-        jwks_url=f"{settings.services['identity'].url}/.well-known/jwks.json",
-    ),
+    auth=bearer if settings.oidc is None else AnyOf(bearer, OidcSessions.from_settings(settings.oidc)),
 )
 app.page("/api/home", HomePage)
 app.page("/api/products/{product_id}", ProductPage, public=True)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from bff_core import Settings
+from bff_core import OidcSettings, Settings
 from shop.clients import service_urls
 
 __all__ = ["WebSettings"]
 
 
 class WebSettings(Settings):
-    """``issuer`` and ``audience`` say which access tokens are trusted."""
+    """``issuer`` and ``audience`` say which access tokens are trusted; with ``oidc``, browsers sign in."""
 
     defaults: ClassVar = {
         "services": service_urls(
@@ -23,3 +23,4 @@ class WebSettings(Settings):
 
     issuer: str = "https://identity.shop.example"
     audience: str = "shop"
+    oidc: OidcSettings | None = None

@@ -1,0 +1,140 @@
+"""Where sessions are kept: sealed, in a store that replicas share, found by a digest of their identifier."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from ...stores import KeyValueStore, StoreUnavailable
+from ..expiring import ExpiringMap
+from .cookie import new_id
+from .seal import Sealer
+from .session import Session
+
+__all__ = ["Held", "Vault", "handle_of", "index_names"]
+
+MAX_KNOWN = 4096
+MOST_PER_USER = 100
+TRIES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A session, and the bytes that it is in the store."""
+
+    raw: bytes
+    session: Session
+
+
+def handle_of(session_id: str) -> str:
+    """What a session is called where its identifier must not be known."""
+    return blake2b(session_id.encode(), digest_size=32).hexdigest()
+
+
+class Vault:
+    """Sessions in ``store``, each for ``idle`` seconds from its last use. The store is asked every time, so that what
+    is ended is ended on every replica; what it gives is unsealed once as long as it is the same. ``clock`` gives Unix
+    time.
+
+    Every method raises ``StoreUnavailable``.
+    """
+
+    def __init__(self, store: KeyValueStore, sealer: Sealer, *, idle: float, clock: Callable[[], float]) -> None:
+        self.store = store
+        self._sealer = sealer
+        self._idle = idle
+        self._clock = clock
+        self._known: ExpiringMap[Held] = ExpiringMap(MAX_KNOWN)
+
+    async def read(self, session_id: str) -> Held | None:
+        """The session, None when there is none, or it has ended."""
+        handle = handle_of(session_id)
+        raw = await self.store.get("session:" + handle)
+        now = self._clock()
+        key = handle.encode()
+        if raw is None:
+            self._known.drop(key)
+            return None
+        held = self._known.get(key, now)
+        if held is not None and held.raw == raw:
+            return held
+        plain = self._sealer.open(session_id, raw)
+        if plain is None:
+            return None
+        session = Session.load(plain)
+        if now >= session.ends:
+            return None
+        held = Held(raw, session)
+        self._known.put(key, held, session.ends)
+        return held
+
+    async def create(self, session: Session, provider_sid: str | None) -> str:
+        """Keep a new session; its identifier. ``provider_sid`` is the session at the provider (the claim ``sid``)."""
+        session_id = new_id()
+        handle = handle_of(session_id)
+        # First where a logout looks for it: one that comes now must not miss it.
+        for name in index_names(session.principal.issuer, session.principal.subject, provider_sid):
+            await self._enter(name, handle, session.ends)
+        raw = self._sealer.seal(session_id, session.dump())
+        await self.store.put("session:" + handle, raw, self._ttl(session))
+        return session_id
+
+    async def replace(self, session_id: str, held: Held, session: Session) -> bool:
+        """Keep ``session`` instead, if what was ``held`` is still there; whether it was."""
+        raw = self._sealer.seal(session_id, session.dump())
+        return await self.store.swap("session:" + handle_of(session_id), held.raw, raw, self._ttl(session))
+
+    async def end(self, session_id: str) -> None:
+        """End it, everywhere."""
+        handle = handle_of(session_id)
+        self._known.drop(handle.encode())
+        await self.store.delete("session:" + handle)
+
+    async def end_all(self, names: Iterable[str]) -> int:
+        """End every session that ``names`` (of ``index_names``) lead to; how many there were."""
+        ended = 0
+        for name in names:
+            for _ in range(TRIES):
+                raw = await self.store.get(name)
+                if raw is None:
+                    break
+                for handle in self._read_index(name, raw):
+                    self._known.drop(handle.encode())
+                    ended += await self.store.delete("session:" + handle)
+                if await self.store.delete(name, raw):
+                    break
+            else:
+                raise StoreUnavailable("sessions are entered faster than they can be ended")
+        return ended
+
+    def _ttl(self, session: Session) -> float:
+        return min(self._idle, session.ends - self._clock())
+
+    async def _enter(self, name: str, handle: str, ends: float) -> None:
+        for _ in range(TRIES):
+            raw = await self.store.get(name)
+            now = self._clock()
+            handles = {} if raw is None else self._read_index(name, raw)
+            handles = {known: until for known, until in handles.items() if until > now}
+            handles[handle] = ends
+            oldest = list(handles)[:-MOST_PER_USER]
+            for gone in oldest:
+                del handles[gone]
+            value = self._sealer.seal(name, json.dumps(handles).encode())
+            if await self.store.swap(name, raw, value, max(handles.values()) - now):
+                for gone in oldest:
+                    await self.store.delete("session:" + gone)
+                return
+        raise StoreUnavailable("too many sign-ins of one user at a time")
+
+    def _read_index(self, name: str, raw: bytes) -> dict[str, float]:
+        plain = self._sealer.open(name, raw)
+        return {} if plain is None else json.loads(plain)
+
+
+def index_names(issuer: str | None, subject: str | None, provider_sid: str | None) -> list[str]:
+    """Under which a session is found by whom it is of, and by the provider's own session."""
+    named = {"sub": subject, "sid": provider_sid}
+    return [f"{kind}:{issuer}\0{value}" for kind, value in named.items() if value is not None]

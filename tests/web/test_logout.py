@@ -1,0 +1,161 @@
+"""Signing out: here, at the provider, and from the provider's side."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from .fakes import CLIENT_ID, LOGOUT_EVENT, OTHER_KEY, SITE, Browser, Site
+
+pytestmark = pytest.mark.anyio
+
+OWN_FORM = {"sec-fetch-site": "same-origin", "sec-fetch-mode": "navigate", "origin": SITE}
+
+
+async def signed_in(site: Site, **options: Any) -> Browser:
+    browser = await site.browser(**options)
+    await browser.sign_in(site.provider)
+    return browser
+
+
+async def tell(browser: Browser, token: str) -> int:
+    """The provider's own call."""
+    answer = await browser.client.post("/auth/backchannel-logout", data={"logout_token": token})
+    assert answer.headers["cache-control"] == "no-store"
+    return answer.status_code
+
+
+async def test_a_form_signs_out_here_and_at_the_provider(site: Site) -> None:
+    browser = await signed_in(site)
+    session = browser.session
+    answer = await browser.client.post("/auth/logout", headers=OWN_FORM)
+    assert answer.status_code == 303
+    url = urlsplit(answer.headers["location"])
+    assert f"{url.scheme}://{url.netloc}{url.path}" == "https://id.test/logout"
+    assert parse_qs(url.query) == {"client_id": [CLIENT_ID], "post_logout_redirect_uri": [f"{SITE}/"]}
+    assert browser.session is None
+    assert site.provider.revoked == list(site.provider.grants)
+    # the cookie, in another browser
+    browser.client.cookies.set("__Host-Http-session", session or "", domain="shop.test", path="/")
+    assert (await browser.fetch("/api/me")).status_code == 401
+
+
+async def test_a_script_is_told_where_to_go(site: Site) -> None:
+    browser = await signed_in(site, after_logout="/bye")
+    answer = await browser.fetch("/auth/logout", "POST")
+    assert answer.status_code == 200
+    assert parse_qs(urlsplit(answer.json()["location"]).query)["post_logout_redirect_uri"] == [f"{SITE}/bye"]
+    assert browser.session is None
+
+
+async def test_the_id_token_goes_along_when_asked_for(site: Site) -> None:
+    browser = await signed_in(site, id_token_hint=True)
+    location = (await browser.fetch("/auth/logout", "POST")).json()["location"]
+    assert parse_qs(urlsplit(location).query)["id_token_hint"][0].count(".") == 2
+
+
+async def test_whoever_is_not_signed_in(site: Site) -> None:
+    browser = await site.browser()
+    answer = await browser.client.post("/auth/logout", headers=OWN_FORM)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+
+
+@pytest.mark.parametrize("how", ["down", "no endpoint"])
+async def test_signing_out_without_the_provider(site: Site, how: str) -> None:
+    """Here at least."""
+    if how == "no endpoint":
+        del site.provider.metadata["end_session_endpoint"]
+        del site.provider.metadata["revocation_endpoint"]
+    browser = await signed_in(site)
+    site.provider.down = how == "down"
+    answer = await browser.client.post("/auth/logout", headers=OWN_FORM)
+    assert answer.status_code == 303
+    assert browser.session is None
+
+
+async def test_logout_everywhere(site: Site) -> None:
+    """A token with ``sub`` ends all of the user's sessions, on every replica, and nobody else's."""
+    one, two = await signed_in(site), await signed_in(site)
+    site.provider.subject = "u2"
+    other = await signed_in(site)
+    assert await tell(one, site.provider.logout_token(sub="u1")) == 200
+    assert [(await browser.fetch("/api/me")).status_code for browser in (one, two, other)] == [401, 401, 200]
+
+
+async def test_logout_of_one_session_at_the_provider(site: Site) -> None:
+    one = await signed_in(site)
+    site.provider.claims["sid"] = "op-2"
+    two = await signed_in(site)
+    assert await tell(one, site.provider.logout_token(sub="u1", sid="op-1")) == 200
+    assert [(await browser.fetch("/api/me")).status_code for browser in (one, two)] == [401, 200]
+    assert await tell(one, site.provider.logout_token(sid="op-2")) == 200
+    assert (await two.fetch("/api/me")).status_code == 401
+
+
+async def test_logout_of_nobody(site: Site) -> None:
+    browser = await signed_in(site)
+    assert await tell(browser, site.provider.logout_token(sub="u9")) == 200
+    assert (await browser.fetch("/api/me")).status_code == 200
+
+
+async def test_a_logout_token_is_good_once(site: Site) -> None:
+    browser = await signed_in(site)
+    token = site.provider.logout_token(sub="u1")
+    assert await tell(browser, token) == 200
+    assert await tell(browser, token) == 400
+
+
+WRONG: dict[str, dict[str, Any]] = {
+    "audience": {"aud": "another"},
+    "issuer": {"iss": "https://evil.test"},
+    "expired": {"exp": 1},
+    "no exp": {"exp": None},
+    "no iat": {"iat": None},
+    "no jti": {"jti": None},
+    "no events": {"events": None},
+    "another event": {"events": {"http://evil.test": {}}},
+    "an event that is no object": {"events": {LOGOUT_EVENT: True}},
+    "a nonce": {"nonce": "x"},
+    "neither sub nor sid": {"sub": None},
+    "a sid of another type": {"sid": 7},
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+async def test_a_logout_token_with_something_wrong(site: Site, wrong: str) -> None:
+    browser = await signed_in(site)
+    assert await tell(browser, site.provider.logout_token(**{"sub": "u1", **WRONG[wrong]})) == 400
+    assert (await browser.fetch("/api/me")).status_code == 200
+
+
+@pytest.mark.parametrize("forged", ["another key", "an ID token", "no token", "an access token's type", "nothing"])
+async def test_a_forged_logout_token(site: Site, forged: str) -> None:
+    browser = await signed_in(site)
+    provider = site.provider
+    token = {"an ID token": provider.id_token(nonce="x"), "no token": "x", "nothing": ""}.get(forged)
+    if forged == "another key":
+        provider.key = OTHER_KEY
+        token = provider.logout_token(sub="u1")
+    elif token is None:
+        now = int(site.clock())
+        claims = {"iss": "https://id.test", "aud": CLIENT_ID, "iat": now, "exp": now + 60, "jti": "x", "sub": "u1"}
+        token = provider.signed({**claims, "events": {LOGOUT_EVENT: {}}}, typ="at+jwt")
+    assert await tell(browser, token) == 400
+    assert (await browser.fetch("/api/me")).status_code == 200
+
+
+async def test_what_is_no_form(site: Site) -> None:
+    browser = await site.browser()
+    assert (await browser.client.post("/auth/backchannel-logout", json={"logout_token": "x"})).status_code == 415
+    huge = {"logout_token": "x" * 20_000}
+    assert (await browser.client.post("/auth/backchannel-logout", data=huge)).status_code == 413
+
+
+async def test_a_logout_token_is_no_id_token(site: Site) -> None:
+    """Nor can one be used to sign in (RFC 8725 section 3.11)."""
+    signed = site.provider.signed
+    site.provider.signed = lambda claims, _="": signed(claims, "logout+jwt")  # type: ignore[method-assign]
+    browser = await site.browser()
+    assert (await browser.sign_in(site.provider)).status_code == 400
