@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
 
 import httpx
-from fastapi import Depends, FastAPI, Request
+from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
-from fastapi.security import SecurityScopes
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
@@ -22,16 +22,16 @@ from .balance import BalancedWire
 from .binding import bind_clients, bind_service, close_credentials, make_cache, make_last_good, make_mirror
 from .cache import MemoryStore
 from .clients import ResponseCache, ServiceClient
-from .context import Principal, current_context
+from .context import Principal
 from .edge import Edge
-from .errors import DeclarationError, Refused
+from .errors import DeclarationError
 from .forwarded import TrustedProxies
 from .hardening import Admission, AnswerHeaders, CorsPolicy, HostRule
 from .limits import AnyLimit, Criticality, Guard, LagMonitor, Limiter, Shedder, stage_dependency
 from .ops import Operations, watch
-from .pages import SECURITY, Page, PageRoute, PageServices, PageTable
+from .pages import SECURITY, Delivery, MessageDelivery, Page, PageOptions, PageRoute, PageServices, PageTable
 from .pages.document import tidy_parameters
-from .plain import http_problem, live, ready, validation_problem
+from .plain import authenticated, http_problem, live, ready, validation_problem
 from .proxy import ProxyLimits, ProxyRoute, ProxyServices
 from .resilience import CircuitMirror, Upstream
 from .settings import Settings
@@ -39,6 +39,9 @@ from .stores import KeyValueStore, open_store
 from .sync import Collection as SyncCollection
 from .sync import Mutation, Pokes, Sync, read_keys, sync_routes
 from .telemetry import AccessLog, Events, configure_logs
+
+if TYPE_CHECKING:
+    from .ssr import Templates
 
 __all__ = ["Bff", "authenticated", "create_bff"]
 
@@ -52,6 +55,7 @@ class Bff(FastAPI):
     auth: Authenticator | None
     upstreams: dict[str, Upstream]
     operations: Operations
+    templates: Templates | None = None
     direct: Edge | None
     handlers: frozenset[Any]
     _bind: Callable[[str], Upstream]
@@ -112,17 +116,20 @@ class Bff(FastAPI):
         criticality: Criticality = "default",
         cache: bool = False,
         limits: Sequence[AnyLimit] = (),
+        stream: bool | Delivery = False,
     ) -> None:
         """Serve ``page`` at ``path``. Only an authenticated principal gets it, unless it is ``public``; it needs all of
         ``scopes``, and ``allow`` (a function of the principal) must say True, else 403.
 
         When the gateway is overloaded, ``sheddable`` pages are refused first and ``critical`` ones last. ``cache``
         keeps a public page for as long as all the answers that it was made of are fresh. The page is under ``limits``
-        and under the gateway's.
+        and under the gateway's. With ``stream`` a client that accepts ``text/event-stream`` or
+        ``application/x-ndjson`` gets it section by section.
 
         Raises ``DeclarationError`` when the page and the path do not fit, or a client is missing.
         """
         self._check_access(f"{page.__name__} at '{path}'", public=public, restricted=bool(scopes or allow))
+        delivery = MessageDelivery(page.plan) if stream is True else stream or None
         route = PageRoute(
             path,
             page,
@@ -133,8 +140,24 @@ class Bff(FastAPI):
             cache=cache,
             services=self._services,
             guard=self.limiter.guard((*self._limits, *limits), private=not public),
+            delivery=delivery,
         )
         self.router.routes.append(route)
+
+    def html(
+        self,
+        path: str,
+        page: type[Page],
+        *,
+        template: str,
+        csp: Mapping[str, str] | None = None,
+        **options: Unpack[PageOptions],
+    ) -> None:
+        """Serve ``page`` at ``path`` to browsers, made by ``template`` and streamed; for the ``options`` see ``page``.
+        ``csp`` replaces directives of the content security policy. Raises ``DeclarationError``."""
+        if self.templates is None:
+            raise DeclarationError(f"'{path}' needs templates: give create_bff(templates='folder')")
+        self.page(path, page, stream=self.templates.delivery(page.plan, template, csp or {}), **options)
 
     def sync(
         self,
@@ -256,13 +279,16 @@ def create_bff(
     auth: Authenticator | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
     limits: Sequence[AnyLimit] = (),
+    templates: str | Path | None = None,
     **options: Any,
 ) -> Bff:
     """A gateway called ``name`` over the services of ``clients``.
 
     ``settings`` are loaded from the environment when not given. ``auth`` says who may come in. ``transport`` replaces
     the wire to every service (tests, proxies, HTTP/2). Everything it serves is under ``limits``.
-    ``options`` are FastAPI's. Raises ``SettingsError`` when a service has no URL.
+    ``templates`` is the folder of those that ``html`` pages have (extra ``ssr``). ``options`` are FastAPI's.
+
+    Raises ``SettingsError`` when a service has no URL.
     """
     settings = settings or Settings.load()
     configure_logs(name, settings.log_level)
@@ -294,6 +320,10 @@ def create_bff(
         **options,
     )
     app.auth = auth
+    if templates is not None:
+        from .ssr import Templates  # noqa: PLC0415 - Jinja2 is an extra
+
+        app.templates = Templates(templates)
     app.upstreams = upstreams
     app.operations = watch(app, cache)
     app._bind = partial(bind_service, settings=settings, transport=transport, events=events)  # noqa: SLF001 - assembled here
@@ -318,22 +348,6 @@ def create_bff(
     app.direct = None if "exception_handlers" in options else Edge(app, **edge)
     app.handlers = frozenset(app.exception_handlers)
     return app
-
-
-async def authenticated(request: Request, security: SecurityScopes) -> Principal:
-    """A FastAPI dependency: the principal of the request; a 401 problem without one, and a 403 when it lacks one of the
-    scopes of ``Security(authenticated, scopes=[...])``.
-
-    In force on every plain route of a gateway that has ``auth``.
-    """
-    context = current_context()
-    auth: Authenticator | None = request.app.auth
-    if context.principal is None and auth is not None:
-        await Gate(auth).enter(request.scope, context)
-    principal = context.authenticated()
-    if not principal.scopes.issuperset(security.scopes):
-        raise Refused(403, "missing_scope")
-    return principal
 
 
 def _lifespan(

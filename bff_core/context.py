@@ -44,7 +44,8 @@ class Principal:
 class RequestContext:
     """One request's context. ``deadline`` is an instant of ``time.monotonic``; ``headers`` is the ready-made header
     block (``name: value`` lines, each ended by CRLF) that goes with every call to a service; ``reply_headers`` go with
-    the answer, ``status`` is the answer's, 0 until it has begun; ``at_end`` is called when all is over."""
+    the answer, ``status`` is the answer's, 0 until it has begun; ``at_end`` is called when all is over;
+    ``problem_page`` shows a problem to who is no program: its body and headers, None to leave it a document."""
 
     request_id: str
     trace_id: str
@@ -64,6 +65,7 @@ class RequestContext:
     scope: Mapping[str, Any] | None = None
     proxies: TrustedProxies | None = None
     at_end: tuple[Callable[[], None], ...] = ()
+    problem_page: Callable[[Any, RequestContext], tuple[bytes, list[tuple[bytes, bytes]]] | None] | None = None
     _client_ip: str | None = None
 
     @property

@@ -170,13 +170,11 @@ class Edge:
         self._tracer.finish(context.spans, context.trace_id, name, context.started, attributes, error)
 
     async def _send_problem(self, problem: Problem, context: RequestContext, send: Send) -> None:
-        body = problem.body(context.request_id)
-        headers = [
-            (b"content-type", PROBLEM_JSON),
-            (b"content-length", b"%d" % len(body)),
-            (b"cache-control", b"no-store"),
-            *context.reply_headers,
-        ]
+        body, own = problem.body(context.request_id), [(b"content-type", PROBLEM_JSON)]
+        if context.problem_page is not None:
+            body, own = context.problem_page(problem, context) or (body, own)
+        own += [(b"content-length", b"%d" % len(body)), (b"cache-control", b"no-store")]
+        headers = with_defaults(own, context.reply_headers)
         headers += [(name.lower().encode(), value.encode("latin-1")) for name, value in problem.headers.items()]
         told = any(name == b"www-authenticate" for name, _ in headers)
         if problem.status == 401 and self._challenge is not None and not told:  # noqa: PLR2004 - an HTTP status

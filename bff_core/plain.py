@@ -1,4 +1,5 @@
-"""What a gateway answers besides its pages: its health, and FastAPI's own errors as problem documents."""
+"""What a gateway answers besides its pages: its health, and FastAPI's own errors as problem documents; and who may use
+its plain routes."""
 
 from __future__ import annotations
 
@@ -6,13 +7,16 @@ from http import HTTPStatus
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.security import SecurityScopes
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from .errors import Problem
+from .auth import Authenticator, Gate
+from .context import Principal, current_context
+from .errors import Problem, Refused
 from .pages.methods import allowed_methods
 
-__all__ = ["http_problem", "live", "ready", "validation_problem"]
+__all__ = ["authenticated", "http_problem", "live", "ready", "validation_problem"]
 
 
 async def live(request: Request) -> Response:  # noqa: ARG001 - the signature of an endpoint
@@ -45,3 +49,19 @@ async def validation_problem(_: Request, error: Exception) -> Response:
         for entry in error.errors()
     ]
     raise Problem(422, "The request has parameters that are missing or not valid.", errors=errors)
+
+
+async def authenticated(request: Request, security: SecurityScopes) -> Principal:
+    """A FastAPI dependency: the principal of the request; a 401 problem without one, and a 403 when it lacks one of the
+    scopes of ``Security(authenticated, scopes=[...])``.
+
+    In force on every plain route of a gateway that has ``auth``.
+    """
+    context = current_context()
+    auth: Authenticator | None = request.app.auth
+    if context.principal is None and auth is not None:
+        await Gate(auth).enter(request.scope, context)
+    principal = context.authenticated()
+    if not principal.scopes.issuperset(security.scopes):
+        raise Refused(403, "missing_scope")
+    return principal

@@ -14,7 +14,7 @@ from ..auth import Gate
 from ..cache import MemoryStore
 from ..clients import ServiceClient
 from ..context import RequestContext, current_context
-from ..errors import Problem
+from ..errors import DeclarationError, Problem
 from ..limits import Criticality, Guard, Shedder
 from ..telemetry import Event, Events, PageMeter
 from .body import read_json_body
@@ -25,6 +25,7 @@ from .page_cache import PageCache
 from .plan import Plan
 from .run import DONE, SKIPPED, Bound, Run
 from .select import Selector
+from .stream import Delivery, PageStream
 
 __all__ = ["PageEndpoint", "PageServices"]
 
@@ -62,8 +63,13 @@ class PageEndpoint:
         services: PageServices,
         meter: PageMeter,
         guard: Guard | None,
+        delivery: Delivery | None,
     ) -> None:
         self._meter = meter
+        self._delivery = delivery
+        self._vary = ((b"vary", b"accept"),) if delivery is not None else ()
+        if cache and delivery is not None:
+            raise DeclarationError(f"{plan.name}: a page that is streamed is not kept as a whole; take cache= away")
         if cache:
             PageCache.check(plan, inputs, method, public=gate is None)
         self._cache = PageCache(f"{method} {path}", services.memory) if cache else None
@@ -104,6 +110,8 @@ class PageEndpoint:
         """Answer one request."""
         context.route = self._path
         context.meter = meter = self._meter
+        if self._delivery is not None:
+            context.problem_page = self._delivery.problem_page
         meter.in_flight += 1
         cache_key, known = b"", None
         if self._cache is not None:
@@ -134,24 +142,47 @@ class PageEndpoint:
         # What may have changed something is finished, whoever has left meanwhile.
         watcher = DisconnectWatcher(receive, run) if self._watches else None
         try:
+            if self._delivery is not None and self._delivery.takes(scope):
+                await self._stream(self._delivery, run, context, selection.fields, scope, send)
+                return
             await run.complete()
         finally:
             if watcher is not None:
                 watcher.stop()
             meter.ran(run.state, run.seconds, context.degraded)
-        shaped = self._plan.shape(*self._plan.shape_arguments(values))
-        content = self._serialize(shaped, include=selection.fields, by_alias=True)
+        content = self._document(run, context, selection.fields, cache_key)
+        timing = (b"server-timing", self._timing(run, context))
+        if self._gate is not None or context.degraded:
+            await self._answer(send, context, content, timing, PRIVATE)
+        else:
+            await self._answer(send, context, content, timing)
+
+    def _document(self, run: Run, context: RequestContext, fields: set[str] | None, cache_key: bytes) -> bytes:
+        shaped = self._plan.shape(*self._plan.shape_arguments(run.values))
+        content = self._serialize(shaped, include=fields, by_alias=True)
         if context.degraded:
             content = _mark(
                 content, [section.name for section in self._plan.sections if section.name in context.degraded]
             )
         elif self._cache is not None:
             self._cache.put(cache_key, content, run.fresh_for)
-        timing = (b"server-timing", self._timing(run, context))
-        if self._gate is not None or context.degraded:
-            await self._answer(send, context, content, timing, PRIVATE)
-        else:
-            await self._answer(send, context, content, timing)
+        return content
+
+    async def _stream(
+        self,
+        delivery: Delivery,
+        run: Run,
+        context: RequestContext,
+        fields: set[str] | None,
+        scope: Scope,
+        send: Send,
+    ) -> None:
+        private = self._gate is not None
+        stream = PageStream(self._plan, run, context, send, self._status, private=private, fields=fields)
+        try:
+            await delivery.deliver(stream, scope)
+        finally:
+            stream.close()
 
     async def _answer(self, send: Send, context: RequestContext, content: bytes, *headers: tuple[bytes, bytes]) -> None:
         context.status = self._status
@@ -160,7 +191,7 @@ class PageEndpoint:
             {
                 "type": "http.response.start",
                 "status": self._status,
-                "headers": [JSON, length, *headers, *context.reply_headers],
+                "headers": [JSON, length, *headers, *self._vary, *context.reply_headers],
             }
         )
         await send({"type": "http.response.body", "body": content})

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import Annotated, Any
+from collections.abc import Callable, Collection, Sequence
+from typing import Annotated, Any, TypedDict
 
 from fastapi import params as fastapi_params
 from fastapi.routing import APIRoute
@@ -12,21 +12,35 @@ from pydantic import BaseModel, Field, create_model
 from starlette.routing import Match, compile_path
 from starlette.types import Receive, Scope, Send
 
-from ..auth import Gate
+from ..auth import Allow, Gate
 from ..errors import DeclarationError, Problem
-from ..limits import Criticality, Guard
+from ..limits import AnyLimit, Criticality, Guard
 from ..telemetry import PageMeter, SectionMeter
 from .declare import Page
 from .document import list_pattern, problem_texts
 from .endpoint import PageEndpoint, PageServices
 from .inputs import RequestInputs
+from .messages import EVENT_STREAM, NDJSON
 from .methods import without_body
 from .plan import Plan
+from .stream import Delivery
 
-__all__ = ["SECURITY", "PageRoute", "ProblemDocument"]
+__all__ = ["SECURITY", "PageOptions", "PageRoute", "ProblemDocument"]
 
 SECURITY = "gateway"
 """The name of the gateway's security scheme in its OpenAPI document; further ones are ``gateway-2`` and so on."""
+
+STREAMS: dict[str, Any] = {kind: {"schema": {"type": "string"}} for kind in (EVENT_STREAM, NDJSON)}
+
+
+class PageOptions(TypedDict, total=False):
+    """Who gets a page, and how much of it; see ``Bff.page``."""
+
+    public: bool
+    scopes: Collection[str]
+    allow: Allow | None
+    criticality: Criticality
+    limits: Sequence[AnyLimit]
 
 
 class ProblemDocument(BaseModel):
@@ -40,7 +54,7 @@ class ProblemDocument(BaseModel):
 
 
 class PageRoute(APIRoute):
-    """Serves one page, to anybody when ``gate`` is None."""
+    """Serves one page, to anybody when ``gate`` is None; as ``delivery`` has it to whom it takes."""
 
     def __init__(
         self,
@@ -54,6 +68,7 @@ class PageRoute(APIRoute):
         cache: bool,
         services: PageServices,
         guard: Guard | None,
+        delivery: Delivery | None = None,
     ) -> None:
         plan = page.plan
         if gate is None and plan.uses_principal:
@@ -80,8 +95,10 @@ class PageRoute(APIRoute):
             summary=plan.doc.partition("\n")[0] or plan.name,
             description=plan.doc,
             response_model=_documented(plan),
+            include_in_schema=delivery is None or delivery.in_schema,
             openapi_extra={"security": gate.requirements(SECURITY)} if gate is not None else None,
-            responses={
+            responses=_streams(delivery, status)
+            | {
                 code: {"model": ProblemDocument, "description": text, "content": {"application/problem+json": {}}}
                 for code, text in problem_texts(plan, answers, has_body=self.inputs.body is not None).items()
             },
@@ -100,6 +117,7 @@ class PageRoute(APIRoute):
             services=services,
             meter=self.meter,
             guard=guard,
+            delivery=delivery,
         )
 
     @property
@@ -140,6 +158,10 @@ def _documented(plan: Plan) -> type[BaseModel]:
         f"{plan.model.__name__}Page", __base__=plan.model, degraded_=(list[str] | None, degraded)
     )
     return model
+
+
+def _streams(delivery: Delivery | None, status: int) -> dict[int | str, dict[str, Any]]:
+    return {} if delivery is None else {status: {"content": STREAMS}}
 
 
 def _endpoint(plan: Plan, inputs: RequestInputs, *, selectable: bool) -> Callable[..., Any]:
