@@ -207,9 +207,10 @@ def _is_plain(query: bytes) -> bool:
 def _with_scripts(shell: str, nonce: str, query: bytes) -> str:
     """``shell`` with what moves late parts into place, and the way out for who runs no scripts."""
     again = "&".join(filter(None, (query.decode("latin-1"), PLAIN)))
-    added = Markup(
+    markup = Markup(
         '<noscript><meta http-equiv="refresh" content="0; url=?{}"></noscript><script nonce="{}">{}</script>\n'
     ).format(again, nonce, Markup(_SCRIPT))  # noqa: S704 - a constant
+    added = str(markup)  # Markup added to text would escape that
     head, found, rest = shell.partition("</head>")
     return head + added + found + rest if found else added + shell
 
