@@ -1,6 +1,6 @@
 """Backends-for-Frontends: declared pages over typed, resilient service clients, one gateway per client."""
 
-from .app import Bff, authenticated, create_bff
+from .app import Bff
 from .auth import (
     AnyOf,
     ApiKey,
@@ -21,6 +21,7 @@ from .auth import (
 )
 from .clients import Operation, ServiceClient, delete, get, patch, post, put
 from .context import Principal, RequestContext, current_context
+from .create import create_bff
 from .errors import (
     BadResponse,
     BffError,
@@ -39,6 +40,7 @@ from .errors import (
 from .hardening import Cors, Hardening
 from .limits import ConcurrencyLimit, Quota, RateLimit
 from .pages import Page, optional, required, section, shape
+from .plain import authenticated
 from .policy import AdaptivePolicy, BreakerPolicy, HealthPolicy, HedgePolicy, OutlierPolicy, Policy, RetryPolicy
 from .settings import ExchangeSettings, ServiceSettings, Settings
 from .sync import Collection, Sync, mutation

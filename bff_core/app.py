@@ -1,51 +1,53 @@
-"""``create_bff``: one gateway, assembled from the rooms of the framework."""
+"""A gateway: what is declared on it, and the way in."""
 
 from __future__ import annotations
 
-import gc
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
-from functools import partial
-from typing import Any
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Unpack
 
-import httpx
-from fastapi import Depends, FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.security import SecurityScopes
-from starlette.exceptions import HTTPException
-from starlette.routing import Route
+from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
-from .auth import Allow, Authenticator, Gate, OidcSessions, members_of
-from .balance import BalancedWire
-from .binding import bind_clients, bind_service, close_credentials, make_cache, make_last_good, make_mirror
+from .auth import Allow, Authenticator, Gate, OidcSessions
+from .binding import make_last_good
 from .cache import MemoryStore
-from .clients import ResponseCache, ServiceClient
-from .context import Principal, current_context
+from .clients import ServiceClient
+from .context import Principal
 from .edge import Edge
-from .errors import DeclarationError, Refused
-from .forwarded import TrustedProxies
-from .hardening import Admission, AnswerHeaders, CorsPolicy, HostRule
+from .errors import DeclarationError
+from .hardening import Admission
 from .idempotency import Ledger, Mode, Once
-from .limits import AnyLimit, Criticality, Guard, LagMonitor, Limiter, Shedder
-from .ops import Operations, watch
-from .pages import SECURITY, BatchRoute, Page, PageRoute, PageServices, PageTable, page_routes
+from .limits import AnyLimit, Criticality, LagMonitor, Limiter, Shedder
+from .ops import Operations
+from .pages import (
+    SECURITY,
+    BatchRoute,
+    MessageStreaming,
+    Page,
+    PageOptions,
+    PageRoute,
+    PageServices,
+    PageTable,
+    Serving,
+    Streaming,
+    page_routes,
+)
 from .pages.document import finished
 from .pages.versioned_document import version_document
-from .plain import entrance, http_problem, live, openapi_of, ready, validation_problem
 from .proxy import ProxyLimits, ProxyRoute, ProxyServices
-from .resilience import CircuitMirror, Upstream
+from .resilience import Upstream
 from .settings import Settings
 from .stores import KeyValueStore, open_store
 from .sync import Collection as SyncCollection
 from .sync import Mutation, Pokes, Sync, read_keys, sync_routes
-from .telemetry import AccessLog, Events, configure_logs
+from .telemetry import AccessLog, Events
 from .versions import Versions
 
-__all__ = ["Bff", "authenticated", "create_bff"]
+if TYPE_CHECKING:
+    from .ssr import Templates
 
-GC_THRESHOLD = 20_000
+__all__ = ["Bff"]
 
 
 class Bff(FastAPI):
@@ -56,6 +58,7 @@ class Bff(FastAPI):
     sessions: OidcSessions | None
     upstreams: dict[str, Upstream]
     operations: Operations
+    templates: Templates | None = None
     direct: Edge | None
     versions: Versions | None
     handlers: frozenset[Any]
@@ -132,6 +135,7 @@ class Bff(FastAPI):
         compress: bool = True,
         limits: Sequence[AnyLimit] = (),
         idempotency: Mode | None = None,
+        stream: bool | Streaming = False,
     ) -> None:
         """Serve ``page`` at ``path``. Only an authenticated principal gets it, unless it is ``public``; it needs all of
         ``scopes``, and ``allow`` (a function of the principal) must say True, else 403.
@@ -142,15 +146,14 @@ class Bff(FastAPI):
         ``compress`` False is for pages with secrets beside what who asks may choose (BREACH).
 
         With ``idempotency`` a request with an ``Idempotency-Key`` (``required``, or ``optional``) is carried out once,
-        and answered the same when it is sent again; such answers are not compressed.
+        and answered the same when it is sent again; such answers are not compressed. With ``stream`` a client that
+        accepts ``text/event-stream`` or ``application/x-ndjson`` gets the page section by section.
 
         Raises ``DeclarationError`` when the page and the path do not fit, or a client is missing.
         """
         self._check_access(f"{page.__name__} at '{path}'", public=public, restricted=bool(scopes or allow))
-        self.router.routes += page_routes(
-            path,
-            page,
-            self.versions,
+        streaming = MessageStreaming(page.plan) if stream is True else stream or None
+        serving = Serving(
             method=method,
             status=status,
             gate=self._gate(public, scopes, allow),
@@ -158,10 +161,26 @@ class Bff(FastAPI):
             cache=cache,
             cache_control=cache_control,
             compress=compress,
-            services=self._services,
             guard=self.limiter.guard((*self._limits, *limits), private=not public),
             once=None if idempotency is None else Once(self.idempotency, idempotency),
+            streaming=streaming,
         )
+        self.router.routes += page_routes(path, page, serving, self._services, self.versions)
+
+    def html(
+        self,
+        path: str,
+        page: type[Page],
+        *,
+        template: str,
+        csp: Mapping[str, str] | None = None,
+        **options: Unpack[PageOptions],
+    ) -> None:
+        """Serve ``page`` at ``path`` to browsers, made by ``template`` and streamed; for the ``options`` see ``page``.
+        ``csp`` replaces directives of the content security policy. Raises ``DeclarationError``."""
+        if self.templates is None:
+            raise DeclarationError(f"'{path}' needs templates: give create_bff(templates='folder')")
+        self.page(path, page, stream=self.templates.streaming(page.plan, template, csp or {}), **options)
 
     def batch(self, path: str, *, max_items: int = 20, limits: Sequence[AnyLimit] = ()) -> None:
         """Serve ``POST path``: up to ``max_items`` GET pages in one request, see ``BatchRoute``."""
@@ -291,162 +310,3 @@ class Bff(FastAPI):
                 f"create_bff(clients=[..., {client.__name__}])"
             )
         return self.clients[client]
-
-
-def create_bff(
-    name: str,
-    *,
-    clients: Sequence[type[ServiceClient]],
-    settings: Settings | None = None,
-    auth: Authenticator | None = None,
-    transport: httpx.AsyncBaseTransport | None = None,
-    versions: Versions | None = None,
-    limits: Sequence[AnyLimit] = (),
-    **options: Any,
-) -> Bff:
-    """A gateway called ``name`` over the services of ``clients``.
-
-    ``settings`` are loaded from the environment when not given. ``auth`` says who may come in. ``transport`` replaces
-    the wire to every service (tests, proxies, HTTP/2). ``versions`` are those of its pages. Everything it serves is
-    under ``limits``. ``options`` are FastAPI's. Raises ``SettingsError`` when a service has no URL.
-    """
-    settings = settings or Settings.load()
-    configure_logs(name, settings.log_level)
-    events = Events()
-    cache = make_cache(name, settings)
-    bound, upstreams = bind_clients(clients, settings, transport, events, cache, name)
-    limiter = Limiter(name, settings.limits_url, settings.deadline, events)
-    guard = limiter.guard(limits, private=auth is not None) or Guard()
-    docs = {} if settings.docs else {"openapi_url": None}
-    # A redirect to the path with or without a last slash would be made of the request's own Host and scheme.
-    options.setdefault("redirect_slashes", False)
-    app = Bff(
-        name,
-        bound,
-        settings,
-        events,
-        cache.memory,
-        limiter,
-        limits,
-        title=options.pop("title", name),
-        lifespan=_lifespan(upstreams, cache, make_mirror(name, settings, events), auth, options.pop("lifespan", None)),
-        # Of plain routes; a page does the same without FastAPI.
-        dependencies=[
-            *([Depends(_entered)] if limits or auth is not None else []),
-            *([Depends(authenticated)] if auth is not None else []),
-        ],
-        **docs,
-        **options,
-    )
-    app.auth = auth
-    app.enter = entrance(app, guard, Gate(auth) if auth is not None else None)
-    app.versions = versions
-    app.upstreams = upstreams
-    app.operations = watch(app, cache)
-    app._bind = partial(bind_service, settings=settings, transport=transport, events=events)  # noqa: SLF001 - assembled here
-    app.router.routes += [
-        Route("/health/live", live, include_in_schema=False),
-        Route("/health/ready", ready, include_in_schema=False),
-    ]
-    app.sessions = _mount_sessions(app, auth)
-    app.add_exception_handler(HTTPException, http_problem)
-    app.add_exception_handler(RequestValidationError, validation_problem)
-    cors = CorsPolicy(settings.cors) if settings.cors is not None else None
-    if versions is not None and settings.docs:
-        app.router.routes.append(Route("/openapi/{version}.json", openapi_of, include_in_schema=False))
-    app.admission = Admission(settings, HostRule(settings.allowed_hosts), cors)
-    edge: dict[str, Any] = {
-        "deadline": settings.deadline,
-        "admission": app.admission,
-        "headers": AnswerHeaders(settings.hardening, cors, filter(None, (app.docs_url, app.redoc_url))),
-        "challenge": auth.challenge if auth is not None else None,
-        "access": app.access,
-        "sign_in": app.sessions.hint if app.sessions is not None else None,
-        "meter": app.operations.gateway.other,
-        "tracer": app.operations.tracer,
-        "proxies": TrustedProxies(settings.trusted_proxies),
-        "enter": app.enter,
-        "versions": versions,
-    }
-    app.add_middleware(Edge, **edge)
-    app.direct = None if "exception_handlers" in options else Edge(app, **edge)
-    app.handlers = frozenset(app.exception_handlers)
-    return app
-
-
-async def _entered(request: Request) -> None:
-    await request.app.enter(request.scope)
-
-
-def _mount_sessions(app: Bff, auth: Authenticator | None) -> OidcSessions | None:
-    """The browser sessions among the ways of ``auth``, with their routes in ``app``."""
-    found = [member for member in (members_of(auth) if auth is not None else ()) if isinstance(member, OidcSessions)]
-    if len(found) > 1:
-        raise DeclarationError(f"gateway '{app.name}' has {len(found)} OidcSessions; browsers have one cookie")
-    for sessions in found:
-        app.router.routes += sessions.mount(app.name)
-    return found[0] if found else None
-
-
-async def authenticated(request: Request, security: SecurityScopes) -> Principal:
-    """A FastAPI dependency: the principal of the request; a 401 problem without one, and a 403 when it lacks one of the
-    scopes of ``Security(authenticated, scopes=[...])``.
-
-    In force on every plain route of a gateway that has ``auth``.
-    """
-    context = current_context()
-    auth: Authenticator | None = request.app.auth
-    if context.principal is None and auth is not None:
-        await Gate(auth).enter(request.scope, context)
-    principal = context.authenticated()
-    if not principal.scopes.issuperset(security.scopes):
-        raise Refused(403, "missing_scope")
-    return principal
-
-
-def _lifespan(
-    upstreams: dict[str, Upstream],
-    cache: ResponseCache,
-    mirror: CircuitMirror | None,
-    auth: Authenticator | None,
-    inner: Any,
-) -> Any:
-    @asynccontextmanager
-    async def lifespan(app: Bff) -> AsyncIterator[Any]:
-        # What is alive now stays: full collections over the framework's own heap were the tail of the latency. What a
-        # request leaves behind is mostly freed at once, so that looking for cycles every 700 objects finds nothing.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(GC_THRESHOLD, *gc.get_threshold()[1:])
-        app.lag.start()
-        await app.operations.start()
-        for upstream in upstreams.values():
-            if isinstance(upstream.wire, BalancedWire):
-                upstream.wire.start()
-        if mirror is not None:
-            mirror.start()
-        app.ready = True
-        if inner is None:
-            yield
-        else:
-            async with inner(app) as state:
-                yield state
-        app.ready = False
-        app.access.flush()
-        app.lag.stop()
-        await app.operations.aclose()
-        for upstream in upstreams.values():
-            await upstream.wire.aclose()
-        await close_credentials(app.clients)
-        await cache.aclose()
-        await app.last_good.aclose()
-        await app.limiter.aclose()
-        await app.idempotency.aclose()
-        for sync in app.syncs:
-            await sync.aclose()
-        if mirror is not None:
-            await mirror.aclose()
-        if auth is not None:
-            await auth.aclose()
-
-    return lifespan

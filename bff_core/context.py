@@ -49,7 +49,8 @@ class RequestContext:
     block (``name: value`` lines, each ended by CRLF) that goes with every call to a service; ``reply_headers`` go with
     the answer, ``status`` is the answer's, 0 until it has begun; ``at_end`` is called when all is over;
     ``answer`` is the server's quicker way to send a whole answer, where it has one; ``version`` names
-    the API's, once known."""
+    the API's, once known; ``problem_page`` shows a problem to who is no program: its body and headers, None to leave it
+    a document."""
 
     request_id: str
     trace_id: str
@@ -71,6 +72,7 @@ class RequestContext:
     proxies: TrustedProxies | None = None
     at_end: tuple[Callable[[], None], ...] = ()
     answer: WholeAnswer | None = None
+    problem_page: Callable[[Any, RequestContext], tuple[bytes, list[tuple[bytes, bytes]]] | None] | None = None
     _client_ip: str | None = None
 
     @property

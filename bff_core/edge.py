@@ -190,12 +190,11 @@ class Edge:
             body, kind = problem.body(context.request_id), PROBLEM_JSON
         else:
             body, kind = self._versions.problem(problem, scope, context)
-        headers = [
-            (b"content-type", kind),
-            (b"content-length", b"%d" % len(body)),
-            (b"cache-control", b"no-store"),
-            *context.reply_headers,
-        ]
+        own = [(b"content-type", kind)]
+        if context.problem_page is not None:
+            body, own = context.problem_page(problem, context) or (body, own)
+        own += [(b"content-length", b"%d" % len(body)), (b"cache-control", b"no-store")]
+        headers = with_defaults(own, context.reply_headers)
         headers += [(name.lower().encode(), value.encode("latin-1")) for name, value in problem.headers.items()]
         told = any(name == b"www-authenticate" for name, _ in headers)
         if problem.status == 401 and self._challenge is not None and not told:  # noqa: PLR2004 - an HTTP status

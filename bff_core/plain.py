@@ -1,4 +1,5 @@
-"""What a gateway answers besides its pages: its health, plain routes, and FastAPI's own errors as problem documents."""
+"""What a gateway answers besides its pages: its health, plain routes and who may use them, and FastAPI's own errors as
+problem documents."""
 
 from __future__ import annotations
 
@@ -8,18 +9,19 @@ from http import HTTPStatus
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from fastapi.security import SecurityScopes
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.types import Scope
 
-from .auth import Gate
-from .context import current_context
-from .errors import Problem
+from .auth import Authenticator, Gate
+from .context import Principal, current_context
+from .errors import Problem, Refused
 from .limits import Guard
 from .pages.methods import allowed_methods
 
-__all__ = ["entrance", "http_problem", "live", "openapi_of", "ready", "validation_problem"]
+__all__ = ["authenticated", "entered", "entrance", "http_problem", "live", "openapi_of", "ready", "validation_problem"]
 
 
 def entrance(app: object, guard: Guard, gate: Gate | None) -> Callable[[Scope], Awaitable[None]]:
@@ -78,3 +80,24 @@ async def validation_problem(_: Request, error: Exception) -> Response:
         for entry in error.errors()
     ]
     raise Problem(422, "The request has parameters that are missing or not valid.", errors=errors)
+
+
+async def entered(request: Request) -> None:
+    """A FastAPI dependency: the request was let in, whatever reads its body next."""
+    await request.app.enter(request.scope)
+
+
+async def authenticated(request: Request, security: SecurityScopes) -> Principal:
+    """A FastAPI dependency: the principal of the request; a 401 problem without one, and a 403 when it lacks one of the
+    scopes of ``Security(authenticated, scopes=[...])``.
+
+    In force on every plain route of a gateway that has ``auth``.
+    """
+    context = current_context()
+    auth: Authenticator | None = request.app.auth
+    if context.principal is None and auth is not None:
+        await Gate(auth).enter(request.scope, context)
+    principal = context.authenticated()
+    if not principal.scopes.issuperset(security.scopes):
+        raise Refused(403, "missing_scope")
+    return principal

@@ -2,23 +2,30 @@
 
 from .batch import BatchRoute
 from .declare import Page, optional, required, section, shape
-from .endpoint import PageEndpoint, PageServices
+from .endpoint import PageEndpoint, PageServices, Serving
 from .last_good import LastGoodValues
+from .messages import MessageStreaming
 from .plan import Plan, PlannedSection
-from .route import SECURITY, PageRoute, page_routes
+from .route import SECURITY, PageOptions, PageRoute, page_routes
+from .stream import PageStream, Streaming
 from .table import PageTable
 
 __all__ = [
     "SECURITY",
     "BatchRoute",
     "LastGoodValues",
+    "MessageStreaming",
     "Page",
     "PageEndpoint",
+    "PageOptions",
     "PageRoute",
     "PageServices",
+    "PageStream",
     "PageTable",
     "Plan",
     "PlannedSection",
+    "Serving",
+    "Streaming",
     "optional",
     "page_routes",
     "required",

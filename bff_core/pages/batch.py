@@ -34,7 +34,7 @@ log = structlog.get_logger("bff.batch")
 PRIVATE = (b"cache-control", b"private, no-store")
 # Of the request that brings the batch, not of what it asks for.
 _NOT_PASSED = frozenset({
-    b"accept-encoding", b"content-encoding", b"content-length", b"content-type", b"if-none-match", b"prefer",
+    b"accept", b"accept-encoding", b"content-encoding", b"content-length", b"content-type", b"if-none-match", b"prefer",
     b"transfer-encoding",
 })  # fmt: skip
 _SHOWN = frozenset({b"age", b"cache-control", b"etag", b"retry-after"})
@@ -201,7 +201,7 @@ class _BatchEndpoint:
         if self._table.size != len(self._routes):
             self._table = PageTable(self._routes)
         found = self._table.find(own)
-        if found is None:
+        if found is None or not found[0].is_document:
             return _Item(own, None, {}, Problem(404, "There is no such page."))
         return _Item(own, *found, None)
 

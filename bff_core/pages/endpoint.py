@@ -22,6 +22,7 @@ from ..limits import Criticality, Guard, Shedder
 from ..telemetry import Event, Events, PageMeter
 from .body import read_json_body
 from .disconnect import DisconnectWatcher
+from .fields import Include
 from .inputs import RequestInputs, parse_query
 from .last_good import LastGoodValues
 from .page_cache import PageCache
@@ -29,9 +30,10 @@ from .plan import Plan
 from .prefer import MINIMAL, wants_minimal
 from .run import DONE, SKIPPED, Bound, Run
 from .select import Selection, Selector
+from .stream import PageStream, Streaming
 from .versioned import OlderPage, PageVersions
 
-__all__ = ["PageEndpoint", "PageServices"]
+__all__ = ["PageEndpoint", "PageServices", "Serving"]
 
 JSON = (b"content-type", b"application/json")
 PRIVATE = (b"cache-control", b"private, no-store")
@@ -53,6 +55,41 @@ class PageServices:
     delivery: Delivery
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """How a page is served: to anybody when ``gate`` is None; each request with an Idempotency-Key once by ``once``; by
+    ``streaming`` to whom that takes. For the others see ``Bff.page``."""
+
+    method: str
+    status: int
+    gate: Gate | None
+    criticality: Criticality
+    cache: bool
+    cache_control: str | None
+    compress: bool
+    guard: Guard | None
+    once: Once | None
+    streaming: Streaming | None
+
+    def check(self, plan: Plan, inputs: RequestInputs, *, versioned: bool) -> None:
+        """Raise ``DeclarationError`` for what does not fit together."""
+        if self.once is not None and (self.method == "GET" or self.gate is None):
+            raise DeclarationError(
+                f"{plan.name}: an Idempotency-Key is its principal's and for what is done once: "
+                "not for a public page, not for GET"
+            )
+        if self.streaming is not None:
+            for other, there in (("cache", self.cache), ("idempotency", self.once is not None)):
+                if there:
+                    raise DeclarationError(
+                        f"{plan.name}: a page that is streamed is not kept whole; take {other}= away"
+                    )
+            if versioned:
+                raise DeclarationError(f"{plan.name}: a page that is streamed has no older versions")
+        if self.cache:
+            PageCache.check(plan, inputs, self.method, public=self.gate is None)
+
+
 class PageEndpoint:
     """The ASGI application of one page; ``serve`` is the same for who knows context and path already."""
 
@@ -61,45 +98,39 @@ class PageEndpoint:
         plan: Plan,
         inputs: RequestInputs,
         path: str,
-        method: str,
-        status: int,
+        serving: Serving,
         *,
-        gate: Gate | None,
-        criticality: Criticality,
-        cache: bool,
-        cache_control: str | None,
-        compress: bool,
         services: PageServices,
         meter: PageMeter,
-        guard: Guard | None,
-        once: Once | None,
         versions: PageVersions | None = None,
     ) -> None:
+        serving.check(plan, inputs, versioned=versions is not None)
         self._meter = meter
-        self._once = once
-        if cache:
-            PageCache.check(plan, inputs, method, public=gate is None)
-        self._cache = PageCache(f"{method} {path}", services.memory) if cache else None
+        self._once = serving.once
+        self._streaming = serving.streaming
+        self._cache = PageCache(f"{serving.method} {path}", services.memory) if serving.cache else None
         self._compressed = self._cache.compressed if self._cache is not None else None
         # An answer that is recorded is for whoever sends the request again, in whichever coding.
-        self._deliverer = Deliverer(services.delivery, tags=method == "GET", compress=compress and once is None)
-        self._headers = _page_headers(plan.name, inputs, method, gate, cache_control)
+        compress = serving.compress and serving.once is None
+        self._safe = serving.method == "GET"
+        self._deliverer = Deliverer(services.delivery, tags=self._safe, compress=compress)
+        self._headers = _page_headers(plan.name, inputs, serving)
         clients = services.client
         self._plan = plan
         self._inputs = inputs
         self._selector = Selector(plan)
         self._versions = versions
-        self._gate = gate
+        self._gate = serving.gate
         self._max_body = services.max_body
         self._shedder = services.shedder
         self._events = services.events
-        self._criticality = criticality
-        self._guard = guard
+        self._criticality = serving.criticality
+        self._guard = serving.guard
         self._last_good = services.last_good
-        self._safe = method == "GET"
-        self.private = gate is not None
+        self.private = serving.gate is not None
+        self.is_document = serving.streaming is None or serving.streaming.in_schema
         self._path = path
-        self._status = status
+        self._status = serving.status
         self._template = list(plan.template)
         for slot, client in plan.clients.items():
             self._template[slot] = clients(client, plan.name)
@@ -126,6 +157,8 @@ class PageEndpoint:
             return
         context.route = self._path
         context.meter = meter = self._meter
+        if self._streaming is not None:
+            context.problem_page = self._streaming.problem_page
         meter.in_flight += 1
         older = self._versions.enter(scope, context) if self._versions is not None and self._gate is None else None
         cache_key, known = b"", None
@@ -171,6 +204,9 @@ class PageEndpoint:
         # What may have changed something is finished, whoever has left meanwhile.
         watcher = DisconnectWatcher(receive, run) if self._safe else None
         try:
+            if self._streaming is not None and self._streaming.takes(scope):
+                await self._stream(self._streaming, run, context, selection.fields, scope, send)
+                return
             await run.complete()
         finally:
             if watcher is not None:
@@ -188,6 +224,21 @@ class PageEndpoint:
         if self._cache is not None:
             self._cache.put(cache_key, content, tag, run.fresh_for)
         await self._answer(scope, send, context, content, tag, (timing, *self._headers))
+
+    async def _stream(
+        self,
+        streaming: Streaming,
+        run: Run,
+        context: RequestContext,
+        fields: Include | None,
+        scope: Scope,
+        send: Send,
+    ) -> None:
+        stream = PageStream(self._plan, run, context, send, self._status, private=self.private, fields=fields)
+        try:
+            await streaming.deliver(stream, scope)
+        finally:
+            stream.close()
 
     def _document(
         self, shaped: BaseModel, selection: Selection, context: RequestContext, older: OlderPage | None
@@ -250,20 +301,21 @@ class PageEndpoint:
         return ", ".join(entries).encode()
 
 
-def _page_headers(
-    name: str, inputs: RequestInputs, method: str, gate: Gate | None, cache_control: str | None
-) -> tuple[tuple[bytes, bytes], ...]:
+def _page_headers(name: str, inputs: RequestInputs, serving: Serving) -> tuple[tuple[bytes, bytes], ...]:
     """Cache-Control and Vary of a page's whole answers; raises ``DeclarationError``."""
+    gate, cache_control = serving.gate, serving.cache_control
     private = gate is not None
     if cache_control is None:
         if private:
             return (PRIVATE,)
-        kept = method == "GET"
+        kept = serving.method == "GET"
     else:
-        if method != "GET":
+        if serving.method != "GET":
             raise DeclarationError(f"{name}: only a GET page can have cache_control")
         kept = check_cache_control(cache_control, name, private=private)
     vary = inputs.vary | gate.vary if gate is not None else inputs.vary
+    if serving.streaming is not None:
+        vary |= {"accept"}
     headers = [] if cache_control is None else [(b"cache-control", cache_control.encode())]
     if kept and vary:
         headers.append((b"vary", ", ".join(sorted(vary)).encode()))

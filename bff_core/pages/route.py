@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Collection, Sequence
+from typing import Annotated, Any, Literal, TypedDict
 
 from fastapi import params as fastapi_params
 from fastapi.routing import APIRoute
@@ -12,25 +12,47 @@ from pydantic import BaseModel, Field, create_model
 from starlette.routing import Match, compile_path
 from starlette.types import Receive, Scope, Send
 
-from ..auth import Gate
+from ..auth import Allow
 from ..errors import DeclarationError, Problem
-from ..idempotency import Once
-from ..limits import Criticality, Guard
+from ..limits import AnyLimit, Criticality
 from ..telemetry import PageMeter, SectionMeter
 from ..versions import Version, Versions
 from .declare import Page
 from .document import key_parameter, list_pattern, problem_texts, takes_key
-from .endpoint import PageEndpoint, PageServices
+from .endpoint import PageEndpoint, PageServices, Serving
 from .fields import Members, members_of, members_pattern
 from .inputs import RequestInputs
+from .messages import EVENT_STREAM, NDJSON
 from .methods import without_body
 from .plan import Input, Plan
 from .versioned import PageVersions
 
-__all__ = ["SECURITY", "PageRoute", "ProblemDocument", "documented", "endpoint_of", "page_routes", "version_parameter"]
+__all__ = [
+    "SECURITY",
+    "PageOptions",
+    "PageRoute",
+    "ProblemDocument",
+    "documented",
+    "endpoint_of",
+    "page_routes",
+    "version_parameter",
+]
 
 SECURITY = "gateway"
 """The name of the gateway's security scheme in its OpenAPI document; further ones are ``gateway-2`` and so on."""
+
+
+STREAMS: dict[str, Any] = {kind: {"schema": {"type": "string"}} for kind in (EVENT_STREAM, NDJSON)}
+
+
+class PageOptions(TypedDict, total=False):
+    """Who gets a page, and how much of it; see ``Bff.page``."""
+
+    public: bool
+    scopes: Collection[str]
+    allow: Allow | None
+    criticality: Criticality
+    limits: Sequence[AnyLimit]
 
 
 class ProblemDocument(BaseModel):
@@ -44,27 +66,20 @@ class ProblemDocument(BaseModel):
 
 
 class PageRoute(APIRoute):
-    """Serves one page, to anybody when ``gate`` is None; in all ``versions``, or in the one whose path it is."""
+    """Serves one page as ``serving`` says; in all ``versions``, or in the one whose path it is."""
 
     def __init__(
         self,
         path: str,
         page: type[Page],
+        serving: Serving,
         *,
-        method: str,
-        status: int,
-        gate: Gate | None,
-        criticality: Criticality,
-        cache: bool,
-        cache_control: str | None,
-        compress: bool,
         services: PageServices,
-        guard: Guard | None,
-        once: Once | None = None,
         versions: Versions | None = None,
         version: Version | None = None,
         meter: PageMeter | None = None,
     ) -> None:
+        method, gate = serving.method, serving.gate
         plan = page.plan
         if gate is None and plan.uses_principal:
             raise DeclarationError(f"{plan.name}: uses the principal, so its route cannot be public")
@@ -74,35 +89,31 @@ class PageRoute(APIRoute):
         _, _, convertors = compile_path(path)
         self.inputs = RequestInputs(plan, list(convertors))
         self._check_method(method)
-        if once is not None and (method == "GET" or gate is None):
-            raise DeclarationError(
-                f"{plan.name}: an Idempotency-Key is its principal's and for what is done once: "
-                "not for a public page, not for GET"
-            )
         guarded = any(section.allow is not None for section in plan.sections)
         answers = {
             401: gate is not None,
             403: gate is not None and (gate.restricts or guarded),
             404: bool(convertors),
-            409: once is not None,
+            409: serving.once is not None,
             410: versions is not None,
-            429: guard is not None,
+            429: serving.guard is not None,
         }
         self.version = version
-        self.once = once
+        self.once = serving.once
         self.versions = PageVersions(versions, page, plan, self.inputs, version) if versions is not None else None
         super().__init__(
             path,
             endpoint_of(plan, self._parameters(versions), members_of(plan.model), selectable=method == "GET"),
             methods=[method],
-            status_code=status,
+            status_code=serving.status,
             name=plan.name,
             summary=plan.doc.partition("\n")[0] or plan.name,
             description=plan.doc,
-            include_in_schema=version is None,
+            include_in_schema=version is None and (serving.streaming is None or serving.streaming.in_schema),
             response_model=documented(plan, plan.model),
             openapi_extra={"security": gate.requirements(SECURITY)} if gate is not None else None,
             responses=_short_answers(method, etag=services.delivery.etag)
+            | _streams(serving)
             | {
                 code: {"model": ProblemDocument, "description": text, "content": {"application/problem+json": {}}}
                 for code, text in problem_texts(plan, answers, has_body=self.inputs.body is not None).items()
@@ -114,18 +125,10 @@ class PageRoute(APIRoute):
             plan,
             self.inputs,
             path,
-            method,
-            status,
-            gate=gate,
-            criticality=criticality,
-            cache=cache,
-            cache_control=cache_control,
-            compress=compress,
+            serving,
             services=services,
             meter=self.meter,
-            guard=guard,
             versions=self.versions,
-            once=once,
         )
 
     def _parameters(self, versions: Versions | None) -> list[inspect.Parameter]:
@@ -182,11 +185,15 @@ class PageRoute(APIRoute):
                     )
 
 
-def page_routes(path: str, page: type[Page], versions: Versions | None, **options: Any) -> list[PageRoute]:
+def page_routes(
+    path: str, page: type[Page], serving: Serving, services: PageServices, versions: Versions | None
+) -> list[PageRoute]:
     """The page at ``path``, and under the path of each version that has one; counted as one."""
-    route = PageRoute(path, page, versions=versions, **options)
+    route = PageRoute(path, page, serving, services=services, versions=versions)
     return [route] + [
-        PageRoute(version.path + path, page, versions=versions, version=version, meter=route.meter, **options)
+        PageRoute(
+            version.path + path, page, serving, services=services, versions=versions, version=version, meter=route.meter
+        )
         for version in (versions.all if versions is not None else ())
         if versions is not None and version.path is not None and versions.has_page(page, version)
     ]
@@ -197,6 +204,10 @@ def _short_answers(method: str, *, etag: bool) -> dict[int | str, dict[str, Any]
     if method != "GET":
         return {204: {"description": "Done; this is what `Prefer: return=minimal` is answered."}}
     return {304: {"description": "It is still what `If-None-Match` names."}} if etag else {}
+
+
+def _streams(serving: Serving) -> dict[int | str, dict[str, Any]]:
+    return {} if serving.streaming is None else {serving.status: {"content": STREAMS}}
 
 
 def documented(plan: Plan, model: type[BaseModel]) -> type[BaseModel]:

@@ -35,7 +35,8 @@ WAITING, RUNNING, DONE, SKIPPED, FAILED = range(5)
 
 class Run:
     """The values of one request's page. ``values`` has the inputs in place; ``selected`` holds the optional sections
-    to run, None for all. ``fresh_for`` is how many seconds all answers will still be fresh, infinite without any."""
+    to run, None for all. ``fresh_for`` is how many seconds all answers will still be fresh, infinite without any.
+    ``on_settled`` is told of each section that has its value."""
 
     __slots__ = (
         "_bound",
@@ -50,6 +51,7 @@ class Run:
         "error",
         "failures",
         "fresh_for",
+        "on_settled",
         "seconds",
         "state",
         "values",
@@ -78,6 +80,7 @@ class Run:
         self.failures: dict[str, str] = {}
         self.fresh_for = math.inf
         self.error: BaseException | None = None
+        self.on_settled: Callable[[PlannedSection], None] | None = None
         self.values = values
 
     async def complete(self) -> list[Any]:
@@ -276,6 +279,8 @@ class Run:
             self._context.spans.section_ended(section.name, self.seconds[index], time.monotonic(), error)
         self.seconds[index] = time.monotonic() - self.seconds[index] if self.seconds[index] else 0.0
         self._left -= 1
+        if self.on_settled is not None:
+            self.on_settled(section)
         if self.error is None:
             for dependent in section.dependents:
                 self._waiting[dependent] -= 1

@@ -24,6 +24,7 @@ from shop.models import (
 
 from .shapes import (
     ProductCard,
+    StartDocument,
     WebHome,
     WebOrder,
     WebProduct,
@@ -42,6 +43,7 @@ __all__ = [
     "PlaceOrder",
     "ProductPage",
     "SearchPage",
+    "StartPage",
 ]
 
 Limit = Annotated[int, Query(ge=1, le=100)]
@@ -82,6 +84,29 @@ class HomePage(Page):
             orders=[order_of(order, products) for order in orders.items] if orders else [],
             notifications=notifications.items if notifications else [],
             recommendations=[product_card(product) for product in recommendations],
+        )
+
+
+class StartPage(Page):
+    """What anybody sees first."""
+
+    listing = required(Catalog.listing, limit=12)
+    first = optional(
+        Recommendations.related_to,
+        product_id=lambda listing: listing.items[0].id,
+        when=lambda listing: bool(listing.items),
+        limit=4,
+        feeds=["together"],
+    )
+    together = optional(
+        Catalog.products, ids=lambda first: [entry.product_id for entry in first], fallback=[], feeds=["together"]
+    )
+
+    @shape
+    def start(self, listing: Listing[Product], together: list[Product]) -> StartDocument:
+        return StartDocument(
+            products=[product_card(product) for product in listing.items],
+            together=[product_card(product) for product in together],
         )
 
 

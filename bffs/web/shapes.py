@@ -22,6 +22,7 @@ from shop.models import (
 
 __all__ = [
     "ProductCard",
+    "StartDocument",
     "WebHome",
     "WebOrder",
     "WebOrderLine",
@@ -100,6 +101,11 @@ class WebHome(BaseModel):
     orders: list[WebOrder]
     notifications: list[Notification]
     recommendations: list[ProductCard]
+
+
+class StartDocument(BaseModel):
+    products: list[ProductCard]
+    together: list[ProductCard]
 
 
 def product_card(product: Product) -> ProductCard:

@@ -1,0 +1,131 @@
+"""``create_bff``: one gateway, assembled from the rooms of the framework."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+from fastapi import Depends
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.routing import Route
+
+from .app import Bff
+from .auth import Authenticator, Gate, OidcSessions, members_of
+from .binding import bind_clients, bind_service, make_cache, make_mirror
+from .clients import ServiceClient
+from .edge import Edge
+from .errors import DeclarationError
+from .forwarded import TrustedProxies
+from .hardening import Admission, AnswerHeaders, CorsPolicy, HostRule
+from .lifespan import make_lifespan
+from .limits import AnyLimit, Guard, Limiter
+from .ops import watch
+from .plain import authenticated, entered, entrance, http_problem, live, openapi_of, ready, validation_problem
+from .settings import Settings
+from .telemetry import Events, configure_logs
+from .versions import Versions
+
+__all__ = ["create_bff"]
+
+
+def create_bff(
+    name: str,
+    *,
+    clients: Sequence[type[ServiceClient]],
+    settings: Settings | None = None,
+    auth: Authenticator | None = None,
+    transport: httpx.AsyncBaseTransport | None = None,
+    versions: Versions | None = None,
+    limits: Sequence[AnyLimit] = (),
+    templates: str | Path | None = None,
+    **options: Any,
+) -> Bff:
+    """A gateway called ``name`` over the services of ``clients``.
+
+    ``settings`` are loaded from the environment when not given. ``auth`` says who may come in. ``transport`` replaces
+    the wire to every service (tests, proxies, HTTP/2). ``versions`` are those of its pages. Everything it serves is
+    under ``limits``. ``templates`` is the folder of those that ``html`` pages have (extra ``ssr``). ``options`` are
+    FastAPI's. Raises ``SettingsError`` when a service has no URL.
+    """
+    settings = settings or Settings.load()
+    configure_logs(name, settings.log_level)
+    events = Events()
+    cache = make_cache(name, settings)
+    bound, upstreams = bind_clients(clients, settings, transport, events, cache, name)
+    limiter = Limiter(name, settings.limits_url, settings.deadline, events)
+    guard = limiter.guard(limits, private=auth is not None) or Guard()
+    docs = {} if settings.docs else {"openapi_url": None}
+    # A redirect to the path with or without a last slash would be made of the request's own Host and scheme.
+    options.setdefault("redirect_slashes", False)
+    app = Bff(
+        name,
+        bound,
+        settings,
+        events,
+        cache.memory,
+        limiter,
+        limits,
+        title=options.pop("title", name),
+        lifespan=make_lifespan(
+            upstreams, cache, make_mirror(name, settings, events), auth, options.pop("lifespan", None)
+        ),
+        # Of plain routes; a page does the same without FastAPI.
+        dependencies=[
+            *([Depends(entered)] if limits or auth is not None else []),
+            *([Depends(authenticated)] if auth is not None else []),
+        ],
+        **docs,
+        **options,
+    )
+    app.auth = auth
+    app.enter = entrance(app, guard, Gate(auth) if auth is not None else None)
+    app.versions = versions
+    if templates is not None:
+        from .ssr import Templates  # noqa: PLC0415 - Jinja2 is an extra
+
+        app.templates = Templates(templates)
+    app.upstreams = upstreams
+    app.operations = watch(app, cache)
+    app._bind = partial(bind_service, settings=settings, transport=transport, events=events)  # noqa: SLF001 - assembled here
+    app.router.routes += [
+        Route("/health/live", live, include_in_schema=False),
+        Route("/health/ready", ready, include_in_schema=False),
+    ]
+    app.sessions = _mount_sessions(app, auth)
+    app.add_exception_handler(HTTPException, http_problem)
+    app.add_exception_handler(RequestValidationError, validation_problem)
+    cors = CorsPolicy(settings.cors) if settings.cors is not None else None
+    if versions is not None and settings.docs:
+        app.router.routes.append(Route("/openapi/{version}.json", openapi_of, include_in_schema=False))
+    app.admission = Admission(settings, HostRule(settings.allowed_hosts), cors)
+    edge: dict[str, Any] = {
+        "deadline": settings.deadline,
+        "admission": app.admission,
+        "headers": AnswerHeaders(settings.hardening, cors, filter(None, (app.docs_url, app.redoc_url))),
+        "challenge": auth.challenge if auth is not None else None,
+        "access": app.access,
+        "sign_in": app.sessions.hint if app.sessions is not None else None,
+        "meter": app.operations.gateway.other,
+        "tracer": app.operations.tracer,
+        "proxies": TrustedProxies(settings.trusted_proxies),
+        "enter": app.enter,
+        "versions": versions,
+    }
+    app.add_middleware(Edge, **edge)
+    app.direct = None if "exception_handlers" in options else Edge(app, **edge)
+    app.handlers = frozenset(app.exception_handlers)
+    return app
+
+
+def _mount_sessions(app: Bff, auth: Authenticator | None) -> OidcSessions | None:
+    """The browser sessions among the ways of ``auth``, with their routes in ``app``."""
+    found = [member for member in (members_of(auth) if auth is not None else ()) if isinstance(member, OidcSessions)]
+    if len(found) > 1:
+        raise DeclarationError(f"gateway '{app.name}' has {len(found)} OidcSessions; browsers have one cookie")
+    for sessions in found:
+        app.router.routes += sessions.mount(app.name)
+    return found[0] if found else None
