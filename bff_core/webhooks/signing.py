@@ -73,7 +73,7 @@ class Verifier:
             raise InvalidSignature("too old, or of the future")
         content = f"{event_id}.{sent}.".encode() + body
         given = [_given(signature) for signature in signatures.split(" ", MOST_SIGNATURES)[:MOST_SIGNATURES]]
-        if not any([matches(content, *signature) for matches in self._matches for signature in given]):
+        if not any(matches(content, *signature) for matches in self._matches for signature in given):
             raise InvalidSignature("no signature is right")
         return event_id
 
