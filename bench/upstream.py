@@ -59,7 +59,8 @@ def nginx_configuration(folder: Path, plain: int, cacheable: int, flaky: int, sl
         (folder / f"{name}.json").write_text(json.dumps(document, separators=(",", ":"), ensure_ascii=False))
     for kilobytes in (1, 100, 10_240):
         (folder / f"{kilobytes}.bin").write_bytes(b"x" * 1024 * kilobytes)
-    routes = """
+    routes = (
+        """
         root %s;
         default_type application/json;
         etag off;
@@ -71,7 +72,9 @@ def nginx_configuration(folder: Path, plain: int, cacheable: int, flaky: int, sl
         location ~ ^/products/[^/]+/reviews$ { rewrite ^ /reviews.json break; }
         location ~ ^/products/[^/]+/related$ { rewrite ^ /related.json break; }
         location ~ ^/files/(\\d+)$ { default_type application/octet-stream; rewrite ^/files/(.*)$ /$1.bin break; }
-""" % folder
+"""
+        % folder
+    )
     text = HEADER.format(folder=folder, name="upstream")
     text += f"    server {{ listen 127.0.0.1:{plain} backlog=8192; {routes} }}\n"
     text += f"    server {{ listen 127.0.0.1:{cacheable}; add_header Cache-Control 'public, max-age=300'; {routes} }}\n"

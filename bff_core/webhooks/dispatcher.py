@@ -13,12 +13,10 @@ from .lane import Courier, LaneRun
 from .queue import Lane, Queue, Release, Result
 from .settings import WebhookSettings
 
-__all__ = ["QUANTUM", "SLACK", "Dispatcher"]
+__all__ = ["Dispatcher"]
 
 log = structlog.get_logger("bff.webhooks")
 
-QUANTUM = 5.0  # seconds of a lane's turn; an attempt that has begun may take its timeout longer
-SLACK = 10.0  # seconds for writing down what came of it, before the lease ends
 LANES_A_TURN = 8  # so that other dispatchers find some too
 FAILING_SHARE = 4  # one lane in so many may be one that fails
 FULL = 200  # results that are written down without waiting for a lane to end
@@ -138,7 +136,7 @@ class Dispatcher:
             schedule=self._settings.schedule,
             concurrency=self._settings.concurrency,
             failing_rate=self._settings.failing_rate,
-            seconds=QUANTUM,
+            seconds=self._settings.turn,
             clock=self._clock,
         )
         task = asyncio.get_running_loop().create_task(self._run_lane(run))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import structlog
-from sqlalchemy import TextClause, bindparam, text
+from sqlalchemy import BindParameter, TextClause, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from .connector import Outcome
@@ -45,7 +45,9 @@ SETTLE = text(
 )
 LOG = text(
     "INSERT INTO bff_webhook_attempts (delivery, number, at, took, status, error, body) "
-    "VALUES (:id, :number, :at, :took, :status, :error, :body) ON CONFLICT (delivery, number) DO NOTHING"
+    "SELECT id, attempts, CAST(:at AS BIGINT), CAST(:took AS INTEGER), CAST(:status AS INTEGER), "
+    "CAST(:error AS VARCHAR), CAST(:body AS VARCHAR) FROM bff_webhook_deliveries "
+    "WHERE id = :id AND attempts = :number ON CONFLICT (delivery, number) DO NOTHING"
 )
 RELEASE = text(
     "UPDATE bff_webhook_endpoints SET lease = NULL, leased_until = 0, paused_until = :paused, "
@@ -59,7 +61,7 @@ OLD = text(
     "SELECT v.id FROM bff_webhook_events v WHERE v.created_at < :before AND NOT EXISTS (SELECT 1 "
     "FROM bff_webhook_deliveries d WHERE d.event = v.id AND d.state = 'pending') ORDER BY v.created_at LIMIT :most"
 )
-OLD_ONES = bindparam("ids", expanding=True)
+OLD_ONES: BindParameter[list[str]] = bindparam("ids", expanding=True)
 PURGE = (
     text(
         "DELETE FROM bff_webhook_attempts WHERE delivery IN (SELECT id FROM bff_webhook_deliveries WHERE event IN :ids)"

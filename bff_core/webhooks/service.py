@@ -11,8 +11,11 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import structlog
+from fastapi import FastAPI, Request
 from pydantic import BaseModel
 
+from ..context import Principal
 from ..stores import sql_engine
 from .connector import Connector, Outcome, Resolve
 from .events import PING, Event, EventType, EventTypes, Render, standard_body
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from .endpoints import Endpoint
 
 __all__ = ["Webhooks"]
+
+log = structlog.get_logger("bff.webhooks")
 
 
 class Webhooks:
@@ -112,16 +117,37 @@ class Webhooks:
             await self.endpoints.enable(endpoint)
         return outcome
 
+    def mount(
+        self,
+        app: FastAPI,
+        path: str = "/webhooks",
+        *,
+        dispatchers: int = 1,
+        version: Callable[[Request], str | None] = lambda _: None,
+        owner: Callable[[Principal], str] | None = None,
+    ) -> None:
+        """Let ``app``'s principals look after their endpoints under ``path``, document every event type, and run with
+        the app, with so many dispatchers in each of its processes.
+
+        ``version`` says of a request which version of the API the endpoint it makes gets its events in. ``owner`` is
+        ``owner_of`` by default: endpoints are the tenant's, or the principal's own.
+        """
+        from .api import owner_of, webhooks_router  # noqa: PLC0415 - an extra
+
+        self.types.describe(app)
+        router = webhooks_router(self, version=version, owner=owner or owner_of, dispatchers=dispatchers)
+        app.include_router(router, prefix=path)
+
     def dispatcher(self) -> Dispatcher:
         """Another one, to ``run``."""
-        from .dispatcher import QUANTUM, SLACK, Dispatcher  # noqa: PLC0415 - an extra
+        from .dispatcher import Dispatcher  # noqa: PLC0415 - an extra
         from .queue import Queue  # noqa: PLC0415
 
         settings = self.settings
         queue = Queue(
             self.engine,
             self.outbox,
-            lease=settings.timeout + QUANTUM + SLACK,
+            lease=settings.timeout + 2 * settings.turn,
             batch=settings.batch,
             failing_batch=settings.concurrency,
             warn_after=settings.warn_after,
@@ -138,7 +164,9 @@ class Webhooks:
         tasks: list[asyncio.Task[Any]] = []
         try:
             await self.prepare()
-            tasks += [asyncio.create_task(self.dispatcher().run()) for _ in range(dispatchers)]
+            for _ in range(dispatchers):
+                tasks.append(asyncio.create_task(self.dispatcher().run()))
+                tasks[-1].add_done_callback(_report)
             yield
         finally:
             for dispatcher in self._dispatchers:
@@ -154,3 +182,8 @@ class Webhooks:
     def _wake(self) -> None:
         for dispatcher in self._dispatchers:
             dispatcher.wake()
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("webhook.dispatcher_failed", exc_info=error)

@@ -26,7 +26,8 @@ class WebhookSettings(BaseModel):
     ``timeout`` is an attempt's; ``schedule`` the waits between attempts. An endpoint at which nothing has succeeded is
     warned of after ``warn_after``, disabled after ``disable_after``. Of one endpoint ``concurrency`` deliveries are
     under way at once, and while it fails ``failing_rate`` a second at the most. ``batch`` deliveries are taken at a
-    time, from as many as ``lanes`` endpoints at once; ``poll`` is how often an idle dispatcher looks. What is older
+    time, from as many as ``lanes`` endpoints at once, each for ``turn`` at the most; an endpoint whose dispatcher dies
+    has another after ``timeout`` and two turns. ``poll`` is how often an idle dispatcher looks. What is older
     than ``retention`` and not waiting is removed.
     """
 
@@ -43,6 +44,7 @@ class WebhookSettings(BaseModel):
     failing_rate: Seconds = 10.0
     batch: Count = 50
     lanes: Count = 64
+    turn: Seconds = 5.0
     poll: Seconds = 0.25
     max_event: Count = 256 * 1024
     max_endpoints: Count = 50
