@@ -1,8 +1,8 @@
 """Webhooks under bad luck: dead, hanging, slow and flapping endpoints, dispatchers killed, the store restarted.
 
 ``python -m bench.webhooks [--events 10000] [--endpoints 50] [--dispatchers 2] [--store sqlite|postgresql]``. A run with
-the healthy endpoints alone comes first; then one with the others among them. Exit status 1 when an event did not reach a
-healthy endpoint, came under another id, waits for ever, or when the delay of the healthy ones grew by more than half.
+the healthy endpoints alone comes first; then one with the others among them. Exit status 1 when an event did not reach
+a healthy endpoint, came under another id, waits for ever, or when the delay of the healthy ones grew by more than half.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ SETTINGS: dict[str, Any] = {
 BAD = ("refused", "hanging", "broken", "slow", "flapping")
 HOPELESS = ("refused", "hanging", "broken")
 console = Console()
+DEBUG = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,7 @@ class Soak:
                 await self._publish()
                 while not self._arrived() or await self._number("state = 'pending'"):
                     await asyncio.sleep(0.5)
+                    if DEBUG: print(time.monotonic()-began, {p: len(f) for p,f in self._receiver.first.items()}, self._receiver.seen, await self._number("state='pending'"), fleet.killed)
             finally:
                 chaos.cancel()
                 await asyncio.get_running_loop().run_in_executor(None, fleet.close)
@@ -138,7 +140,8 @@ class Soak:
     async def _add(self, path: str) -> None:
         url = f"http://127.0.0.1:{refused_port()}/" if path.startswith("refused") else self._receiver.url(path)
         added = await self._webhooks.endpoints.add("acme", url, ["order.updated"], most=1000)
-        assert added is not None
+        if added is None:
+            raise RuntimeError("no more endpoints")
         await self._webhooks.endpoints.enable(added[0])
         self._receiver.keys[path] = Verifier([added[1]])
         self._receiver.first[path] = {}

@@ -144,7 +144,8 @@ class Dispatcher:
         task.add_done_callback(self._ended)
 
     async def _run_lane(self, run: LaneRun) -> None:
-        self._releases.append(await run.run())
+        release = await run.run()
+        self._releases.append(release)  # to the list as it is now: turns take it away
 
     def _done(self, result: Result) -> None:
         self._results.append(result)

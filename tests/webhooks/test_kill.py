@@ -106,6 +106,32 @@ async def test_two_never_have_the_same_lane(make: Make, receiver: Receiver) -> N
     assert len(lanes) == len(set(lanes)) == 40
 
 
+async def test_a_lane_is_given_back_at_its_end(make: Make, receiver: Receiver) -> None:
+    """Also when turns were taken while it ran; the next to have something is served at once."""
+    webhooks = make()
+    await webhooks.prepare()
+    await endpoint(webhooks, receiver.url("a"))
+    release = asyncio.Event()
+
+    async def hang(_: Got) -> tuple[int, bytes]:
+        await release.wait()
+        return 204, b""
+
+    receiver.behave["a"] = hang
+    await webhooks.publish("order.updated", Told(id="o1"), to="acme")
+    dispatcher = webhooks.dispatcher()
+    await dispatcher._turn()
+    while not receiver.got["a"]:
+        await asyncio.sleep(0.005)
+    await dispatcher._turn()
+    release.set()
+    await asyncio.wait(dispatcher._running)
+    await dispatcher._turn()
+    second = await webhooks.publish("order.updated", Told(id="o2"), to="acme")
+    await webhooks.dispatcher().drain()
+    assert receiver.ids("a")[1:] == [second]
+
+
 @pytest.mark.parametrize("when", ["before the answer", "after the answer"])
 async def test_killed_after_the_post(store: Any, receiver: Receiver, when: str) -> None:
     """Told again, under the same id."""
