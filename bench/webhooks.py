@@ -44,8 +44,7 @@ SETTINGS: dict[str, Any] = {
 }
 BAD = ("refused", "hanging", "broken", "slow", "flapping")
 HOPELESS = ("refused", "hanging", "broken")
-console = Console()
-DEBUG = 1
+console = Console(width=140)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +128,6 @@ class Soak:
                 await self._publish()
                 while not self._arrived() or await self._number("state = 'pending'"):
                     await asyncio.sleep(0.5)
-                    if DEBUG: print(time.monotonic()-began, {p: len(f) for p,f in self._receiver.first.items()}, self._receiver.seen, await self._number("state='pending'"), fleet.killed)
             finally:
                 chaos.cancel()
                 await asyncio.get_running_loop().run_in_executor(None, fleet.close)

@@ -35,6 +35,7 @@ from .pages import Page, optional, required, section, shape
 from .policy import AdaptivePolicy, BreakerPolicy, HealthPolicy, HedgePolicy, OutlierPolicy, Policy, RetryPolicy
 from .settings import ExchangeSettings, ServiceSettings, Settings
 from .telemetry import Event
+from .webhooks import EventType, WebhookEvent, Webhooks, WebhookSettings
 
 __all__ = [
     "AdaptivePolicy",
@@ -56,6 +57,7 @@ __all__ = [
     "ConnectionLost",
     "DeclarationError",
     "Event",
+    "EventType",
     "ExchangeSettings",
     "ForwardAuth",
     "HealthPolicy",
@@ -75,6 +77,9 @@ __all__ = [
     "Settings",
     "SettingsError",
     "UnexpectedStatus",
+    "WebhookEvent",
+    "WebhookSettings",
+    "Webhooks",
     "authenticated",
     "create_bff",
     "current_context",

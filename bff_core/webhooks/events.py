@@ -14,14 +14,14 @@ from pydantic import BaseModel, ConfigDict, create_model
 
 from ..errors import DeclarationError
 
-__all__ = ["Event", "EventType", "EventTypes", "Render", "standard_body"]
+__all__ = ["EventType", "EventTypes", "Render", "WebhookEvent", "standard_body"]
 
 NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)+")
 RESERVED = "webhook."
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class WebhookEvent:
     """Something that happened: ``data`` is its model as JSON, as the newest version has it; ``version`` is that of the
     endpoint it is for, None for the newest."""
 
@@ -32,12 +32,12 @@ class Event:
     version: str | None = None
 
 
-Render = Callable[[Event], Mapping[str, Any]]
+Render = Callable[[WebhookEvent], Mapping[str, Any]]
 """The body of the webhook for an event, as its ``version`` promised it. Pure: it may be called again for every
 attempt, and must then give the same."""
 
 
-def standard_body(event: Event) -> Mapping[str, Any]:
+def standard_body(event: WebhookEvent) -> Mapping[str, Any]:
     """``type``, ``timestamp`` and ``data``, as Standard Webhooks recommends; ``api_version`` when there is one."""
     body: dict[str, Any] = {"type": event.type, "timestamp": timestamp(event.created_at)}
     if event.version is not None:
@@ -106,7 +106,7 @@ class EventTypes:
             raise DeclarationError(f"there is an event type '{kind.name}' already, or it begins with '{RESERVED}'")
         self.known[kind.name] = kind
 
-    def body(self, event: Event) -> bytes:
+    def body(self, event: WebhookEvent) -> bytes:
         """What is sent."""
         return json.dumps(self.render(event), ensure_ascii=False, separators=(",", ":")).encode()
 
@@ -144,4 +144,4 @@ def _receiver(kind: EventType) -> Callable[..., None]:
 
 def _example(kind: EventType) -> Any:
     data = kind.example.model_dump(mode="json")
-    return dict(standard_body(Event("msg_1", kind.name, datetime(2026, 11, 1, tzinfo=UTC), data)))
+    return dict(standard_body(WebhookEvent("msg_1", kind.name, datetime(2026, 11, 1, tzinfo=UTC), data)))

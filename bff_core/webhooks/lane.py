@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import structlog
 
 from .connector import Connector, Outcome
-from .events import Event, EventTypes
+from .events import EventTypes, WebhookEvent
 from .queue import Due, Lane, Release, Result
 from .retry import Verdict, decide
 from .sealing import Sealer
@@ -66,7 +66,7 @@ class Courier:
             if len(self._bodies) >= MOST_BODIES:
                 self._bodies.clear()
             at = datetime.fromtimestamp(due.created_at / 1000, UTC)
-            body = self._types.body(Event(due.event, due.type, at, json.loads(due.data), lane.version))
+            body = self._types.body(WebhookEvent(due.event, due.type, at, json.loads(due.data), lane.version))
             self._bodies[key] = body
         return body
 

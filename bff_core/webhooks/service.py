@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from ..context import Principal
 from ..stores import sql_engine
 from .connector import Connector, Outcome, Resolve
-from .events import PING, Event, EventType, EventTypes, Render, standard_body
+from .events import PING, EventType, EventTypes, Render, WebhookEvent, standard_body
 from .settings import WebhookSettings
 from .signing import Signer
 
@@ -103,7 +103,7 @@ class Webhooks:
 
     async def ping(self, endpoint: Endpoint) -> Outcome:
         """Ask ``endpoint`` whether it is there; enable it if it is."""
-        event = Event(
+        event = WebhookEvent(
             f"msg_{secrets.token_hex(16)}",
             PING.name,
             datetime.fromtimestamp(self._clock(), UTC),

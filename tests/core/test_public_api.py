@@ -13,9 +13,11 @@ ROOT = Path(__file__).parents[2]
 PUBLIC = """
     AdaptivePolicy AnyOf ApiKey ApiKeys Authenticator Authorizer AuthorizerRequest BadResponse BearerJwt Bff
     BffError BreakerPolicy BulkheadFull CallTimeout CircuitOpen ConnectFailed ConnectionLost DeclarationError Event
+    EventType
     ExchangeSettings ForwardAuth HealthPolicy HedgePolicy Operation OutlierPolicy Page Policy Principal Problem
     Refused RequestContext RetryPolicy ServiceClient ServiceError ServiceSettings Settings SettingsError
-    UnexpectedStatus authenticated create_bff current_context delete get new_api_key optional patch post
+    UnexpectedStatus WebhookEvent WebhookSettings Webhooks
+    authenticated create_bff current_context delete get new_api_key optional patch post
     principal_from_headers principal_from_json put required section shape
 """
 

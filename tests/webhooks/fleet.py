@@ -44,7 +44,7 @@ class Fleet:
 
     def _start(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "bff_core.cli", "dispatch", "tests.webhooks.fleet:webhooks"]
-        return subprocess.Popen([*command, "--log-level", "INFO"], cwd=ROOT, env=self._environment)
+        return subprocess.Popen([*command, "--log-level", "ERROR"], cwd=ROOT, env=self._environment)
 
     def kill(self, index: int | None = None) -> None:
         """SIGKILL one, and start another in its place."""
