@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import random
 import statistics
 import sys
@@ -33,6 +34,7 @@ from tests.webhooks.receiver import Got, Receiver
 TOGETHER = 20  # events in a transaction
 CHECKED = 100  # one signature in so many
 MOST_RATIO = 1.5
+KILL_EVERY = 10.0  # seconds
 SETTINGS: dict[str, Any] = {
     "timeout": 2.0,
     "turn": 1.0,
@@ -103,10 +105,21 @@ class Soak:
     """One run: ``kinds`` are the endpoints, ``events`` how many each is told of."""
 
     def __init__(
-        self, name: str, url: str, kinds: list[str], events: int, dispatchers: int, server: PostgresProcess | None
+        self,
+        name: str,
+        url: str,
+        kinds: list[str],
+        events: int,
+        dispatchers: int,
+        server: PostgresProcess | None,
+        kill_every: float = KILL_EVERY,
+        most_kills: float = math.inf,
+        **changes: Any,
     ) -> None:
         self._name = name
-        self._settings = {**SETTINGS, "url": url}
+        self._settings = {**SETTINGS, "url": url, **changes}
+        self._kill_every = kill_every
+        self._most_kills = most_kills
         self._kinds = kinds
         self._count = events
         self._dispatchers = dispatchers
@@ -163,8 +176,8 @@ class Soak:
     async def _chaos(self, fleet: Fleet) -> None:
         loop = asyncio.get_running_loop()
         restarted = self._server is None
-        while True:
-            await asyncio.sleep(random.uniform(4, 8))
+        while fleet.killed < self._most_kills:
+            await asyncio.sleep(self._kill_every * random.uniform(0.5, 1.5))
             await loop.run_in_executor(None, fleet.kill)
             if not restarted and self._server is not None and self._receiver.seen:
                 restarted = True

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from ..context import Principal, current_context
 from ..errors import Problem, Refused
@@ -44,7 +44,9 @@ Version = Callable[[Request], str | None]
 """The version of the API that an endpoint made by this request gets events in; None for the newest."""
 
 Limit = Annotated[int, Query(ge=1, le=100)]
-Cursor = Annotated[str | None, Query(max_length=64)]
+FORM = "^[A-Za-z0-9_-]{1,64}$"
+Id = Annotated[str, Path(pattern=FORM)]
+Cursor = Annotated[str | None, Query(pattern=FORM)]
 LAST_INSTANT = 253_402_300_799.0  # the end of the year 9999
 
 
@@ -137,23 +139,23 @@ class _Api:
         found = await self._webhooks.endpoints.of(self._owner())
         return EndpointList(items=[EndpointOut.of(endpoint) for endpoint in found])
 
-    async def read(self, endpoint_id: str) -> EndpointOut:
+    async def read(self, endpoint_id: Id) -> EndpointOut:
         """One endpoint."""
         return EndpointOut.of(await self._endpoint(endpoint_id))
 
-    async def change(self, endpoint_id: str, body: EndpointChange) -> EndpointOut:
+    async def change(self, endpoint_id: Id, body: EndpointChange) -> EndpointOut:
         """Change an endpoint. At a new URL it has to be verified; one that is disabled is enabled by verifying it."""
         self._check(body.url, body.types or [])
         changes = body.model_dump(include=body.model_fields_set)
         changed = await self._webhooks.endpoints.change(self._owner(), endpoint_id, changes)
         return EndpointOut.of(_there(changed))
 
-    async def remove(self, endpoint_id: str) -> None:
+    async def remove(self, endpoint_id: Id) -> None:
         """Remove an endpoint, and all that is known of it."""
         if not await self._webhooks.endpoints.remove(self._owner(), endpoint_id):
             _there(None)
 
-    async def verify(self, endpoint_id: str) -> PingResult:
+    async def verify(self, endpoint_id: Id) -> PingResult:
         """Send a `webhook.ping` now; an endpoint that answers it with 2xx is enabled."""
         endpoint = await self._endpoint(endpoint_id)
         if not await self._webhooks.endpoints.may_ping(endpoint.owner, endpoint.id):
@@ -163,12 +165,12 @@ class _Api:
         now = EndpointOut.of(await self._endpoint(endpoint_id))
         return PingResult(ok=outcome.ok, answer=outcome.status, error=outcome.error or None, endpoint=now)
 
-    async def rotate(self, endpoint_id: str, body: Rotate) -> Rotated:
+    async def rotate(self, endpoint_id: Id, body: Rotate) -> Rotated:
         """A new secret. The old one signs as well for some time, so that you can change over."""
         endpoint = await self._endpoint(endpoint_id)
         return Rotated(secret=await self._webhooks.endpoints.rotate(endpoint, body.grace))
 
-    async def test(self, endpoint_id: str, body: TestEvent) -> Sent:
+    async def test(self, endpoint_id: Id, body: TestEvent) -> Sent:
         """Send the example of an event type to this endpoint, as any other event is sent."""
         endpoint = await self._enabled(endpoint_id)
         kind = self._webhooks.types.known.get(body.type)
@@ -178,7 +180,7 @@ class _Api:
         return Sent(event=sent)
 
     async def deliveries(
-        self, endpoint_id: str, state: State | None = None, cursor: Cursor = None, limit: Limit = 20
+        self, endpoint_id: Id, state: State | None = None, cursor: Cursor = None, limit: Limit = 20
     ) -> DeliveryPage:
         """What was sent, or is to be, the newest first. `next` is the cursor of the next page."""
         endpoint = await self._endpoint(endpoint_id)
@@ -186,14 +188,14 @@ class _Api:
         following = page[limit - 1].event if len(page) > limit else None
         return DeliveryPage(items=[DeliveryOut.of(delivery) for delivery in page[:limit]], next=following)
 
-    async def delivery(self, endpoint_id: str, event_id: str) -> DeliveryWithAttempts:
+    async def delivery(self, endpoint_id: Id, event_id: Id) -> DeliveryWithAttempts:
         """One event, with every attempt and how the answer to it began."""
         found = await self._webhooks.log.find(self._owner(), endpoint_id, event_id)
         if found is None:
             raise Problem(404, "There is no such delivery.")
         return DeliveryWithAttempts.of(found[0], log=[AttemptOut.of(attempt) for attempt in found[1]])
 
-    async def replay_one(self, endpoint_id: str, event_id: str) -> Sent:
+    async def replay_one(self, endpoint_id: Id, event_id: Id) -> Sent:
         """Send an event once more; one that is waiting already stays as it is."""
         endpoint = await self._enabled(endpoint_id)
         if await self._webhooks.log.find(endpoint.owner, endpoint.id, event_id) is None:
@@ -201,7 +203,7 @@ class _Api:
         await self._webhooks.outbox.replay_one(endpoint.id, event_id, ordered=endpoint.ordered)
         return Sent(event=event_id)
 
-    async def replay(self, endpoint_id: str, body: Replay) -> Replayed:
+    async def replay(self, endpoint_id: Id, body: Replay) -> Replayed:
         """Send again what failed since an instant, or all there was, also what this endpoint never got."""
         endpoint = await self._enabled(endpoint_id)
         until = math.inf if body.until is None else body.until.timestamp()

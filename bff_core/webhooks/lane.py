@@ -24,6 +24,7 @@ log = structlog.get_logger("bff.webhooks")
 
 AGENT = b"content-type: application/json\r\nuser-agent: bff-webhooks\r\n"
 MOST_BODIES = 1024
+LONGEST_PAUSE = 86_400.0
 
 
 class Courier:
@@ -100,7 +101,6 @@ class LaneRun:
         self._until = clock() + seconds
         self._waiting = iter(lane.work)
         self._next = 0.0
-        self._attempts = 0
         self._failures = 0
         self._paused = 0.0
         self._gone = False
@@ -116,9 +116,10 @@ class LaneRun:
             return Release(lane, int((self._clock() + 60) * 1000))
         workers = min(self._concurrency, len(lane.work))
         await asyncio.gather(*[self._deliver(signer) for _ in range(workers)])
-        if lane.failing_since is not None:
-            self._paused = max(self._paused, self._clock() + self._attempts / self._failing_rate)
-        return Release(lane, int(max(self._paused, self._next) * 1000), self._gone)
+        if self._failures:
+            self._paused = max(self._paused, self._clock() + self._failures / self._failing_rate)
+        paused = min(max(self._paused, self._next), self._clock() + LONGEST_PAUSE)
+        return Release(lane, int(paused * 1000), self._gone)
 
     async def _deliver(self, signer: Signer) -> None:
         lane = self._lane
@@ -148,7 +149,6 @@ class LaneRun:
 
     def _note(self, verdict: Verdict, at: float) -> None:
         lane = self._lane
-        self._attempts += 1
         if verdict.state == "delivered":
             self._failures = 0
             lane.failing_since, lane.warned = None, False

@@ -18,8 +18,8 @@ __all__ = [
 
 Url = Annotated[str, Field(max_length=2048, examples=["https://partner.example/webhooks"])]
 Types = Annotated[list[str], Field(min_length=1, max_length=100, examples=[["order.updated"]])]
-Description = Annotated[str, Field(max_length=500)]
-Rate = Annotated[float, Field(gt=0, le=1000, description="Deliveries a second at the most.")]
+Description = Annotated[str, Field(max_length=500, pattern=r"^[^\x00]*$")]  # PostgreSQL has no NUL
+Rate = Annotated[float, Field(ge=0.01, le=1000, description="Deliveries a second at the most.")]
 
 
 class Request(BaseModel):

@@ -46,7 +46,7 @@ class WebhookSettings(BaseModel):
     lanes: Count = 64
     turn: Seconds = 5.0
     poll: Seconds = 0.25
-    max_event: Count = 256 * 1024
+    max_event: Annotated[int, Field(ge=4096)] = 256 * 1024  # notices, with their URLs, fit into the least
     max_endpoints: Count = 50
     retention: Seconds = 30 * DAY
 

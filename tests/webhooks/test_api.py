@@ -164,7 +164,8 @@ async def test_changes(acme: Partner, webhooks: Webhooks, receiver: Receiver, cl
     [
         {"url": "ftp://a.example"}, {"url": "https://user@a.example/"}, {"url": "https://127.1/"}, {"url": ""},
         {"url": "https://a.example/" + "x" * 3000}, {"types": []}, {"types": ["order.deleted"]}, {"types": "*"},
-        {"types": ["webhook.ping"]}, {"rate": 0}, {"rate": -1}, {"rate": 1e9}, {"signature": "v2"}, {"owner": "globex"},
+        {"types": ["webhook.ping"]}, {"rate": 0}, {"rate": -1}, {"rate": 1e9}, {"rate": 1e-300}, {"description": "\0"},
+        {"signature": "v2"}, {"owner": "globex"},
         {"status": "enabled"},
     ],
 )  # fmt: skip
@@ -212,6 +213,9 @@ async def test_deliveries_by_the_page(acme: Partner, webhooks: Webhooks, receive
     assert [(attempt["number"], attempt["status"]) for attempt in detail["log"]] == [(1, 500)]
     assert (await acme("GET", f"{one}/deliveries?cursor=nonsense"))["items"] == []
     await acme("GET", f"{one}/deliveries?state=lost", 422)
+    await acme("GET", f"{one}/deliveries?cursor=%00", 422)
+    await acme("GET", f"{one}/deliveries/%00", 422)
+    await acme("GET", "/endpoints/%00", 422)
     await acme("GET", f"{one}/deliveries?limit=101", 422)
     await acme("GET", f"{one}/deliveries/nonsense", 404)
 

@@ -7,6 +7,7 @@ import base64
 import json
 
 import pytest
+import standardwebhooks
 from sqlalchemy import text
 
 from bff_core.webhooks import Verifier, Webhooks
@@ -41,6 +42,7 @@ async def test_told_signed_once(webhooks: Webhooks, receiver: Receiver, clock: C
     (got,) = receiver.got["a"]
     assert got.id == event
     assert Verifier([secret], clock=clock).verify(got.body, got.headers) == event
+    standardwebhooks.Webhook(secret).verify(got.body, got.headers)
     body = json.loads(got.body)
     assert body == {"type": "order.updated", "timestamp": body["timestamp"], "data": {"id": "o1", "total": 5}}
     assert body["timestamp"].endswith("Z")
@@ -256,6 +258,20 @@ async def test_a_failing_endpoint_gets_few_attempts(make: Make, receiver: Receiv
     assert len(set(receiver.ids("a"))) == 100
 
 
+async def test_a_flapping_endpoint_is_not_taken_for_a_dead_one(
+    webhooks: Webhooks, receiver: Receiver, clock: Clock
+) -> None:
+    """The last of fifty failed: it rests for a tenth of a second, not for five."""
+    await endpoint(webhooks, receiver.url("a"))
+    events = [await webhooks.publish("order.updated", Order(id=f"o{n}"), to="acme") for n in range(100)]
+    receiver.behave["a"] = lambda got: (500 if got.id == events[49] else 204, b"")
+    await deliver(webhooks)
+    assert len(receiver.got["a"]) == 50
+    clock.now += 0.11
+    await deliver(webhooks)
+    assert set(receiver.ids("a")) == set(events)
+
+
 async def test_in_order(webhooks: Webhooks, receiver: Receiver, clock: Clock) -> None:
     """An ordered endpoint gets the next when it has taken the one before, or that is dead."""
     where = await endpoint(webhooks, receiver.url("a"), ordered=True)
@@ -349,14 +365,14 @@ async def test_ids_that_cannot_be_signed(webhooks: Webhooks, event_id: str) -> N
 
 
 async def test_what_is_no_event(make: Make) -> None:
-    webhooks = make(max_event=100)
+    webhooks = make(max_event=4096)
     await webhooks.prepare()
     with pytest.raises(ValueError, match="no event type"):
         await webhooks.publish("order.deleted", Order(id="o1"), to="acme")
     with pytest.raises(ValueError, match="no event type"):
         await webhooks.publish("order.updated", make, to="acme")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="larger than"):
-        await webhooks.publish("order.updated", Order(id="x" * 100), to="acme")
+        await webhooks.publish("order.updated", Order(id="x" * 4096), to="acme")
 
 
 async def test_both_secrets_sign_while_one_is_replaced(webhooks: Webhooks, receiver: Receiver, clock: Clock) -> None:

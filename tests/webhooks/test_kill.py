@@ -17,7 +17,7 @@ from .conftest import Order as Told
 from .fleet import Fleet, Order, build
 from .receiver import Got, Receiver
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]  # processes start slowly on a busy machine
 
 # An endpoint whose dispatcher was killed has another after 1 + 2 * 0.25 seconds.
 QUICK: dict[str, Any] = {"timeout": 1.0, "turn": 0.25, "poll": 0.05, "schedule": [0.1] * 10, "batch": 10}

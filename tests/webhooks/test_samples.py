@@ -47,7 +47,8 @@ def cases(new: str, old: str, shown: str) -> list[tuple[dict[str, object], str]]
     def given(at: int = now, signer: Signer | None = None, body: str = BODY, **headers: str) -> dict[str, object]:
         signature = (signer or Signer([new, old])).sign("msg_1", at, BODY.encode())
         named = {"webhook-id": "msg_1", "webhook-timestamp": str(at), "webhook-signature": signature}
-        return {"body": body, "key": shown, "headers": {**named, **{k.replace("_", "-"): v for k, v in headers.items()}}}
+        named |= {name.replace("_", "-"): value for name, value in headers.items()}
+        return {"body": body, "key": shown, "headers": named}
 
     return [
         (given(), "msg_1"),
