@@ -15,6 +15,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Awaitable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ TOGETHER = 20  # events in a transaction
 CHECKED = 100  # one signature in so many
 MOST_RATIO = 1.5
 KILL_EVERY = 10.0  # seconds
+FLAPS, MOST_FLAPS = 0.3, 3
 SETTINGS: dict[str, Any] = {
     "timeout": 2.0,
     "turn": 1.0,
@@ -76,6 +78,7 @@ class Arrivals(Receiver):
         self.first: dict[str, dict[str, float]] = {}
         self.keys: dict[str, Verifier] = {}
         self.accepted = 0
+        self._refused: Counter[tuple[str, str]] = Counter()
         self.seen = 0
 
     def take(self, got: Got) -> tuple[int, bytes] | Awaitable[tuple[int, bytes]]:
@@ -84,13 +87,21 @@ class Arrivals(Receiver):
         if self.seen % CHECKED == 0:
             self.keys[path].verify(got.body, got.headers)
         kind = path.partition("-")[0]
-        if kind == "broken" or (kind == "flapping" and random.random() < 0.3):
+        if kind == "broken" or (kind == "flapping" and self._flaps(path, got.id)):
             return 500, b""
         if kind == "hanging":
             return self._never()
         self.accepted += 1
         self.first[path].setdefault(got.id, time.monotonic())
         return self._slowly() if kind == "slow" else (204, b"")
+
+    def _flaps(self, path: str, event: str) -> bool:
+        """Now and then, but not so often that an event's attempts could be used up."""
+        refused = self._refused[path, event]
+        if refused >= MOST_FLAPS or random.random() > FLAPS:
+            return False
+        self._refused[path, event] += 1
+        return True
 
     async def _never(self) -> tuple[int, bytes]:
         await asyncio.sleep(60)

@@ -129,6 +129,17 @@ async def test_gone_disables(webhooks: Webhooks, receiver: Receiver) -> None:
     assert len(receiver.got["a"]) == 1
 
 
+async def test_gone_ends_what_is_under_way(webhooks: Webhooks, receiver: Receiver) -> None:
+    """Eight are on their way when the first says so; no more are sent."""
+    await endpoint(webhooks, receiver.url("a"))
+    receiver.behave["a"] = refusing(410)
+    for n in range(30):
+        await webhooks.publish("order.updated", Order(id=f"o{n}"), to="acme")
+    await deliver(webhooks)
+    assert len(receiver.got["a"]) <= 8
+    assert len(await rows(webhooks, "SELECT id FROM bff_webhook_deliveries WHERE state = 'dead'")) == 30
+
+
 @pytest.mark.parametrize("status", [429, 502, 504, 503])
 async def test_retry_after_is_honoured_for_the_whole_endpoint(
     webhooks: Webhooks, receiver: Receiver, clock: Clock, status: int

@@ -68,7 +68,10 @@ async def test_killed_before_the_post(make: Make, receiver: Receiver, clock: Clo
     assert receiver.ids("a") == [event]
 
 
-async def test_one_who_comes_late_changes_nothing(make: Make, receiver: Receiver, clock: Clock) -> None:
+@pytest.mark.parametrize(("other", "now"), [(204, "delivered"), (500, "pending")])
+async def test_one_who_comes_late_changes_nothing(
+    make: Make, receiver: Receiver, clock: Clock, other: int, now: str
+) -> None:
     """What it did counts only while nobody else has done it since; the lane is not its own any more."""
     webhooks = make()
     await webhooks.prepare()
@@ -76,20 +79,22 @@ async def test_one_who_comes_late_changes_nothing(make: Make, receiver: Receiver
     event = await webhooks.publish("order.updated", Told(id="o1"), to="acme")
     late = webhooks.dispatcher()
     (lane,) = await late._queue.turn([], [], healthy=8, failing=8)
-    receiver.behave["a"] = lambda _: (500, b"")
+    receiver.behave["a"] = lambda _: (410, b"")
     late._start(lane)
     await asyncio.wait(late._running)
     clock.now += 26
-    del receiver.behave["a"]
+    receiver.behave["a"] = lambda _: (other, b"")
     await webhooks.dispatcher().drain()
-    assert await state(webhooks, where, event) == ("delivered", 1)
+    assert await state(webhooks, where, event) == (now, 1)
+    clock.now += 1
     second = await webhooks.publish("order.updated", Told(id="o2"), to="acme")
-    other = webhooks.dispatcher()
-    assert len(await other._queue.turn([], [], healthy=8, failing=8)) == 1
+    (taken,) = await webhooks.dispatcher()._queue.turn([], [], healthy=8, failing=8)
     await late._turn()
-    assert await state(webhooks, where, event) == ("delivered", 1)
+    assert await state(webhooks, where, event) == (now, 1)
     assert await state(webhooks, where, second) == ("pending", 0)
-    assert not late._running  # the lane is the other's: not given back by the one who came late
+    async with webhooks.engine.connect() as connection:
+        row = (await connection.execute(text("SELECT status, lease FROM bff_webhook_endpoints"))).one()
+    assert tuple(row) == ("enabled", taken.lease)
 
 
 async def test_two_never_have_the_same_lane(make: Make, receiver: Receiver) -> None:
