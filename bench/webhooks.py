@@ -33,6 +33,7 @@ from tests.webhooks.fleet import Fleet, Order, build
 from tests.webhooks.receiver import Got, Receiver
 
 TOGETHER = 20  # events in a transaction
+WARM = "evt-warm"
 CHECKED = 100  # one signature in so many
 MOST_RATIO = 1.5
 KILL_EVERY = 10.0  # seconds
@@ -146,6 +147,7 @@ class Soak:
             for number, kind in enumerate(self._kinds):
                 await self._add(f"{kind}-{number}")
             fleet = Fleet(self._dispatchers, self._settings)
+            await self._warm_up()
             chaos = asyncio.create_task(self._chaos(fleet))
             began = time.monotonic()
             try:
@@ -167,6 +169,15 @@ class Soak:
         await self._webhooks.endpoints.enable(added[0])
         self._receiver.keys[path] = Verifier([added[1]])
         self._receiver.first[path] = {}
+
+    async def _warm_up(self) -> None:
+        """Until a dispatcher is at work: how long a process takes to start is not what is measured."""
+        async with self._webhooks.engine.begin() as connection:
+            await self._tell(self._webhooks, WARM, connection)
+        while not all(WARM in self._receiver.first[path] for path in self._reachable()):
+            await asyncio.sleep(0.05)
+        for path in self._reachable():
+            del self._receiver.first[path][WARM]
 
     async def _publish(self) -> None:
         for start in range(0, self._count, TOGETHER):
@@ -196,7 +207,7 @@ class Soak:
                 await loop.run_in_executor(None, self._server.restart)
 
     def _arrived(self) -> bool:
-        return all(len(self._receiver.first[path]) >= self._count for path in self._reachable())
+        return all(len(self._receiver.first[path].keys() - {WARM}) >= self._count for path in self._reachable())
 
     def _reachable(self) -> list[str]:
         return [path for path in self._receiver.first if not path.startswith(HOPELESS)]
@@ -212,12 +223,14 @@ class Soak:
         faults = []
         first = self._receiver.first
         expected = set(self._published)
+        for path in self._reachable():
+            first[path].pop(WARM, None)  # which may have come again
         faults += [f"{path} did not get each event once" for path in self._reachable() if set(first[path]) != expected]
         dead = await self._number("state = 'dead'")
         hopeless = [kind for kind in self._kinds if kind in HOPELESS]
         if hopeless and dead <= 0:
             faults.append("nothing is in the dead letter")
-        if await self._number("state = 'delivered'") != len(expected) * len(self._reachable()):
+        if await self._number("state = 'delivered'") != (len(expected) + 1) * len(self._reachable()):
             faults.append("the database does not say that everything was delivered")
         healthy = [path for path in first if path.startswith("healthy")]
         delays = [at - self._published[event] for path in healthy for event, at in first[path].items()]

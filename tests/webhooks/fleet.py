@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ class Fleet:
 
     def __init__(self, count: int, settings: dict[str, Any]) -> None:
         self._environment = {**os.environ, VARIABLE: json.dumps(settings), "PYTHONPATH": str(ROOT)}
+        self._lock = threading.Lock()  # killing and closing are done in threads
+        self._closed = False
         self.killed = 0
         self.processes = [self._start() for _ in range(count)]
 
@@ -49,13 +52,18 @@ class Fleet:
     def kill(self, index: int | None = None) -> None:
         """SIGKILL one, and start another in its place."""
         index = random.randrange(len(self.processes)) if index is None else index
-        self.processes[index].kill()
-        self.processes[index].wait()
-        self.killed += 1
-        self.processes[index] = self._start()
+        with self._lock:
+            if self._closed:
+                return
+            self.processes[index].kill()
+            self.processes[index].wait()
+            self.killed += 1
+            self.processes[index] = self._start()
 
     def close(self) -> list[int]:
         """Stop them as one should; their exit statuses."""
+        with self._lock:
+            self._closed = True
         for process in self.processes:
             process.terminate()
         return [process.wait() for process in self.processes]
