@@ -58,6 +58,7 @@ from .versions import (
     Version,
     Versions,
 )
+from .webhooks import EventType, WebhookEvent, Webhooks, WebhookSettings
 
 __all__ = [
     "AdaptivePolicy",
@@ -85,6 +86,7 @@ __all__ = [
     "DeclarationError",
     "ErrorsChanged",
     "Event",
+    "EventType",
     "ExchangeSettings",
     "ForwardAuth",
     "Hardening",
@@ -120,6 +122,9 @@ __all__ = [
     "ValueAdded",
     "Version",
     "Versions",
+    "WebhookEvent",
+    "WebhookSettings",
+    "Webhooks",
     "authenticated",
     "create_bff",
     "current_context",

@@ -19,6 +19,7 @@ from ..pages import PageRoute
 from ..pages.graph import mermaid, svg
 from ..resilience.layers import leaves
 from .config import HIGHEST_PORT, LOWEST_BASE, PORT_BASE, Project, load_project
+from .dispatch import dispatch
 from .partners import partners
 from .serve import load_app, serve
 from .up import up
@@ -70,6 +71,15 @@ def serve_command(
             for variable, value in project.gateways[gateway].environment().items():
                 os.environ.setdefault(variable, value)
     serve(target, host, port or own)
+
+
+@app.command("dispatch")
+def dispatch_command(
+    webhooks: Annotated[str, typer.Argument(help="The webhooks to deliver, as module:name.")],
+    log_level: Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = "INFO",
+) -> None:
+    """Deliver webhooks in a process of its own; as many as you like."""
+    dispatch(webhooks, log_level)
 
 
 @app.command()

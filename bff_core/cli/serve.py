@@ -7,6 +7,7 @@ import math
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
@@ -14,26 +15,31 @@ from ..app import Bff
 from ..errors import SettingsError
 from ..hardening.server import guarded
 
-__all__ = ["load_app", "serve"]
+__all__ = ["load", "load_app", "serve"]
 
 
 def load_app(target: str) -> Bff:
-    """The app at ``module:name``; modules of the working directory are found. Raises ``SettingsError``."""
+    """The app at ``module:name``; see ``load``."""
+    app = load(target, "app")
+    if not isinstance(app, Bff):
+        raise SettingsError(f"{target} is a {type(app).__name__}, not what create_bff gives")
+    return app
+
+
+def load(target: str, default: str) -> Any:
+    """What is at ``module:name``; modules of the working directory are found. Raises ``SettingsError``."""
     module, _, name = target.partition(":")
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
-        app = getattr(importlib.import_module(module), name or "app")
+        return getattr(importlib.import_module(module), name or default)
     except ModuleNotFoundError as error:
         if error.name is None or not (module == error.name or module.startswith(f"{error.name}.")):
             raise
         raise SettingsError(f"there is no module '{error.name}' (looked for {target})") from None
     except AttributeError:
-        raise SettingsError(f"module '{module}' has no '{name or 'app'}'") from None
-    if not isinstance(app, Bff):
-        raise SettingsError(f"{target} is a {type(app).__name__}, not what create_bff gives")
-    return app
+        raise SettingsError(f"module '{module}' has no '{name or default}'") from None
 
 
 def serve(target: str, host: str, port: int) -> None:
