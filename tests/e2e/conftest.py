@@ -25,8 +25,8 @@ KEY = {"x-api-key": "bff_demo_acme_0123456789abcdef"}
 
 
 def eventually(condition: Callable[[], object], what: str) -> None:
-    """Poll, up to half a minute."""
-    for _ in range(600):
+    """Poll, up to two minutes: a dozen processes start beside other tests."""
+    for _ in range(2400):
         if condition():
             return
         time.sleep(0.05)

@@ -112,7 +112,7 @@ def test_the_gateway_keeps_to_its_document(
     asked: dict[str, int] = {}
     for result in schema.get_all_operations():
         operation = result.ok()
-        if "text/event-stream" in str(operation.definition.raw.get("responses", {})):
+        if operation.path.endswith("/poke"):
             continue  # it has no end
 
         @seed(20261)
@@ -140,5 +140,5 @@ def test_the_gateway_keeps_to_its_document(
                 raise
             found.append(f"{operation.label}: {failure}")
     assert not found, "\n\n".join(found)
-    assert len(asked) >= len(app.pages)
+    assert len(asked) >= len([page for page in app.pages if page.include_in_schema])
     assert min(asked.values()) >= EXAMPLES // 2

@@ -214,8 +214,8 @@ async def test_deliveries_by_the_page(acme: Partner, webhooks: Webhooks, receive
     assert (await acme("GET", f"{one}/deliveries?cursor=nonsense"))["items"] == []
     await acme("GET", f"{one}/deliveries?state=lost", 422)
     await acme("GET", f"{one}/deliveries?cursor=%00", 422)
-    await acme("GET", f"{one}/deliveries/%00", 422)
-    await acme("GET", "/endpoints/%00", 422)
+    await acme("GET", f"{one}/deliveries/%00", 400)
+    await acme("GET", "/endpoints/%00", 400)
     await acme("GET", f"{one}/deliveries?limit=101", 422)
     await acme("GET", f"{one}/deliveries/nonsense", 404)
 
@@ -279,7 +279,7 @@ async def test_nobody_without_a_key(client: httpx.AsyncClient, make: Make) -> No
     assert len(paths) == 10
     for path in paths:
         for method in document["paths"][path]:
-            answer = await client.request(method, path.replace("{", "").replace("}", ""), json={})
+            answer = await client.request(method, path.replace("{", "").replace("}", ""), json={} if method == "post" else None)
             assert answer.status_code == 401, (method, path)
     app = create_bff("open", settings=Settings(), clients=[])
     webhooks = make()
