@@ -96,6 +96,8 @@ def create_bff(
         Route("/health/ready", ready, include_in_schema=False),
     ]
     app.sessions = _mount_sessions(app, auth)
+    if app.templates is not None:
+        app.templates.expect(app.sessions.provider_origin if app.sessions is not None else None)
     app.add_exception_handler(HTTPException, http_problem)
     app.add_exception_handler(RequestValidationError, validation_problem)
     cors = CorsPolicy(settings.cors) if settings.cors is not None else None

@@ -8,11 +8,11 @@ from collections.abc import Callable, Collection
 from starlette.types import Scope
 
 from ..context import Principal, RequestContext
-from ..errors import DeclarationError, Refused
+from ..errors import DeclarationError, Problem, Refused
 from .any_of import schemes_of
 from .authenticator import Authenticator
 
-__all__ = ["Allow", "Gate"]
+__all__ = ["Allow", "Gate", "visitor"]
 
 Allow = Callable[[Principal], bool]
 """A policy. Only True lets in."""
@@ -66,3 +66,11 @@ class Gate:
         if self._allow is not None and self._allow(principal) is not True:
             raise Refused(403, "not_allowed")
         return principal
+
+
+async def visitor(auth: Authenticator, scope: Scope) -> Principal | None:
+    """Whom a public page may greet: nobody when it cannot be told, which is no reason not to show the page."""
+    try:
+        return await auth.authenticate(scope)
+    except Problem:
+        return None

@@ -11,7 +11,8 @@ from typing import Any, NoReturn
 from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
-from ..auth import Gate
+from ..auth import Authenticator, Gate, visitor
+from ..auth.sessions import FORM
 from ..cache import MemoryStore
 from ..clients import ServiceClient
 from ..context import RequestContext, current_context
@@ -20,7 +21,7 @@ from ..errors import DeclarationError, Problem
 from ..idempotency import Once
 from ..limits import Criticality, Guard, Shedder
 from ..telemetry import Event, Events, PageMeter
-from .body import read_json_body
+from .body import read_form_body, read_json_body
 from .disconnect import DisconnectWatcher
 from .fields import Include
 from .inputs import RequestInputs, parse_query
@@ -58,7 +59,7 @@ class PageServices:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Serving:
     """How a page is served: to anybody when ``gate`` is None; each request with an Idempotency-Key once by ``once``; by
-    ``streaming`` to whom that takes. For the others see ``Bff.page``."""
+    ``streaming`` to whom that takes; a public one greets whom ``greeter`` knows. For the others see ``Bff.page``."""
 
     method: str
     status: int
@@ -70,6 +71,7 @@ class Serving:
     guard: Guard | None
     once: Once | None
     streaming: Streaming | None
+    greeter: Authenticator | None = None
 
     def check(self, plan: Plan, inputs: RequestInputs, *, versioned: bool) -> None:
         """Raise ``DeclarationError`` for what does not fit together."""
@@ -108,6 +110,9 @@ class PageEndpoint:
         self._meter = meter
         self._once = serving.once
         self._streaming = serving.streaming
+        self._form = serving.streaming is not None and serving.streaming.form
+        self._read_body = read_form_body if self._form else read_json_body
+        self._greeter = serving.greeter
         self._cache = PageCache(f"{serving.method} {path}", services.memory) if serving.cache else None
         self._compressed = self._cache.compressed if self._cache is not None else None
         # An answer that is recorded is for whoever sends the request again, in whichever coding.
@@ -159,6 +164,10 @@ class PageEndpoint:
         context.meter = meter = self._meter
         if self._streaming is not None:
             context.problem_page = self._streaming.problem_page
+            if self._form:
+                scope[FORM] = True
+            if self._greeter is not None:
+                context.visitor = await visitor(self._greeter, scope)
         meter.in_flight += 1
         older = self._versions.enter(scope, context) if self._versions is not None and self._gate is None else None
         cache_key, known = b"", None
@@ -193,7 +202,7 @@ class PageEndpoint:
     ) -> None:
         query = parse_query(scope["query_string"]) if older is None else older.query(parse_query(scope["query_string"]))
         selection = (self._selector if older is None else older.selector).read(query)
-        body = await read_json_body(scope, receive, self._max_body) if self._inputs.body is not None else b""
+        body = await self._read_body(scope, receive, self._max_body) if self._inputs.body is not None else b""
         values = self._template.copy()
         values[self._plan.principal_slot] = context.principal
         values[self._plan.context_slot] = context

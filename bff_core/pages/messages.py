@@ -53,6 +53,7 @@ class MessageStreaming:
 
     problem_page: Callable[[Problem, RequestContext], tuple[bytes, list[Header]] | None] | None = None
     in_schema = True
+    form = greets = False
 
     def __init__(self, plan: Plan) -> None:
         if plan.model.__pydantic_root_model__:

@@ -35,6 +35,14 @@ class Streaming(Protocol):
     def in_schema(self) -> bool:
         """Whether the page is for programs, and so in the OpenAPI document."""
 
+    @property
+    def form(self) -> bool:
+        """Whether what comes in is a browser's form."""
+
+    @property
+    def greets(self) -> bool:
+        """Whether who is signed in is shown, on a public page too."""
+
     def takes(self, scope: Scope) -> bool:
         """Whether this request is to be answered so."""
 
@@ -123,6 +131,11 @@ class PageStream:
         return any(self._run.state[index] == FAILED for index in indexes)
 
     @property
+    def personal(self) -> bool:
+        """Whether it shows something of somebody."""
+        return self.private or self.context.visitor is not None
+
+    @property
     def pending(self) -> list[str]:
         """The sections that are still to come."""
         return [section.name for section in self.plan.sections if self._run.state[section.index] < DONE]
@@ -151,7 +164,7 @@ class PageStream:
         self.context.status = self._status
         own = [
             (b"content-type", content_type),
-            (b"cache-control", b"private, no-store" if self.private else b"private, no-cache"),
+            (b"cache-control", b"private, no-store" if self.personal else b"private, no-cache"),
             (b"server-timing", self.server_timing().encode()),
             _UNBUFFERED,
             *headers,
@@ -161,9 +174,16 @@ class PageStream:
 
     async def nothing(self) -> None:
         """Answer 204: there is no more."""
-        self.context.status = 204
-        headers = [(b"cache-control", b"no-store"), *self.context.reply_headers]
-        await self._send({"type": "http.response.start", "status": 204, "headers": headers})
+        await self._empty(204)
+
+    async def redirect(self, path: str) -> None:
+        """Answer 303: what was to be done is done, go to ``path`` (RFC 9110 section 15.4.4)."""
+        await self._empty(303, (b"location", path.encode("ascii")))
+
+    async def _empty(self, status: int, *own: Header) -> None:
+        self.context.status = status
+        headers = [*own, (b"cache-control", b"no-store"), *self.context.reply_headers]
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": b""})
 
     async def write(self, content: bytes, *, last: bool = False) -> None:

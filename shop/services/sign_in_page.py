@@ -33,7 +33,7 @@ _DIGEST = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 def policy(web: str) -> str:
     """Its content security policy; ``web`` is where the form's answer leads."""
     return (
-        f"default-src 'none'; style-src 'sha256-{_DIGEST}'; form-action 'self' {web}; "
+        f"default-src 'none'; img-src data:; style-src 'sha256-{_DIGEST}'; form-action 'self' {web}; "
         "base-uri 'none'; frame-ancestors 'none'"
     )
 

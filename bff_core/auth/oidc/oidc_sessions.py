@@ -19,6 +19,7 @@ from ...errors import DeclarationError, Problem, Refused, SettingsError
 from ...stores import KeyValueStore, StoreUnavailable, open_store
 from ..expiring import cannot_verify
 from ..sessions import (
+    FORM,
     SAFE,
     Cookies,
     Grant,
@@ -29,6 +30,7 @@ from ..sessions import (
     Session,
     Tokens,
     Vault,
+    cross_site_form,
     cross_site_read,
     forged,
 )
@@ -104,6 +106,7 @@ class OidcSessions:
             )
         self.clock = clock
         self.cookies = Cookies(secure=not insecure_cookies)
+        self.local = insecure_cookies
         self.discovery = Discovery(issuer, transport)
         self.verifier = TokenVerifier(issuer, client_id, algorithms, leeway=leeway, clock=clock)
         self._client = Client(self.discovery, client_id, secret=client_secret, key=client_key, clock=clock)
@@ -141,6 +144,11 @@ class OidcSessions:
         self._refresher = Refresher(self.vault, Grant(self._renew, self._client.revoke), self.clock)
         return make_routes(self)
 
+    @property
+    def provider_origin(self) -> str:
+        """Where the provider is, to whose pages forms lead."""
+        return "{0.scheme}://{0.netloc}".format(urlsplit(self.discovery.issuer))
+
     async def authenticate(self, scope: Scope) -> Principal | None:
         """See ``Authenticator.authenticate``. Raises ``Refused`` (403) for what another site may have asked for."""
         session = await self.session_of(scope, slide=True)
@@ -164,7 +172,8 @@ class OidcSessions:
         if session_id is None:
             return None
         if scope["method"] not in SAFE:
-            reason = forged(site, origin, header, self.origin)
+            own = self.origin
+            reason = cross_site_form(site, origin, own) if FORM in scope else forged(site, origin, header, own)
             if reason is not None:
                 raise Refused(403, reason)
         elif site is not None and cross_site_read(site, mode):
