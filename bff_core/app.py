@@ -175,13 +175,15 @@ class Bff(FastAPI):
         *,
         template: str,
         csp: Mapping[str, str] | None = None,
+        cache: bool = False,
         **options: Unpack[PageOptions],
     ) -> None:
-        """Serve ``page`` at ``path`` to browsers, made by ``template`` and streamed; for the ``options`` see ``page``.
-        ``csp`` replaces directives of the content security policy. Raises ``DeclarationError``."""
+        """Serve ``page`` at ``path`` to browsers, made by ``template`` and streamed; for ``cache`` and the ``options``
+        see ``page``. ``csp`` replaces directives of the content security policy. Raises ``DeclarationError``."""
         if self.templates is None:
             raise DeclarationError(f"'{path}' needs templates: give create_bff(templates='folder')")
-        self.page(path, page, stream=self.templates.streaming(page.plan, template, csp or {}), **options)
+        streaming = self.templates.streaming(page.plan, template, csp or {})
+        self.page(path, page, stream=streaming, cache=cache, **options)
 
     def form(
         self, path: str, page: type[Page], *, then: str | Callable[[Any], str], **options: Unpack[PageOptions]

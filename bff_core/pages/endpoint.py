@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from ..clients import ServiceClient
 from ..context import RequestContext, current_context
 from ..delivery import Deliverer, Delivery, check_cache_control, entity_tag
 from ..errors import DeclarationError, Problem
+from ..hardening import with_defaults
 from ..idempotency import Once
 from ..limits import Criticality, Guard, Shedder
 from ..telemetry import Event, Events, PageMeter
@@ -81,7 +83,8 @@ class Serving:
                 "not for a public page, not for GET"
             )
         if self.streaming is not None:
-            for other, there in (("cache", self.cache), ("idempotency", self.once is not None)):
+            kept = self.cache and not self.streaming.keeps
+            for other, there in (("cache", kept), ("idempotency", self.once is not None)):
                 if there:
                     raise DeclarationError(
                         f"{plan.name}: a page that is streamed is not kept whole; take {other}= away"
@@ -163,17 +166,13 @@ class PageEndpoint:
         context.route = self._path
         context.meter = meter = self._meter
         if self._streaming is not None:
-            context.problem_page = self._streaming.problem_page
-            if self._form:
-                scope[FORM] = True
-            if self._greeter is not None:
-                context.visitor = await visitor(self._greeter, scope)
+            await self._meet(self._streaming, scope, context)
         meter.in_flight += 1
         older = self._versions.enter(scope, context) if self._versions is not None and self._gate is None else None
         cache_key, known = b"", None
         if self._cache is not None:
             cache_key = self._cache.key(scope, context.version)
-            known = self._cache.get(cache_key)
+            known = self._cache.get(cache_key) if context.visitor is None else None
         if known is None and not self._shedder.admits(self._criticality):
             self._shed(meter)
         if self._guard is not None:
@@ -186,9 +185,21 @@ class PageEndpoint:
         if known is not None:
             content, tag, age = known
             meter.cached += 1
-            await self._answer(scope, send, context, content, tag, ((b"age", b"%d" % age), *self._headers))
+            aged = (b"age", b"%d" % age)
+            if self._streaming is not None:
+                content, own = self._streaming.again(content, tag)
+                await _send(send, context, self._status, content, [*own, aged])
+            else:
+                await self._answer(scope, send, context, content, tag, (aged, *self._headers))
         else:
             await self._make(scope, receive, send, context, path_params, older, cache_key)
+
+    async def _meet(self, streaming: Streaming, scope: Scope, context: RequestContext) -> None:
+        context.problem_page = streaming.problem_page
+        if self._form:
+            scope[FORM] = True
+        if self._greeter is not None:
+            context.visitor = await visitor(self._greeter, scope)
 
     async def _make(
         self,
@@ -214,7 +225,7 @@ class PageEndpoint:
         watcher = DisconnectWatcher(receive, run) if self._safe else None
         try:
             if self._streaming is not None and self._streaming.takes(scope):
-                await self._stream(self._streaming, run, context, selection.fields, scope, send)
+                await self._stream(self._streaming, run, context, selection.fields, scope, send, cache_key)
                 return
             await run.complete()
         finally:
@@ -242,10 +253,13 @@ class PageEndpoint:
         fields: Include | None,
         scope: Scope,
         send: Send,
+        cache_key: bytes,
     ) -> None:
         stream = PageStream(self._plan, run, context, send, self._status, private=self.private, fields=fields)
         try:
             await streaming.deliver(stream, scope)
+            if self._cache is not None and stream.keepable and 0 < run.fresh_for < math.inf:
+                self._cache.put(cache_key, *streaming.kept(stream), run.fresh_for)
         finally:
             stream.close()
 
@@ -308,6 +322,15 @@ class PageEndpoint:
         ]
         entries.append(f"total;dur={total:.1f}")
         return ", ".join(entries).encode()
+
+
+async def _send(
+    send: Send, context: RequestContext, status: int, content: bytes, headers: list[tuple[bytes, bytes]]
+) -> None:
+    context.status = status
+    headers = with_defaults([*headers, (b"content-length", b"%d" % len(content))], context.reply_headers)
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": content})
 
 
 def _page_headers(name: str, inputs: RequestInputs, serving: Serving) -> tuple[tuple[bytes, bytes], ...]:

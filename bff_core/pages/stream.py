@@ -49,6 +49,16 @@ class Streaming(Protocol):
     async def deliver(self, stream: PageStream, scope: Scope) -> None:
         """Answer it."""
 
+    @property
+    def keeps(self) -> bool:
+        """Whether a page that is nobody's in particular can be kept whole."""
+
+    def kept(self, stream: PageStream) -> tuple[bytes, bytes]:
+        """The whole page, and its mark: what of it must be another in each answer."""
+
+    def again(self, content: bytes, mark: bytes) -> tuple[bytes, list[Header]]:
+        """A page that was kept, with another mark, and its headers."""
+
 
 class PageStream:
     """Runs a page beside its delivery. A section that has not come shows its fallback, as one that failed does, so
@@ -109,6 +119,11 @@ class PageStream:
     def skim(self) -> None:
         """Forget what has come until now: it has been delivered."""
         self._arrived.clear()
+
+    @property
+    def keepable(self) -> bool:
+        """Whether it is whole, and the same for everybody."""
+        return not (self.pending or self.personal or self.context.degraded)
 
     def close(self) -> None:
         """Let go of what still runs."""

@@ -37,6 +37,7 @@ class HtmlStreaming:
     that the template shows who is signed in."""
 
     in_schema = form = False
+    keeps = True
 
     def __init__(
         self,
@@ -70,6 +71,18 @@ class HtmlStreaming:
             await self._in_order(rendering, stream, start)
         else:
             await self._as_it_comes(rendering, stream, start, scope["query_string"])
+
+    def kept(self, stream: PageStream) -> tuple[bytes, bytes]:
+        """The page in one piece, and its nonce."""
+        rendering = _Rendering(self._template, stream, self.parts, plain=False)
+        return "".join(rendering.pieces()).encode(), rendering.nonce.encode()
+
+    def again(self, content: bytes, mark: bytes) -> tuple[bytes, list[Header]]:
+        """It, with a nonce that nobody has seen. The one that goes was as little to be guessed when the page was made,
+        so that it can stand nowhere but where the template put it."""
+        nonce = secrets.token_urlsafe(16)
+        own = [(b"content-type", HTML), (b"cache-control", b"private, no-cache"), self._policy.header(nonce)]
+        return content.replace(mark, nonce.encode()), own
 
     async def _as_it_comes(self, rendering: _Rendering, stream: PageStream, start: list[Header], query: bytes) -> None:
         shell = "".join(rendering.pieces())

@@ -11,6 +11,7 @@ from ..auth.oidc.return_to import safe_return
 from ..auth.oidc.routes import PREFIX
 from ..errors import DeclarationError
 from ..pages import PageStream, Plan
+from ..pages.stream import Header
 from .problems import ProblemPage
 
 __all__ = ["FormAnswer"]
@@ -20,7 +21,7 @@ class FormAnswer:
     """Sends the browser to ``then`` when the page is whole: a path of this origin, or a function of the page's answer
     that gives one. Raises ``DeclarationError``."""
 
-    in_schema = greets = False
+    in_schema = greets = keeps = False
     form = True
 
     def __init__(self, plan: Plan, then: str | Callable[[Any], str], problem_page: ProblemPage) -> None:
@@ -33,6 +34,14 @@ class FormAnswer:
     def takes(self, scope: Scope) -> bool:  # noqa: ARG002 - others look at what is accepted
         """It is a browser's."""
         return True
+
+    def kept(self, stream: PageStream) -> tuple[bytes, bytes]:
+        """It is not kept."""
+        raise NotImplementedError
+
+    def again(self, content: bytes, mark: bytes) -> tuple[bytes, list[Header]]:
+        """It is not kept."""
+        raise NotImplementedError
 
     async def deliver(self, stream: PageStream, scope: Scope) -> None:  # noqa: ARG002
         """Answer when everything has been done. Raises what a required section raised."""

@@ -28,6 +28,8 @@ from .settings import WebSettings
 __all__ = ["app"]
 
 HERE = Path(__file__).parent
+SHARED = "public, max-age=5, stale-while-revalidate=60"
+"""For what is the same for everybody: prices and stock may be five seconds old, a minute while new ones are fetched."""
 settings = WebSettings.load()
 bearer = BearerJwt(
     issuer=settings.issuer,
@@ -45,10 +47,10 @@ app = create_bff(
 assert app.templates is not None  # noqa: S101 - for the type checker
 app.templates.environment.globals["new_key"] = token_urlsafe
 app.page("/api/home", HomePage)
-app.page("/api/products/{product_id}", ProductPage, public=True, stream=True)
+app.page("/api/products/{product_id}", ProductPage, public=True, stream=True, cache_control=SHARED)
 app.page("/api/orders", OrdersPage)
 app.page("/api/orders/{order_id}", OrderPage)
-app.page("/api/search", SearchPage, public=True)
+app.page("/api/search", SearchPage, public=True, cache_control=SHARED)
 app.page("/api/cart", CartPage)
 app.page("/api/cart/items", AddToCart, method="POST", idempotency="optional")
 app.page("/api/cart/items/{product_id}", SetInCart, method="PUT")

@@ -225,6 +225,23 @@ async def test_a_public_page_greets(site: Site, browser: Browser, app: Bff) -> N
     assert anybody.headers["cache-control"] == "private, no-cache"
 
 
+async def test_a_page_that_is_kept_crosses_to_nobody(site: Site, browser: Browser, app: Bff) -> None:
+    """Who is signed in gets their own, which is not kept; what is kept names nobody, and only nobody gets it."""
+    site.notes_fresh = "max-age=60"
+    app.html("/kept", EchoPage, template="page.html", public=True, cache=True)
+    other = await site.browser(app)
+    for _ in range(2):
+        own = await browser.navigate("/kept")
+        assert (own.text.startswith("<nav>Ann</nav>"), "age" in own.headers) == (True, False)
+        assert own.headers["cache-control"] == "private, no-store"
+    first = await other.navigate("/kept")
+    assert (first.text.startswith("<nav>nobody</nav>"), "age" in first.headers) == (True, False)
+    again = await other.navigate("/kept")
+    assert (again.text.startswith("<nav>nobody</nav>"), "age" in again.headers) == (True, True)
+    own = await browser.navigate("/kept")
+    assert (own.text.startswith("<nav>Ann</nav>"), "age" in own.headers) == (True, False)
+
+
 async def test_a_page_that_does_not_greet_does_not_look(site: Site, browser: Browser) -> None:
     """No store is read for it."""
     reads: list[str] = []
