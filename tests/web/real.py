@@ -78,6 +78,13 @@ class RealProvider:
     def count(self, event: str, **fields: str) -> int:
         return sum(found["event"] == event and fields.items() <= found.items() for found in list(self.events))
 
+    def wait_for(self, count: int, event: str) -> None:
+        """What it said comes through a pipe, later than its answers."""
+        until = time.monotonic() + START_SECONDS
+        while self.count(event) < count:
+            assert time.monotonic() < until, f"{event} never came"
+            time.sleep(0.01)
+
     def read(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
