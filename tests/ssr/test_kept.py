@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from bff_core import ApiKeys, DeclarationError, Settings, create_bff
+from bff_core import ApiKeys, BadResponse, DeclarationError, Page, Settings, create_bff, required, section
 from bff_core.app import Bff
 from bff_core.testing import FakeServices, bff_client
 
@@ -88,6 +88,25 @@ async def test_what_is_not_whole_is_not_kept(services: FakeServices, tmp_path: P
         for _ in range(2):
             assert "age" not in (await client.get("/things/a")).headers
             assert (await client.get("/things/b")).status_code == 404
+
+
+class MoodyPage(Page):
+    title = required(Things.thing)
+
+    @section(optional=True, fallback=[])
+    async def notes(self, title: str) -> list[str]:
+        raise BadResponse("not today")
+
+
+async def test_what_no_answer_vouches_for(services: FakeServices, tmp_path: Path) -> None:
+    """All answers are fresh, but a section of the page's own has failed."""
+    play(services)
+    app = gateway(services, tmp_path)
+    app.html("/moody/{thing_id}", MoodyPage, template="t.html", public=True, cache=True)
+    async with bff_client(app) as client:
+        for _ in range(2):
+            answer = await client.get("/moody/a")
+            assert (answer.status_code, "age" in answer.headers) == (200, False)
 
 
 async def test_only_public_pages(services: FakeServices, tmp_path: Path) -> None:
