@@ -7,7 +7,7 @@ from .authorizer import Authorizer, AuthorizerRequest
 from .bearer import BearerJwt
 from .exchange import ExchangedToken, ExchangeFailed
 from .forward import ForwardAuth, principal_from_headers, principal_from_json
-from .gate import Allow, Gate, visitor
+from .gate import Allow, Gate
 from .key_form import new_api_key
 from .keys import KeyRecord, StoredKeys
 from .oidc import OidcSessions, OidcSettings, step_up
@@ -38,5 +38,4 @@ __all__ = [
     "principal_from_json",
     "schemes_of",
     "step_up",
-    "visitor",
 ]

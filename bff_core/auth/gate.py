@@ -9,11 +9,11 @@ from typing import Any
 from starlette.types import Scope
 
 from ..context import Principal, RequestContext
-from ..errors import DeclarationError, Problem, Refused
+from ..errors import DeclarationError, Refused
 from .any_of import schemes_of
 from .authenticator import Authenticator
 
-__all__ = ["Allow", "Gate", "visitor"]
+__all__ = ["Allow", "Gate"]
 
 Allow = Callable[[Principal], bool]
 """A policy. Only True lets in."""
@@ -68,11 +68,3 @@ class Gate:
         if self._allow is not None and self._allow(principal) is not True:
             raise Refused(403, "not_allowed")
         return principal
-
-
-async def visitor(auth: Authenticator, scope: Scope) -> Principal | None:
-    """Whom a public page may greet: nobody when it cannot be told, which is no reason not to show the page."""
-    try:
-        return await auth.authenticate(scope)
-    except Problem:
-        return None

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
-from ..auth import Authenticator, Gate, visitor
+from ..auth import Gate, OidcSessions
 from ..auth.sessions import FORM
 from ..cache import MemoryStore
 from ..clients import ServiceClient
@@ -84,7 +84,7 @@ class Serving:
     guard: Guard | None
     once: Once | None
     streaming: Streaming | None
-    greeter: Authenticator | None = None
+    greeter: OidcSessions | None = None
 
     def check(self, plan: Plan, inputs: RequestInputs, *, versioned: bool) -> None:
         """Raise ``DeclarationError`` for what does not fit together."""
@@ -212,7 +212,7 @@ class PageEndpoint:
         if self._form:
             scope[FORM] = True
         if self._greeter is not None:
-            context.visitor = await visitor(self._greeter, scope)
+            context.visitor = await self._greeter.visitor(scope)
 
     async def _make(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -285,6 +286,22 @@ async def test_without_the_store_nobody_is_signed_in(site: Site, browser: Browse
     assert (answer.status_code, "nobody" in answer.text) == (200, True)
     assert (await browser.navigate("/own")).status_code == 503
     assert (await browser.client.post("/wishes", data={"text": "x"}, headers=OWN)).status_code == 503
+
+
+async def test_greeting_does_not_wait_for_the_provider(site: Site, browser: Browser) -> None:
+    """Whose tokens have ended is greeted while new ones are fetched, and greeted no more when there will be none."""
+    site.provider.gate = asyncio.Event()
+    site.clock.now += 400
+    greeted = (await browser.navigate("/page")).text
+    site.provider.status, site.provider.error = 400, "invalid_grant"
+    site.provider.gate.set()
+    assert "Ann" in greeted
+    for _ in range(100):
+        if "nobody" in (await browser.navigate("/page")).text:
+            break
+        await asyncio.sleep(0.01)
+    else:
+        raise AssertionError("somebody is greeted whose session is over")
 
 
 async def test_the_form_that_signs_out_may_lead_to_the_provider(browser: Browser) -> None:

@@ -154,8 +154,18 @@ class OidcSessions:
         session = await self.session_of(scope, slide=True)
         return None if session is None else session.principal
 
-    async def session_of(self, scope: Scope, *, slide: bool) -> Session | None:
-        """The session whose cookie a request bears, None without a cookie. Raises as ``authenticate``."""
+    async def visitor(self, scope: Scope) -> Principal | None:
+        """Whom a public page may greet: nobody when that cannot be told, which is no reason not to show the page. Does
+        not wait for the provider."""
+        try:
+            session = await self.session_of(scope, slide=True, wait=False)
+        except Problem:
+            return None
+        return None if session is None else session.principal
+
+    async def session_of(self, scope: Scope, *, slide: bool, wait: bool = True) -> Session | None:
+        """The session whose cookie a request bears, None without a cookie; with tokens that are good, unless it should
+        not ``wait`` for them. Raises as ``authenticate``."""
         cookie = site = mode = origin = header = None
         for name, value in scope["headers"]:
             if name == b"cookie":
@@ -178,7 +188,7 @@ class OidcSessions:
                 raise Refused(403, reason)
         elif site is not None and cross_site_read(site, mode):
             raise Refused(403, "csrf_site")
-        session = await self._living(session_id, slide=slide)
+        session = await self._living(session_id, slide=slide, wait=wait)
         if session is None:
             raise Refused(401, "session_ended", challenge=self.challenge, foreign=True)
         return session
@@ -217,7 +227,7 @@ class OidcSessions:
                 await self.vault.store.aclose()
         await self.discovery.aclose()
 
-    async def _living(self, session_id: str, *, slide: bool) -> Session | None:
+    async def _living(self, session_id: str, *, slide: bool, wait: bool) -> Session | None:
         """The session with tokens that are good, None when it has ended. Raises a 503 problem when nobody can tell."""
         try:
             held = await self.vault.read(session_id)
@@ -232,7 +242,7 @@ class OidcSessions:
         if now >= session.renew:
             renewal = self._refresher.start(session_id)
             # Ahead of its end the old token is still good: nobody waits for the new one.
-            if now >= session.until:
+            if wait and now >= session.until:
                 return await _soon(renewal)
         return session
 
