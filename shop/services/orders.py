@@ -16,6 +16,7 @@ from .problems import Problem, not_found
 __all__ = ["create_app"]
 
 FAR = 2**62
+UNKNOWN = 422
 Key = Annotated[str | None, Header(min_length=1, max_length=255)]
 Id = Annotated[str | None, Query(max_length=64)]
 
@@ -92,7 +93,10 @@ def create_app(data: Path, *, faults: bool = False, partners: Partners | None = 
     async def set_item(user_id: str, product_id: str, wanted: CartQuantity) -> Cart:
         if wanted.quantity == 0:
             return carts.remove(user_id, product_id)
-        product = (await partners.products([product_id]))[product_id]
+        try:
+            product = (await partners.products([product_id]))[product_id]
+        except Problem as problem:
+            raise not_found("product") if problem.status == UNKNOWN else problem from None
         return carts.put(user_id, product, wanted.quantity)
 
     @app.delete("/carts/{user_id}/items/{product_id}")

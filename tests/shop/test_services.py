@@ -244,7 +244,7 @@ async def test_cart(ask: Ask) -> None:
     for wanted in (99, 5):
         cart = (await orders.put("/carts/u2/items/p1", json={"quantity": wanted})).json()
         assert [(line["product_id"], line["quantity"]) for line in cart["lines"]] == [("p1", wanted)]
-    assert (await orders.put("/carts/u2/items/none", json={"quantity": 1})).status_code == 422
+    assert (await orders.put("/carts/u2/items/none", json={"quantity": 1})).status_code == 404
     assert (await orders.put("/carts/u2/items/p1", json={"quantity": 100})).status_code == 422
     assert (await orders.put("/carts/u2/items/p1", json={"quantity": 0})).json()["lines"] == []
     await orders.put("/carts/u2/items/p1", json={"quantity": 1})
