@@ -1,6 +1,7 @@
 """Backends-for-Frontends: declared pages over typed, resilient service clients, one gateway per client."""
 
 from .app import Bff
+from .applife import AppLife, AppState, PushProvider, PushToken, PushTokens, TokenGone, app_state
 from .auth import (
     AnyOf,
     ApiKey,
@@ -66,6 +67,8 @@ __all__ = [
     "AnyOf",
     "ApiKey",
     "ApiKeys",
+    "AppLife",
+    "AppState",
     "Authenticator",
     "Authorizer",
     "AuthorizerRequest",
@@ -103,6 +106,9 @@ __all__ = [
     "Policy",
     "Principal",
     "Problem",
+    "PushProvider",
+    "PushToken",
+    "PushTokens",
     "Quota",
     "RateLimit",
     "Refused",
@@ -118,6 +124,7 @@ __all__ = [
     "SettingsError",
     "StoredKeys",
     "Sync",
+    "TokenGone",
     "UnexpectedStatus",
     "ValueAdded",
     "Version",
@@ -125,6 +132,7 @@ __all__ = [
     "WebhookEvent",
     "WebhookSettings",
     "Webhooks",
+    "app_state",
     "authenticated",
     "create_bff",
     "current_context",

@@ -6,22 +6,23 @@ from typing import Annotated
 
 from fastapi import Query
 
-from bff_core import Page, optional, required, shape
+from bff_core import AppState, Page, RequestContext, app_state, optional, required, section, shape
 from shop.clients import Catalog, Notifications, Orders, Recommendations, Users, subject
 from shop.models import Listing, Notification, Order, Product, User
 
 from .shapes import (
+    MobileBootstrap,
     MobileHome,
     MobileOrder,
     MobileOrderRow,
     MobileProduct,
+    mobile_home,
     order_detail,
     order_row,
     product_card,
-    unread_of,
 )
 
-__all__ = ["HomePage", "OrderPage", "OrdersPage", "ProductPage", "ProductsPage"]
+__all__ = ["BootstrapPage", "HomePage", "OrderPage", "OrdersPage", "ProductPage", "ProductsPage"]
 
 Limit = Annotated[int, Query(ge=1, le=50)]
 Cursor = Annotated[str | None, Query(max_length=256)]
@@ -49,14 +50,28 @@ class HomePage(Page):
         notifications: Listing[Notification] | None,
         cards: list[Product],
     ) -> MobileHome:
-        news = notifications.items if notifications else []
-        return MobileHome(
-            name=user.name if user else None,
-            unread=unread_of(news),
-            headline=news[0].title if news else None,
-            orders=[order_row(order) for order in orders.items] if orders else [],
-            recommendations=[product_card(card) for card in cards],
-        )
+        return mobile_home(user, orders, notifications, cards)
+
+
+class BootstrapPage(HomePage):
+    """All that the app needs when it is started, in one call: whether it is to be updated, its configuration and flags,
+    and what it shows first."""
+
+    @section
+    def app(self, context: RequestContext) -> AppState:
+        return app_state(context)
+
+    @shape
+    def home(
+        self,
+        app: AppState,
+        user: User | None,
+        orders: Listing[Order] | None,
+        notifications: Listing[Notification] | None,
+        cards: list[Product],
+    ) -> MobileBootstrap:
+        home = mobile_home(user, orders, notifications, cards)
+        return MobileBootstrap(app=app, **dict(home))
 
 
 class ProductsPage(Page):

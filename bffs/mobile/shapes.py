@@ -6,9 +6,11 @@ from datetime import datetime
 
 from pydantic import BaseModel
 
-from shop.models import CartLine, Money, Notification, Order, OrderStatus, Product
+from bff_core import AppState
+from shop.models import CartLine, Listing, Money, Notification, Order, OrderStatus, Product, User
 
 __all__ = [
+    "MobileBootstrap",
     "MobileCartLine",
     "MobileHome",
     "MobileOrder",
@@ -16,6 +18,7 @@ __all__ = [
     "MobileOrderRow",
     "MobileProduct",
     "cart_line",
+    "mobile_home",
     "order_row",
     "product_card",
 ]
@@ -67,6 +70,10 @@ class MobileHome(BaseModel):
     recommendations: list[MobileProduct]
 
 
+class MobileBootstrap(MobileHome):
+    app: AppState
+
+
 def product_card(product: Product) -> MobileProduct:
     """A product as the app lists it."""
     return MobileProduct(id=product.id, name=product.name, price=product.price, thumbnail=product.thumbnail)
@@ -104,6 +111,18 @@ def order_detail(order: Order, products: list[Product]) -> MobileOrder:
     return MobileOrder(id=order.id, status=order.status, total=order.total, created_at=order.created_at, lines=lines)
 
 
-def unread_of(notifications: list[Notification]) -> int:
-    """How many of the latest notifications are unread."""
-    return sum(not notification.read for notification in notifications)
+def mobile_home(
+    user: User | None,
+    orders: Listing[Order] | None,
+    notifications: Listing[Notification] | None,
+    cards: list[Product],
+) -> MobileHome:
+    """The first screen; ``unread`` counts among the latest notifications."""
+    news = notifications.items if notifications else []
+    return MobileHome(
+        name=user.name if user else None,
+        unread=sum(not notification.read for notification in news),
+        headline=news[0].title if news else None,
+        orders=[order_row(order) for order in orders.items] if orders else [],
+        recommendations=[product_card(card) for card in cards],
+    )
