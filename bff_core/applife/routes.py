@@ -86,8 +86,8 @@ class Evaluations(BaseModel):
 
 
 def mount(app: FastAPI, life: AppLife, *, gateway: str, settings: Settings, auth: Authenticator | None) -> None:
-    """Give ``app``, the ``gateway`` of that name, the routes of ``life``. Raises ``DeclarationError`` when there are push
-    tokens but nobody whose they could be."""
+    """Give ``app``, the ``gateway`` of that name, the routes of ``life``. Raises ``DeclarationError`` when there are
+    push tokens but nobody whose they could be."""
     flags = _Flags(life, Deliverer(settings.delivery, tags=True), settings.max_body)
     security = {} if auth is None else {"security": Gate(auth).requirements(SECURITY)}
     common: dict[str, Any] = {"methods": ["POST"], "tags": ["app"], "openapi_extra": {**_BODY, **security}}
