@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Protocol
 
 import structlog
@@ -132,7 +133,7 @@ class PushTokens:
         self._pokes[owner] = False
         task = asyncio.get_running_loop().create_task(self._deliver(owner, self._provider))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(partial(self._delivered, owner))
 
     async def aclose(self) -> None:
         """End what is on its way, and let go of the store."""
@@ -158,8 +159,10 @@ class PushTokens:
                 again = self._pokes[owner]
         except StoreUnavailable as error:
             log.warning("push.failed", error=str(error))
-        finally:
-            del self._pokes[owner]
+
+    def _delivered(self, owner: str, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        del self._pokes[owner]
 
     async def _send(self, provider: PushProvider, registration: Registration) -> None:
         try:

@@ -6,13 +6,14 @@ import json
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Path, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from ..auth import Authenticator, Gate
 from ..context import current_context
 from ..delivery import Deliverer, entity_tag
 from ..errors import DeclarationError, Problem
 from ..pages.body import read_json_body
+from ..pages.inputs import SEGMENT
 from ..pages.route import SECURITY, ProblemDocument
 from ..settings import Settings
 from ..stores import StoreUnavailable
@@ -24,12 +25,14 @@ __all__ = ["FLAGS", "PUSH", "mount"]
 
 FLAGS = "/ofrep/v1/evaluate/flags"
 PUSH = "/push/{install}"
+Key = Annotated[str, Path(json_schema_extra={"pattern": SEGMENT})]
 PRIVATE = {"cache-control": "private, no-store"}
 Install = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{8,64}$", description="Random, made at the app's first start.")]
 
 
 _BODY = {
     "requestBody": {
+        "required": True,
         "content": {
             "application/json": {
                 "schema": {
@@ -42,7 +45,7 @@ _BODY = {
                     },
                 }
             }
-        }
+        },
     }
 }
 _PROBLEMS = {
@@ -71,12 +74,10 @@ class EvaluationRequest(BaseModel):
 class Evaluation(BaseModel):
     """A flag, evaluated."""
 
-    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
-
     key: str
     value: Any
     reason: str
-    variant: str | None = None
+    variant: str = ""
 
 
 class Evaluations(BaseModel):
@@ -95,10 +96,20 @@ def mount(app: FastAPI, life: AppLife, *, gateway: str, settings: Settings, auth
     if settings.delivery.etag:
         known[304] = {"description": "It is still what `If-None-Match` names."}
     app.add_api_route(
-        FLAGS, flags.every, response_model=Evaluations, responses={**known, **_problems(400, 415)}, **common
+        FLAGS,
+        flags.every,
+        name="Flags",
+        response_model=Evaluations,
+        responses={**known, **_problems(400, 415)},
+        **common,
     )
     app.add_api_route(
-        FLAGS + "/{key}", flags.one, response_model=Evaluation, responses=_problems(400, 404, 415), **common
+        FLAGS + "/{key}",
+        flags.one,
+        name="Flag",
+        response_model=Evaluation,
+        responses=_problems(400, 404, 415),
+        **common,
     )
     life.reach(FLAGS)
     if life.push is not None:
@@ -108,8 +119,8 @@ def mount(app: FastAPI, life: AppLife, *, gateway: str, settings: Settings, auth
         tokens = _Tokens(life.push)
         common = {"status_code": 204, "response_model": None, "tags": ["app"], "openapi_extra": security}
         common["responses"] = _problems(422, 503)
-        app.add_api_route(PUSH, tokens.put, methods=["PUT"], **common)
-        app.add_api_route(PUSH, tokens.delete, methods=["DELETE"], **common)
+        app.add_api_route(PUSH, tokens.put, name="Register push token", methods=["PUT"], **common)
+        app.add_api_route(PUSH, tokens.delete, name="Forget push token", methods=["DELETE"], **common)
 
 
 class _Flags:
@@ -130,7 +141,7 @@ class _Flags:
         answer.raw_headers += headers
         return answer
 
-    async def one(self, request: Request, key: str) -> Response:
+    async def one(self, request: Request, key: Key) -> Response:
         """One flag for who asks."""
         found = await self._evaluate(request)
         if key not in found:
