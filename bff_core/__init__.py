@@ -40,7 +40,7 @@ from .errors import (
 )
 from .hardening import Cors, Hardening
 from .limits import ConcurrencyLimit, Quota, RateLimit
-from .pages import Page, optional, required, section, shape
+from .pages import DensityAware, Page, optional, pick_variant, required, section, shape
 from .plain import authenticated
 from .policy import AdaptivePolicy, BreakerPolicy, HealthPolicy, HedgePolicy, OutlierPolicy, Policy, RetryPolicy
 from .settings import ExchangeSettings, ServiceSettings, Settings
@@ -87,6 +87,7 @@ __all__ = [
     "Converted",
     "Cors",
     "DeclarationError",
+    "DensityAware",
     "ErrorsChanged",
     "Event",
     "EventType",
@@ -142,6 +143,7 @@ __all__ = [
     "new_api_key",
     "optional",
     "patch",
+    "pick_variant",
     "post",
     "principal_from_headers",
     "principal_from_json",

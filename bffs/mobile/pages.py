@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Query
 
-from bff_core import AppState, Page, RequestContext, app_state, optional, required, section, shape
+from bff_core import AppState, DensityAware, Page, RequestContext, app_state, optional, required, section, shape
 from shop.clients import Catalog, Notifications, Orders, Recommendations, Users, subject
 from shop.models import Listing, Notification, Order, Product, User
 
@@ -28,7 +28,7 @@ Limit = Annotated[int, Query(ge=1, le=50)]
 Cursor = Annotated[str | None, Query(max_length=256)]
 
 
-class HomePage(Page):
+class HomePage(DensityAware, Page):
     """What the app shows when it opens."""
 
     user = optional(Users.user, user_id=subject)
@@ -49,8 +49,9 @@ class HomePage(Page):
         orders: Listing[Order] | None,
         notifications: Listing[Notification] | None,
         cards: list[Product],
+        density: float,
     ) -> MobileHome:
-        return mobile_home(user, orders, notifications, cards)
+        return mobile_home(user, orders, notifications, cards, density)
 
 
 class BootstrapPage(HomePage):
@@ -69,12 +70,13 @@ class BootstrapPage(HomePage):
         orders: Listing[Order] | None,
         notifications: Listing[Notification] | None,
         cards: list[Product],
+        density: float,
     ) -> MobileBootstrap:
-        home = mobile_home(user, orders, notifications, cards)
+        home = mobile_home(user, orders, notifications, cards, density)
         return MobileBootstrap(app=app, **dict(home))
 
 
-class ProductsPage(Page):
+class ProductsPage(DensityAware, Page):
     """Products, one screenful at a time."""
 
     cursor: Cursor = None
@@ -83,18 +85,19 @@ class ProductsPage(Page):
     products = required(Catalog.listing, relay_status=[400])
 
     @shape
-    def cards(self, products: Listing[Product]) -> Listing[MobileProduct]:
-        return Listing[MobileProduct](items=[product_card(product) for product in products.items], next=products.next)
+    def cards(self, products: Listing[Product], density: float) -> Listing[MobileProduct]:
+        items = [product_card(product, density) for product in products.items]
+        return Listing[MobileProduct](items=items, next=products.next)
 
 
-class ProductPage(Page):
+class ProductPage(DensityAware, Page):
     """One product."""
 
     product = required(Catalog.product)
 
     @shape
-    def card(self, product: Product) -> MobileProduct:
-        return product_card(product)
+    def card(self, product: Product, density: float) -> MobileProduct:
+        return product_card(product, density)
 
 
 class OrdersPage(Page):
@@ -109,12 +112,12 @@ class OrdersPage(Page):
         return Listing[MobileOrderRow](items=[order_row(order) for order in orders.items], next=orders.next)
 
 
-class OrderPage(Page):
+class OrderPage(DensityAware, Page):
     """One of the user's orders."""
 
     order = required(Orders.order, user_id=subject)
     products = optional(Catalog.products, ids=lambda order: [line.product_id for line in order.lines], fallback=[])
 
     @shape
-    def detail(self, order: Order, products: list[Product]) -> MobileOrder:
-        return order_detail(order, products)
+    def detail(self, order: Order, products: list[Product], density: float) -> MobileOrder:
+        return order_detail(order, products, density)
