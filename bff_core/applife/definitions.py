@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -12,7 +13,6 @@ from pydantic import (
     ConfigDict,
     Field,
     JsonValue,
-    PrivateAttr,
     StrictBool,
     StrictFloat,
     StrictInt,
@@ -42,6 +42,7 @@ VersionText = Annotated[str, AfterValidator(_check_version)]
 Platform = Annotated[str, StringConstraints(pattern=rf"^{PLATFORM}$")]
 Key = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
 Value = Annotated[JsonValue, AfterValidator(_check_finite)]
+Bounds = tuple[Order | None, Order | None]
 Scalar = StrictStr | StrictBool | StrictInt | StrictFloat
 
 
@@ -57,22 +58,24 @@ class PlatformGate(_Declared):
     latest: VersionText | None = None
     store: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9+.-]*://[!-~]+$")]
 
-    _minimum: Order | None = PrivateAttr(None)
-    _latest: Order | None = PrivateAttr(None)
+    @cached_property
+    def bounds(self) -> Bounds:
+        """``minimum`` and ``latest``, parsed."""
+        return _parsed(self.minimum), _parsed(self.latest)
 
     @model_validator(mode="after")
-    def _compile(self) -> Self:
-        self._minimum = None if self.minimum is None else parse_version(self.minimum)
-        self._latest = None if self.latest is None else parse_version(self.latest)
-        if self._minimum is not None and self._latest is not None and self._minimum > self._latest:
+    def _check_order(self) -> Self:
+        minimum, latest = self.bounds
+        if minimum is not None and latest is not None and minimum > latest:
             raise ValueError(f"minimum {self.minimum} is above latest {self.latest}, so no update would do")
         return self
 
     def asks(self, version: Order) -> Literal["none", "available", "required"]:
         """Which update an app of this version needs."""
-        if self._minimum is not None and version < self._minimum:
+        minimum, latest = self.bounds
+        if minimum is not None and version < minimum:
             return "required"
-        return "available" if self._latest is not None and version < self._latest else "none"
+        return "available" if latest is not None and version < latest else "none"
 
 
 class Rule(_Declared):
@@ -87,23 +90,17 @@ class Rule(_Declared):
     attributes: dict[str, Annotated[list[Scalar], Field(min_length=1)]] = {}
     percent: Annotated[float, Field(ge=0, le=100)] = 100.0
 
-    _from: Order | None = PrivateAttr(None)
-    _below: Order | None = PrivateAttr(None)
+    @cached_property
+    def bounds(self) -> Bounds:
+        """``from_version`` and ``below_version``, parsed."""
+        return _parsed(self.from_version), _parsed(self.below_version)
 
-    @model_validator(mode="after")
-    def _compile(self) -> Self:
-        self._from = None if self.from_version is None else parse_version(self.from_version)
-        self._below = None if self.below_version is None else parse_version(self.below_version)
-        return self
-
-    @property
-    def by_version(self) -> bool:
-        """Whether the app's version counts."""
-        return self._from is not None or self._below is not None
-
-    def covers(self, version: Order) -> bool:
-        """Whether it is for apps of this version."""
-        return (self._from is None or version >= self._from) and (self._below is None or version < self._below)
+    def covers(self, version: Order | None) -> bool:
+        """Whether it is for apps of this version; of one that is not known, when the version does not count."""
+        lowest, end = self.bounds
+        if version is None:
+            return lowest is None and end is None
+        return (lowest is None or version >= lowest) and (end is None or version < end)
 
 
 class Flag(_Declared):
@@ -153,6 +150,10 @@ def read_definitions(raw: bytes, *, toml: bool) -> Definitions:
         raise ValueError("\n".join(lines)) from None
     except (ValueError, RecursionError) as error:
         raise ValueError(f"  {error}") from None
+
+
+def _parsed(version: str | None) -> Order | None:
+    return None if version is None else parse_version(version)
 
 
 def _kind(value: JsonValue) -> str:

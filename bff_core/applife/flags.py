@@ -60,7 +60,7 @@ def _applies(rule: Rule, flag: str, subject: Subject) -> bool:
     app = subject.app
     if rule.platforms and (app is None or app.platform not in rule.platforms):
         return False
-    if rule.by_version and (app is None or app.version is None or not rule.covers(app.version)):
+    if not rule.covers(None if app is None else app.version):
         return False
     for name, values in rule.attributes.items():
         if not any(_same(found, value) for found in _attribute(subject.principal, name) for value in values):
