@@ -100,7 +100,8 @@ class Edge:
         context = self._begin(scope)
         try:
             receive = self._admission.admit(scope, receive)
-            context.answer = scope.get(WHOLE_ANSWER)
+            # Taken out: the way back to the request would make a circle of everything that hangs on it.
+            context.answer = scope.pop(WHOLE_ANSWER, None)
             await page.serve(scope, receive, send, context, path_params)
         except Exception as error:  # noqa: BLE001 - every request is answered
             await self._fail(error, scope, context, send)
