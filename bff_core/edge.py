@@ -58,7 +58,7 @@ class Edge:
         self._enter = enter
         self._deadline = deadline
         self._admission = admission
-        self._headers = headers
+        self.headers = headers
         self._challenge = challenge
         self._access = access
         self._sign_in = sign_in
@@ -105,7 +105,8 @@ class Edge:
         context = self._begin(scope)
         try:
             receive = self._admission.admit(scope, receive)
-            context.answer = scope.get(WHOLE_ANSWER)
+            # Taken out: the way back to the request would make a circle of everything that hangs on it.
+            context.answer = scope.pop(WHOLE_ANSWER, None)
             if self._version_gate is not None:
                 self._version_gate(scope, context)
             await page.serve(scope, receive, send, context, path_params)
@@ -125,7 +126,7 @@ class Edge:
         context = RequestContext(
             trace.request_id, trace.trace_id, trace.span_id, trace.headers, started + allowed, started
         )
-        context.reply_headers = (*self._headers(scope), (b"x-request-id", trace.request_id.encode()))
+        context.reply_headers = (*self.headers(scope), (b"x-request-id", trace.request_id.encode()))
         context.scope, context.proxies = scope, self._proxies
         if trace.sampled and self._tracer is not None:
             context.spans = self._tracer.begin(trace)
