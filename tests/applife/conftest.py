@@ -97,7 +97,7 @@ def file(tmp_path: Path) -> Path:
 @pytest.fixture
 def services() -> FakeServices:
     services = FakeServices("things")
-    services["things"].get("/things/t1").respond(json={"id": "t1"})
+    services["things"].get("/things/t1").respond(json={"id": "t1"}, headers={"cache-control": "max-age=60"})
     services["things"].get("/things").respond(json=[{"id": "t1"}])
     services["things"].post("/things").respond(json={"id": "t2"})
     return services
@@ -119,6 +119,7 @@ def make_app(services: FakeServices, life: AppLife | None, **options: Any) -> Bf
         "mobile", settings=settings, clients=[Things], transport=services.transport, app_life=life, **options
     )
     app.page("/things/{thing_id}", ThingPage, public=True)
+    app.page("/kept/{thing_id}", ThingPage, public=True, cache=True)
     if options["auth"] is not None:
         app.page("/bootstrap", BootstrapPage)
         app.batch("/batch")

@@ -195,3 +195,25 @@ async def test_bootstrap_is_a_page(services: FakeServices, file: Path) -> None:
 async def test_a_bootstrap_without_app_life(services: FakeServices) -> None:
     async with bff_client(make_app(services, None)) as client:
         assert (await client.get("/bootstrap", headers=NEW)).status_code == 500
+
+
+async def test_kept_pages_pass_it_too(services: FakeServices, file: Path) -> None:
+    """Also those that the server answers before a task is made."""
+    app = make_app(services, AppLife(file))
+
+    def at_once(said: str) -> object:
+        headers = [(b"host", b"bff.test"), (b"app-version", said.encode())]
+        scope = {"type": "http", "method": "GET", "path": "/kept/t1", "raw_path": b"/kept/t1", "headers": headers}
+        return app.at_once({**scope, "query_string": b"", "scheme": "http", "http_version": "1.1", "root_path": ""})
+
+    async with bff_client(app) as client:
+        await client.get("/kept/t1", headers=NEW)
+        kept = await client.get("/kept/t1", headers=SOON)
+        assert "age" in kept.headers
+        assert kept.headers["app-update"] == "available"
+        assert (await client.get("/kept/t1", headers=OLD)).status_code == 403
+        assert at_once("ios/2.9.9") is None, "what is refused goes the usual way"
+        reply = at_once("ios/3.4.0")
+        assert isinstance(reply, tuple)
+        assert (b"app-update", b"available") in reply[1]
+        assert (b"vary", b"App-Version") in reply[1]
