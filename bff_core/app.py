@@ -184,6 +184,7 @@ class Bff(FastAPI):
             guard=self.limiter.guard((*self._limits, *limits), private=not public),
             once=None if idempotency is None else Once(self.idempotency, idempotency),
             streaming=streaming,
+            greeter=self.sessions if public and streaming is not None and streaming.greets else None,
         )
         self.router.routes += page_routes(path, page, serving, self._services, self.versions)
 
@@ -194,13 +195,25 @@ class Bff(FastAPI):
         *,
         template: str,
         csp: Mapping[str, str] | None = None,
+        cache: bool = False,
         **options: Unpack[PageOptions],
     ) -> None:
-        """Serve ``page`` at ``path`` to browsers, made by ``template`` and streamed; for the ``options`` see ``page``.
-        ``csp`` replaces directives of the content security policy. Raises ``DeclarationError``."""
+        """Serve ``page`` at ``path`` to browsers, made by ``template`` and streamed; for ``cache`` and the ``options``
+        see ``page``. ``csp`` replaces directives of the content security policy. Raises ``DeclarationError``."""
         if self.templates is None:
             raise DeclarationError(f"'{path}' needs templates: give create_bff(templates='folder')")
-        self.page(path, page, stream=self.templates.streaming(page.plan, template, csp or {}), **options)
+        streaming = self.templates.streaming(page.plan, template, csp or {})
+        self.page(path, page, stream=streaming, cache=cache, **options)
+
+    def form(
+        self, path: str, page: type[Page], *, then: str | Callable[[Any], str], **options: Unpack[PageOptions]
+    ) -> None:
+        """Take a browser's form at ``path`` (POST): its fields are the page's body, and when the page has been made the
+        browser is sent on to ``then``: a path of this gateway, or a function of the page's answer that gives one. For
+        the ``options`` see ``page``. Raises ``DeclarationError``."""
+        if self.templates is None:
+            raise DeclarationError(f"'{path}' shows mistakes by a template: give create_bff(templates='folder')")
+        self.page(path, page, method="POST", stream=self.templates.form(page.plan, then), **options)
 
     def batch(self, path: str, *, max_items: int = 20, limits: Sequence[AnyLimit] = ()) -> None:
         """Serve ``POST path``: up to ``max_items`` GET pages in one request, see ``BatchRoute``."""

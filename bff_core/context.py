@@ -50,7 +50,7 @@ class RequestContext:
     the answer, ``status`` is the answer's, 0 until it has begun; ``at_end`` is called when all is over;
     ``answer`` is the server's quicker way to send a whole answer, where it has one; ``version`` names
     the API's, once known; ``problem_page`` shows a problem to who is no program: its body and headers, None to leave it
-    a document."""
+    a document; ``visitor`` is whom a public page greets, which is made for nobody in particular all the same."""
 
     request_id: str
     trace_id: str
@@ -59,6 +59,7 @@ class RequestContext:
     deadline: float
     started: float
     principal: Principal | None = None
+    visitor: Principal | None = None
     degraded: dict[str, str] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)
     batches: dict[Any, Any] = field(default_factory=dict)

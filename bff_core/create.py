@@ -103,6 +103,8 @@ def create_bff(
     app.sessions = _mount_sessions(app, auth)
     if app_life is not None:
         mount_app_life(app, app_life, gateway=name, settings=settings, auth=auth)
+    if app.templates is not None:
+        app.templates.expect(app.sessions.provider_origin if app.sessions is not None else None)
     app.add_exception_handler(HTTPException, http_problem)
     app.add_exception_handler(RequestValidationError, validation_problem)
     cors = CorsPolicy(settings.cors) if settings.cors is not None else None

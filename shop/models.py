@@ -191,6 +191,14 @@ class CartItem(BaseModel):
     quantity: Annotated[int, Field(ge=1, le=99)] = 1
 
 
+class CartQuantity(BaseModel):
+    """How many of a product a cart is to have; 0 takes it out."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    quantity: Annotated[int, Field(ge=0, le=99)]
+
+
 class CartLine(Resource):
     product_id: str
     name: str

@@ -3,11 +3,12 @@
 from .batch import BatchRoute
 from .declare import Page, optional, required, section, shape
 from .density import DensityAware, pick_variant
-from .endpoint import PageEndpoint, PageServices, Serving
+from .endpoint import PageEndpoint
 from .last_good import LastGoodValues
 from .messages import MessageStreaming
 from .plan import Plan, PlannedSection
 from .route import SECURITY, PageOptions, PageRoute, page_routes
+from .serving import PageServices, Serving
 from .stream import PageStream, Streaming
 from .table import PageTable
 

@@ -24,8 +24,9 @@ from ..errors import PROBLEM_JSON, DeclarationError, Problem, Refused
 from ..limits import Guard
 from ..telemetry import log_refused
 from .body import read_json_body
-from .endpoint import PageEndpoint, PageServices
+from .endpoint import PageEndpoint
 from .route import SECURITY, ProblemDocument
+from .serving import PageServices
 from .table import PageTable
 
 __all__ = ["BatchRoute"]

@@ -16,8 +16,8 @@ from ..delivery import Deliverer
 from ..errors import Problem
 from ..limits import Guard
 from ..pages.body import read_json_body
-from ..pages.endpoint import PageServices
 from ..pages.route import SECURITY, ProblemDocument
+from ..pages.serving import PageServices
 from ..stores import StoreUnavailable
 from ..telemetry import Event
 from .messages import SyncAnswer, SyncRequest

@@ -32,6 +32,7 @@ def test_the_tour_said_so(project: Project) -> None:
     assert "20 lines, 1 call" in project.output
     assert "_degraded ['reviews']" in project.output
     assert "✗" not in project.output
+    assert f"In a browser: {project.url('web')} " in project.output
 
 
 def test_three_shapes(project: Project) -> None:
