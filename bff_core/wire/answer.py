@@ -143,8 +143,8 @@ class Answer:
             self._refuse(f"more than {limits.max_headers} headers")
         if self.head_bytes > limits.max_head and sum(len(n) + len(v) + 4 for n, v in headers) > limits.max_head:
             self._refuse(f"the head is larger than {limits.max_head} bytes")
-        self.keep = self._parser.should_keep_alive()
-        if not self.keep and self._parser.get_http_version() not in {"1.1", "1.0"}:
+        self.keep = self._parser.should_keep_alive() and not self._said_close
+        if self._parser.get_http_version() not in {"1.1", "1.0"}:
             self._refuse("not HTTP/1.1")
         self.in_body = True
         if self.head_only:

@@ -255,7 +255,8 @@ def by_h11(data: bytes, head: bool) -> Reading:
         reading.fault = str(error)
     reading.keep = connection.their_state is h11.DONE and not connection.trailing_data[0].strip(b"\r\n")
     if connection.their_http_version == b"1.0":
-        reading.keep = True  # never, says h11; llhttp looks what the server says
+        # Never, says h11; llhttp looks at what the server says.
+        reading.keep = not any(b"close" in value.lower() for name, value in reading.headers if name.lower() == b"connection")
     return reading
 
 

@@ -47,7 +47,7 @@ def _answer(random: Random) -> bytes:
         body, lines = zlib.compress(body), lines + b"Content-Encoding: deflate\r\n"
     early = _informational(random) if random.randrange(4) == 0 else b""
     status = random.choice([b"200 OK", b"200 OK", b"200", b"404 Not Found", b"204 N", b"304 N", b"500 ", b"600 X"])
-    head = early + random.choice([b"HTTP/1.1 "] * 5 + [b"HTTP/1.0 "]) + status + b"\r\n" + lines
+    head = early + random.choice([b"HTTP/1.1 "] * 8 + [b"HTTP/1.0 "] * 2 + [b"HTTP/2.0 "]) + status + b"\r\n" + lines
     framing = random.randrange(4)
     if framing == 0:
         return head + b"\r\n" + body

@@ -46,6 +46,7 @@ BAD_FRAMING = {
     "RTSP": b"RTSP/1.0 200 OK\r\ncontent-length: 0\r\n\r\n",
     "leading empty line": b"\r\n" + ok(),
     "HTTP/2": b"HTTP/2.0 200 OK\r\ncontent-length: 0\r\n\r\n",
+    "HTTP/2 kept alive": b"HTTP/2.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 0\r\n\r\n",
     "HTTP/0.9": b"HTTP/0.9 200 OK\r\ncontent-length: 0\r\n\r\n",
     "status of four digits": b"HTTP/1.1 2000 OK\r\ncontent-length: 0\r\n\r\n",
     "status 000": b"HTTP/1.1 000 OK\r\ncontent-length: 0\r\n\r\n",
