@@ -66,11 +66,16 @@ func answer(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusEarlyHints)
 		io.WriteString(w, "hello")
 	case "coded":
-		w.Header().Set("Content-Encoding", parts[2])
-		var coder io.WriteCloser = gzip.NewWriter(w)
-		if parts[2] == "deflate" {
+		var coder io.WriteCloser
+		if parts[2] == "gzip" {
+			coder = gzip.NewWriter(w)
+		} else if parts[2] == "deflate" {
 			coder = zlib.NewWriter(w)
+		} else {
+			w.WriteHeader(http.StatusNotFound)
+			return
 		}
+		w.Header().Set("Content-Encoding", parts[2])
 		coder.Write(body(100000))
 		coder.Close()
 	case "headers":

@@ -34,7 +34,7 @@ function answer(request, response) {
   } else if (what === 'early') {
     response.writeEarlyHints({ link: '</a>; rel=preload' });
     response.end('hello');
-  } else if (what === 'coded') {
+  } else if (what === 'coded' && coders[argument]) {
     response.setHeader('content-encoding', argument);
     response.end(coders[argument](bytes(100000)));
   } else if (what === 'headers') {
