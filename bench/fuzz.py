@@ -67,7 +67,7 @@ def with_numbers(name: str, seconds: int, seed: int) -> None:
     with Progress() as progress:
         task = progress.add_task(name, total=seconds)
         while (left := end - time.monotonic()) > 0:
-            for number in range(number, number + 200):  # noqa: B020, PLR1704 - goes on where it was
+            for number in range(number, number + 200):  # noqa: B020 - goes on where it was
                 data = make(Random(f"{seed} {number}"))
                 try:
                     check(data)

@@ -17,14 +17,14 @@ def mutated(random: Random, data: bytes, parts: Sequence[bytes]) -> bytes:
             data = data[:at] + random.choice(parts) + data[at:]
         elif kind == 1:
             data = data[:at] + bytes([random.randrange(256)]) + data[at + 1 :]
-        elif kind == 2:  # noqa: PLR2004
+        elif kind == 2:
             data = data[:at] + data[at + random.randint(1, 8) :]
-        elif kind == 3:  # noqa: PLR2004
+        elif kind == 3:
             end = at + random.randint(1, 40)
             data = data[:end] + data[at:]
         else:
             lines = data.split(b"\r\n")
-            line = random.choice(lines) if kind == 4 else random.choice(parts).rstrip(b"\r\n")  # noqa: PLR2004
+            line = random.choice(lines) if kind == 4 else random.choice(parts).rstrip(b"\r\n")
             lines.insert(random.randrange(len(lines) + 1), line)
             data = b"\r\n".join(lines)
     return data

@@ -209,7 +209,7 @@ class _Llhttp:
 
     def on_headers_complete(self) -> None:
         status = self.parser.get_status_code()
-        if status >= 200:  # noqa: PLR2004
+        if status >= 200:
             self.final = True
             self.reading.status, self.reading.headers = status, list(self.headers)
             self.reading.keep = self.parser.should_keep_alive()
@@ -256,7 +256,9 @@ def by_h11(data: bytes, head: bool) -> Reading:
     reading.keep = connection.their_state is h11.DONE and not connection.trailing_data[0].strip(b"\r\n")
     if connection.their_http_version == b"1.0":
         # Never, says h11; llhttp looks at what the server says.
-        reading.keep = not any(b"close" in value.lower() for name, value in reading.headers if name.lower() == b"connection")
+        reading.keep = not any(
+            b"close" in value.lower() for name, value in reading.headers if name.lower() == b"connection"
+        )
     return reading
 
 
@@ -265,7 +267,7 @@ def _events(connection: h11.Connection, reading: Reading) -> bool:
         event = connection.next_event()
         if event is h11.NEED_DATA or event is h11.PAUSED or isinstance(event, h11.ConnectionClosed):
             return False
-        if isinstance(event, h11.InformationalResponse) and event.status_code == 101:  # noqa: PLR2004
+        if isinstance(event, h11.InformationalResponse) and event.status_code == 101:
             raise h11.RemoteProtocolError("switching protocols")
         if isinstance(event, h11.Response):
             reading.status, reading.headers = event.status_code, event.headers.raw_items()

@@ -20,7 +20,7 @@ __all__ = ["KINDS", "Others"]
 
 HERE = Path(__file__).parent / "servers"
 ROOT = Path(__file__).parents[2]
-KINDS = ("httptools", "h11", "node", "go", "nginx", "h11 tls", "node tls", "go tls", "nginx tls")
+KINDS = ("httptools", "h11", "node", "go", "nginx")
 
 
 class Others:
@@ -80,7 +80,13 @@ class Others:
             (folder / "body" / str(size)).write_bytes((b"0123456789abcdef" * (size // 16 + 1))[:size])
         port, secure, upstream = refused_port(), refused_port(), self.origin("httptools").rpartition(":")[2]
         text = (HERE / "nginx.conf").read_text()
-        names = {"TLS_PORT": secure, "PORT": port, "UPSTREAM": upstream, "FOLDER": folder, "CERTIFICATE": self.certificate}
+        names = {
+            "TLS_PORT": secure,
+            "PORT": port,
+            "UPSTREAM": upstream,
+            "FOLDER": folder,
+            "CERTIFICATE": self.certificate,
+        }
         for name, value in names.items():
             text = text.replace(name, str(value))
         if os.geteuid() == 0:

@@ -105,7 +105,10 @@ async def test_names_are_lower_case_values_and_order_are_kept(make, serve) -> No
 
 
 async def test_what_surrounds_a_value_is_not_part_of_it_however_it_comes(make, serve) -> None:
-    whole, pieces = ok(b"", b"x-a: \tone two \t "), CHUNKED.replace(b"\r\n\r\n", b"\r\nx-a: \tone two \t \r\n\r\n0\r\n\r\n")
+    whole, pieces = (
+        ok(b"", b"x-a: \tone two \t "),
+        CHUNKED.replace(b"\r\n\r\n", b"\r\nx-a: \tone two \t \r\n\r\n0\r\n\r\n"),
+    )
     for data in (whole, pieces):
         assert (await fetch(make(await serve(answers(data))))).header(b"x-a") == b"one two"
 

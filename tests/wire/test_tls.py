@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from bff_core.errors import ConnectFailed, ConnectionLost
 
 from .certificates import DAY, NOW, Authority, trusting
 from .raw import Peer, RawServer, answers, fetch, ok, settled
+
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
