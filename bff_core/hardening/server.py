@@ -49,6 +49,7 @@ class GuardedProtocol(HttpToolsProtocol):
     _body_came = False
     _stall: asyncio.TimerHandle | None = None
     _unsent = 0
+    _let_go = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """A connection must bring a whole head in time."""
@@ -63,6 +64,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; then see whether the request goes on longer than it may."""
+        if self._let_go:
+            return
         self._body_came = False
         super().data_received(data)
         if self.transport.is_closing():
@@ -104,6 +107,11 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         if self.cycle is not None and self.cycle.scope is scope:
             cast("dict[str, Any]", scope)[WHOLE_ANSWER] = partial(_answer, self.cycle)
+            if self.parser.should_upgrade():
+                # It is answered here, but llhttp has let go of the connection: the rest of this segment will be
+                # dropped, and the next one would be read as a request, from wherever in the stream it is.
+                self._let_go = True
+                self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         """A piece of its content."""
@@ -159,7 +167,8 @@ class GuardedProtocol(HttpToolsProtocol):
     def _read_absolute_form(self) -> None:
         """The authority of an absolute request target stands above ``Host`` (RFC 9112 section 3.2.2)."""
         target = httptools.parse_url(self.url)
-        if target.host:
+        # None, or two, are refused later.
+        if target.host and sum(name == b"host" for name, _ in self.headers) == 1:
             host = b"[%s]" % target.host if b":" in target.host else target.host
             authority = host + (b":%d" % target.port if target.port else b"")
             self.headers[:] = [header for header in self.headers if header[0] != b"host"]
