@@ -10,6 +10,7 @@ import asyncio
 import logging
 import re
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import h11
@@ -22,7 +23,7 @@ from bff_core.errors import Problem
 from bff_core.hardening import WHOLE_ANSWER, Hardening
 from bff_core.hardening.admission import Admission
 from bff_core.hardening.hosts import HostRule
-from bff_core.hardening.server import guarded
+from bff_core.hardening.server import GuardedProtocol, guarded
 from bff_core.settings import Settings
 
 __all__ = ["Seen", "check", "check_bytes", "encoded", "pieces_of", "serve"]
@@ -89,8 +90,8 @@ class Transport(asyncio.Transport):
 class Application:
     """Answers with the number of the request and what came of it; early, late, and by the server's quicker way too."""
 
-    def __init__(self, served: Served) -> None:
-        self.served = served
+    def __init__(self) -> None:
+        self.served = Served()
         self.admission = Admission(Settings(services={}), HostRule(["a", "*.b"]), None)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -128,14 +129,21 @@ async def _read(receive: Any) -> bytes | None:
     return body
 
 
-async def _serve(pieces: list[tuple[bytes, bool]]) -> Served:
-    served = Served()
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(lambda _, context: served.faults.append(context))
+@cache
+def _config() -> tuple[Application, uvicorn.Config, type[GuardedProtocol]]:
+    application = Application()
     kind = guarded(Hardening(max_header_bytes=256))
     kind.max_head = LIMIT
-    config = uvicorn.Config(Application(served), http=kind, lifespan="off", log_config=None, ws="none")
+    config = uvicorn.Config(application, http=kind, lifespan="off", log_config=None, ws="none")
     config.load()
+    return application, config, kind
+
+
+async def _serve(pieces: list[tuple[bytes, bool]]) -> Served:
+    application, config, kind = _config()
+    served = application.served = Served()
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: served.faults.append(context))
     state = ServerState()
     protocol = kind(config, state, {}, loop)
     transport = Transport()
