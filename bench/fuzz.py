@@ -1,7 +1,8 @@
 """Bytes nobody would send, for minutes: ``python -m bench.fuzz [--seconds 60] [--seed 1] [--only wire]``.
 
-With atheris installed it is led by coverage, and what reaches new code is kept in ``.fuzz/``; without, every input comes
-from the grammar and a number. Exit status 1 when something was found: put its file into the corpus, which the tests read.
+With atheris installed it is led by coverage, and what reaches new code is kept in ``.fuzz/``; without, every input
+comes from the grammar and a number. Exit status 1 when something was found: put its file into the corpus, which the
+tests read.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ def with_atheris(atheris: Any, name: str, seconds: int, seed: int) -> None:
     kept = KEPT / name
     kept.mkdir(parents=True, exist_ok=True)
     options = [
-        f"-max_total_time={seconds}", f"-seed={seed}", f"-max_len={MOST}", f"-artifact_prefix={KEPT}/{name}-", "-timeout=20",
+        f"-max_total_time={seconds}", f"-seed={seed}", f"-max_len={MOST}", f"-artifact_prefix={KEPT}/{name}-",
+        "-timeout=20",
     ]  # fmt: skip
     atheris.Setup([name, *options, str(kept), str(TARGETS[name] / "corpus")], check, custom_mutator=mutate)
     atheris.Fuzz()

@@ -10,20 +10,21 @@ from .fuzzing import encoded
 __all__ = ["wrong_bytes", "wrong_requests"]
 
 _PARTS = (
-    b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n", b"POST /p HTTP/1.1\r\n", b"Host: a\r\n",
-    b"\r\n", b"\r", b"\n", b"\r\n\r\n", b"\n\n", b"Content-Length: 5\r\n", b"content-length: 0\r\n", b"Content-Length : 5\r\n",
-    b"Content-Length: 40\r\n", b"content-length: 18446744073709551621\r\n", b"Content-Length: 5, 5\r\n",
-    b"Transfer-Encoding: chunked\r\n", b"transfer-encoding:chunked \r\n", b"Transfer-Encoding: identity\r\n",
-    b"Transfer-Encoding: gzip, chunked\r\n", b"Transfer-Encoding: \x0bchunked\r\n", b"5\r\nhello\r\n", b"0\r\n\r\n", b"0\r\n",
-    b"00\r\n", b"5;a=b\r\nhello\r\n", b"5 \r\nhello\r\n", b"hello", b"Connection: close\r\n", b"Connection: keep-alive\r\n",
-    b"Connection: upgrade\r\n", b"Upgrade: h2c\r\n", b"Upgrade: websocket\r\n", b"Connection: content-length\r\n",
-    b"Proxy-Connection: close\r\n", b"Expect: 100-continue\r\n", b"X: y\r\n", b"a:\r\n", b" folded\r\n", b" ", b"\t", b":", b";",
-    b"\0", b"\x7f", b"\xff", b"HTTP/1.0", b"HTTP/0.9", b"http://evil/x", b"*", b"#f", b"?q=/../", b"x: y\r\n" * 50,
-    b"y" * 5000,
+    b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n", b"POST /p HTTP/1.1\r\n",
+    b"Host: a\r\n", b"\r\n", b"\r", b"\n", b"\r\n\r\n", b"\n\n", b"Content-Length: 5\r\n", b"content-length: 0\r\n",
+    b"Content-Length : 5\r\n", b"Content-Length: 40\r\n", b"content-length: 18446744073709551621\r\n",
+    b"Content-Length: 5, 5\r\n", b"Transfer-Encoding: chunked\r\n", b"transfer-encoding:chunked \r\n",
+    b"Transfer-Encoding: identity\r\n", b"Transfer-Encoding: gzip, chunked\r\n", b"Transfer-Encoding: \x0bchunked\r\n",
+    b"5\r\nhello\r\n", b"0\r\n\r\n", b"0\r\n", b"00\r\n", b"5;a=b\r\nhello\r\n", b"5 \r\nhello\r\n", b"hello",
+    b"Connection: close\r\n", b"Connection: keep-alive\r\n", b"Connection: upgrade\r\n", b"Upgrade: h2c\r\n",
+    b"Upgrade: websocket\r\n", b"Connection: content-length\r\n", b"Proxy-Connection: close\r\n",
+    b"Expect: 100-continue\r\n", b"X: y\r\n", b"a:\r\n", b" folded\r\n", b" ", b"\t", b":", b";", b"\0", b"\x7f",
+    b"\xff", b"HTTP/1.0", b"HTTP/0.9", b"http://evil/x", b"*", b"#f", b"?q=/../", b"x: y\r\n" * 50, b"y" * 5000,
 )  # fmt: skip
 _LINES = (
     b"Accept: */*\r\n", b"X-a: b\r\n", b"Cookie: a=b\r\n", b"Connection: keep-alive\r\n", b"Connection: close\r\n",
-    b"Expect: 100-continue\r\n", b"Upgrade: h2c\r\nConnection: upgrade\r\n", b"x:  y \r\n", b"Content-Type: text/plain\r\n",
+    b"Expect: 100-continue\r\n", b"Upgrade: h2c\r\nConnection: upgrade\r\n", b"x:  y \r\n",
+    b"Content-Type: text/plain\r\n",
 )  # fmt: skip
 _TARGETS = (
     b"/",

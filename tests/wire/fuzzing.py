@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import h11
@@ -170,7 +171,7 @@ def converse(asked: list[Asked]) -> list[Outcome]:
 def run(data: bytes, cuts: list[int], head: bool = False, *, streamed: bool = False) -> Outcome:
     """One exchange, its answer cut at ``cuts`` (modulo its length)."""
     edges = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
-    pieces = [data[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    pieces = [data[start:end] for start, end in pairwise(edges)]
     return converse([Asked(pieces, head, streamed)])[0]
 
 

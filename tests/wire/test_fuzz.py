@@ -6,9 +6,12 @@ import gzip
 from pathlib import Path
 from random import Random
 
+import httptools
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from bff_core.wire.head import HeaderBlocks, check_target, chunked_head, plain_request, verb
 
 from .fuzzing import check, conversation, encoded, run
 from .grammar import wrong_answers
@@ -136,3 +139,73 @@ def test_a_corpus_file_says_what_was_asked(random: Random) -> None:
 @pytest.mark.parametrize("after", [b"\r\n", b"\r\n\r\n", b"\n"])
 def test_empty_lines_after_an_answer_belong_to_nothing(after: bytes) -> None:
     assert run(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi" + after, []).body == b"hi"
+
+
+class Sent:
+    """What llhttp reads of what the wire sends."""
+
+    def __init__(self, data: bytes) -> None:
+        self.requests: list[tuple[bytes, bytes]] = []
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.body = self.target = b""
+        self.ended = 0
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.feed_data(data)
+
+    def on_url(self, url: bytes) -> None:
+        self.target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        self.requests.append((self.parser.get_method(), self.target))
+
+    def on_body(self, body: bytes) -> None:
+        self.body += body
+
+    def on_message_complete(self) -> None:
+        self.ended += 1
+
+
+PIECE = st.sampled_from(
+    ["/", "a", "?", " ", "\r\n", "\n", "\0", "HTTP/1.1", "GET / HTTP/1.1\r\nhost: a\r\n\r\n", "#", "\xe4", "%"]
+)
+LINE = st.sampled_from([
+    b"a: b\r\n", b"x:\r\n", b"c: \xc3\xa4\t d\r\n", b"Te: x\r\n", b"Content-Length: 3\r\n", b"content-length : 3\r\n",
+    b"Transfer-Encoding: chunked\r\n", b"Upgrade: x\r\n", b"a: b\n", b"a: b\r", b"\r\n", b" c\r\n", b": d\r\n",
+    b"hos: t\r\n", b"a: \x00\r\n", b"a: b\r\nhost: evil\r\n", b"connection: upgrade\r\n", b"a", b"GET / HTTP/1.1\r\n",
+])  # fmt: skip
+
+
+@settings(max_examples=700, deadline=None)
+@given(
+    st.sampled_from(["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "G ET", "GET\r\n", "CONNECT", ""]),
+    st.lists(PIECE, max_size=4).map("".join),
+    st.lists(LINE, max_size=4).map(b"".join),
+    st.sampled_from([b"", b"hello", b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"]),
+    st.booleans(),
+)
+def test_whatever_a_caller_gives_is_one_request_or_none(
+    method: str, target: str, block: bytes, body: bytes, chunked: bool
+) -> None:
+    try:
+        known = verb(method)
+        check_target("/" + target)
+        HeaderBlocks().check(block)
+    except ValueError:
+        return
+    if chunked:
+        data = chunked_head(known, "/" + target, b"shop", block, None) + b"%x\r\n%b\r\n0\r\n\r\n" % (
+            len(body) or 1,
+            body or b"x",
+        )
+        body = body or b"x"
+    else:
+        data = plain_request(known, "/" + target, b"shop", block, body)
+    sent = Sent(data)
+    assert sent.requests == [(method.encode(), b"/" + target.encode())]
+    assert (sent.ended, sent.body) == (1, body)
+    assert [value for name, value in sent.headers if name.lower() == b"host"] == [b"shop"]
+    lines = [line for line in block.split(b"\r\n") if line]
+    assert len(sent.headers) == len(lines) + 1 + (chunked or bool(body) or known.bodied)
