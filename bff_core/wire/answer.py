@@ -16,7 +16,7 @@ __all__ = ["Answer", "Limits", "Sink", "StopParsing"]
 _MOST_INFORMATIONAL = 16
 _CONTINUE, _SWITCHING, _EARLY_HINTS, _FINAL, _NOT_MODIFIED = 100, 101, 103, 200, 304
 _SPECIAL = frozenset({b"content-length", b"transfer-encoding", b"connection", b"content-encoding"})
-_HEEDED = _SPECIAL | {b"proxy-connection", b"upgrade"}
+_HEEDED = frozenset({*_SPECIAL, b"proxy-connection", b"upgrade"})
 _CODED = frozenset({b"content-encoding", b"content-length"})
 
 
