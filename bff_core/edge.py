@@ -56,7 +56,7 @@ class Edge:
         self._enter = enter
         self._deadline = deadline
         self._admission = admission
-        self._headers = headers
+        self.headers = headers
         self._challenge = challenge
         self._access = access
         self._sign_in = sign_in
@@ -118,7 +118,7 @@ class Edge:
         context = RequestContext(
             trace.request_id, trace.trace_id, trace.span_id, trace.headers, started + allowed, started
         )
-        context.reply_headers = (*self._headers(scope), (b"x-request-id", trace.request_id.encode()))
+        context.reply_headers = (*self.headers(scope), (b"x-request-id", trace.request_id.encode()))
         context.scope, context.proxies = scope, self._proxies
         if trace.sampled and self._tracer is not None:
             context.spans = self._tracer.begin(trace)

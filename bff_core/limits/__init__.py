@@ -4,6 +4,7 @@ from .declare import AnyLimit, ConcurrencyLimit, Quota, RateLimit
 from .guard import Guard
 from .limiter import Limiter
 from .shedding import Criticality, LagMonitor, Shedder
+from .turns import Turns
 
 __all__ = [
     "AnyLimit",
@@ -15,4 +16,5 @@ __all__ = [
     "Quota",
     "RateLimit",
     "Shedder",
+    "Turns",
 ]
