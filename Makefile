@@ -74,7 +74,7 @@ soak: $(STAMP) ## Minutes of bad luck for the web gateway (SECONDS=180)
 	@$(BIN)/python -m bench.soak --seconds $(or $(SECONDS),180)
 
 fuzz: $(STAMP) ## Bytes nobody would send, for the wire and the server (SECONDS=60)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group fuzz 2>/dev/null || echo "no atheris for this Python: inputs by number instead"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --group fuzz 2>/dev/null || echo "no atheris for this Python: inputs by number instead"
 	@$(BIN)/python -m bench.fuzz --seconds $(or $(SECONDS),60)
 
 soak-sync: $(STAMP) ## Bad luck for the sync of apps, many runs of it (STEPS=10000)

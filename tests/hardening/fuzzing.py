@@ -7,6 +7,7 @@ the stream, no byte of a body is ever a request, and there is one answer to each
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 import re
 from dataclasses import dataclass, field
@@ -15,7 +16,6 @@ from typing import Any
 
 import h11
 import httptools
-import structlog
 import uvicorn
 from uvicorn.server import ServerState
 
@@ -93,6 +93,7 @@ class Application:
     def __init__(self) -> None:
         self.served = Served()
         self.admission = Admission(Settings(services={}), HostRule(["a", "*.b"]), None)
+        self.admission._warned = True  # of a host that is refused, which it says once
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         number = len(self.served.seen)
@@ -130,6 +131,14 @@ async def _read(receive: Any) -> bytes | None:
 
 
 @cache
+def _runner() -> asyncio.Runner:
+    """One loop for all: to make one takes longer than an input."""
+    runner = asyncio.Runner()
+    atexit.register(runner.close)
+    return runner
+
+
+@cache
 def _config() -> tuple[Application, uvicorn.Config, type[GuardedProtocol]]:
     application = Application()
     kind = guarded(Hardening(max_header_bytes=256))
@@ -158,26 +167,30 @@ async def _serve(pieces: list[tuple[bytes, bool]]) -> Served:
         assert not transport.paused or transport.closed, "reading was paused for good"
         if piece and not transport.closed:
             protocol.data_received(piece)
-        for _ in range(TURNS * pause):
-            await asyncio.sleep(0)
-    for _ in range(4 * TURNS):
-        await asyncio.sleep(0)
+        await _turns(state, TURNS * pause)
+    await _turns(state, 4 * TURNS)
     served.closed = transport.closed
     protocol.eof_received()
     protocol.connection_lost(None)
-    for _ in range(TURNS):
-        await asyncio.sleep(0)
+    await _turns(state, TURNS)
     assert not state.tasks, "an application without an end"
     served.written = transport.written
     return served
 
 
+async def _turns(state: ServerState, most: int) -> None:
+    """Let the application go on, while there is something it does."""
+    for _ in range(most):
+        if not state.tasks:
+            break
+        await asyncio.sleep(0)
+
+
 def serve(pieces: list[tuple[bytes, bool]]) -> Served:
     """Feed ``pieces``, with time for the application after those marked so; then the client closes."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     disabled, logging.root.manager.disable = logging.root.manager.disable, logging.CRITICAL
     try:
-        return asyncio.run(_serve(pieces))
+        return _runner().run(_serve(pieces))
     finally:
         logging.root.manager.disable = disabled
 
