@@ -108,18 +108,20 @@ class GuardedProtocol(HttpToolsProtocol):
         self._in_head = False
         if not self.url.startswith(b"/"):
             self._read_absolute_form()
+        # To be answered here all the same, but llhttp lets go of the connection: the rest of this segment will be
+        # dropped, and the next one would be read as a request, from wherever in the stream it is.
+        self._let_go = self.parser.should_upgrade() and not self._should_upgrade()
         scope = self.scope
         self.headers = scope["headers"] = _Head(self.headers)
         super().on_headers_complete()
         if self.cycle is not None and self.cycle.scope is scope:
             cast("dict[str, Any]", scope)[WHOLE_ANSWER] = partial(_answer, self.cycle)
-            if self.parser.should_upgrade():
-                # It is answered here, but llhttp has let go of the connection: the rest of this segment will be
-                # dropped, and the next one would be read as a request, from wherever in the stream it is.
-                self._let_go = True
-                self.cycle.keep_alive = False
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        if self.transport.is_closing():
+            return  # RFC 9112 section 9.6: nothing is done behind a last request
+        if self._let_go and cycle is self.cycle:
+            cycle.keep_alive = False
         reply = self.at_once(cast("Scope", cycle.scope))
         if reply is None or not _answer(cycle, *reply):
             super()._start_asgi_task(cycle, app)
@@ -134,6 +136,12 @@ class GuardedProtocol(HttpToolsProtocol):
         """It is whole."""
         self._receiving = False
         super().on_message_complete()
+        cycle = self.cycle
+        if cycle is not None and cycle.keep_alive and not self.parser.should_keep_alive():
+            # A trailer said so, and llhttp hears nothing from now on.
+            cycle.keep_alive = False
+            if cycle.response_complete:
+                self.transport.close()
 
     def pause_writing(self) -> None:
         """The client takes less than there is for it: it has to go on taking something."""

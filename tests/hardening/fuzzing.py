@@ -95,11 +95,22 @@ class Application:
         self.admission = Admission(Settings(services={}), HostRule(["a", "*.b"]), None)
         self.admission._warned = True  # of a host that is refused, which it says once
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        number = len(self.served.seen)
+    def _see(self, scope: Any) -> tuple[int, Seen]:
         target = scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b"")
         seen = Seen(scope["method"], target, list(scope["headers"]))
         self.served.seen.append(seen)
+        return len(self.served.seen) - 1, seen
+
+    def at_once(self, scope: Any) -> Any:
+        """Without a task, before the body has come, and without a look at it."""
+        if b"kept" not in scope["raw_path"]:
+            return None
+        number, _ = self._see(scope)
+        return 200, [(b"x-number", b"%d" % number), (b"content-length", b"0")], b""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        number, seen = self._see(scope)
+        target = seen.target
         headers, status = [(b"x-number", b"%d" % number)], 200
         try:
             receive = self.admission.admit(scope, receive)
@@ -141,7 +152,7 @@ def _runner() -> asyncio.Runner:
 @cache
 def _config() -> tuple[Application, uvicorn.Config, type[GuardedProtocol]]:
     application = Application()
-    kind = guarded(Hardening(max_header_bytes=256))
+    kind = guarded(Hardening(max_header_bytes=256), application.at_once)
     kind.max_head = LIMIT
     config = uvicorn.Config(application, http=kind, lifespan="off", log_config=None, ws="none")
     config.load()
@@ -297,6 +308,8 @@ def check(pieces: list[tuple[bytes, bool]]) -> Served:
     assert len(served.seen) <= len(read), ("more requests than there are", served.seen, read, fault)
     for seen, there in zip(served.seen, read, strict=False):
         _same(seen, there)
+    assert served.closed or len(served.seen) == len(read), ("a request without an answer", served.seen, read, fault)
+    assert served.closed or not fault, ("still open", served.seen, read, fault)
     other, other_fault = by_h11(data)
     for seen, there in zip(served.seen, other, strict=False):
         _same(seen, there)

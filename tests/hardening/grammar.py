@@ -30,6 +30,7 @@ _TARGETS = (
     b"/",
     b"/quick",
     b"/late",
+    b"/kept",
     b"/late/quick",
     b"/early",
     b"/early/quick?a=b",

@@ -137,6 +137,16 @@ async def test_nothing_is_read_behind_a_request_that_asks_for_another_protocol(
     assert b"smuggled" not in b"".join(edge.service.heads)
 
 
+@pytest.mark.parametrize("path", [b"/things", b"/no-such-thing"])
+@pytest.mark.parametrize("pause", [0, 0.05])
+async def test_a_connection_that_a_trailer_closes_is_closed(edge: Served, path: bytes, pause: float) -> None:
+    """llhttp heeds it and hears nothing from then on; who came next would wait for nothing."""
+    head = POST.replace(b"/things", path) + b"Transfer-Encoding: chunked\r\n\r\n"
+    answer = await edge.say(head, b"2\r\n{}\r\n0\r\nConnection: close\r\n\r\n" + SMUGGLED, pause=pause)
+    assert len(statuses(answer)) == 1
+    assert answer.endswith(b"<EOF>")
+
+
 async def test_what_is_well_framed_passes(edge: Served) -> None:
     """Chunks with extensions, two requests in one segment, a body in pieces, a last request with close."""
     edge.service.heads.clear()
