@@ -1,6 +1,7 @@
 """Backends-for-Frontends: declared pages over typed, resilient service clients, one gateway per client."""
 
 from .app import Bff
+from .applife import AppLife, AppState, PushProvider, PushToken, PushTokens, TokenGone, app_state
 from .auth import (
     AnyOf,
     ApiKey,
@@ -39,7 +40,7 @@ from .errors import (
 )
 from .hardening import Cors, Hardening
 from .limits import ConcurrencyLimit, Quota, RateLimit
-from .pages import Page, optional, required, section, shape
+from .pages import DensityAware, Page, optional, pick_variant, required, section, shape
 from .plain import authenticated
 from .policy import AdaptivePolicy, BreakerPolicy, HealthPolicy, HedgePolicy, OutlierPolicy, Policy, RetryPolicy
 from .settings import ExchangeSettings, ServiceSettings, Settings
@@ -66,6 +67,8 @@ __all__ = [
     "AnyOf",
     "ApiKey",
     "ApiKeys",
+    "AppLife",
+    "AppState",
     "Authenticator",
     "Authorizer",
     "AuthorizerRequest",
@@ -84,6 +87,7 @@ __all__ = [
     "Converted",
     "Cors",
     "DeclarationError",
+    "DensityAware",
     "ErrorsChanged",
     "Event",
     "EventType",
@@ -103,6 +107,9 @@ __all__ = [
     "Policy",
     "Principal",
     "Problem",
+    "PushProvider",
+    "PushToken",
+    "PushTokens",
     "Quota",
     "RateLimit",
     "Refused",
@@ -118,6 +125,7 @@ __all__ = [
     "SettingsError",
     "StoredKeys",
     "Sync",
+    "TokenGone",
     "UnexpectedStatus",
     "ValueAdded",
     "Version",
@@ -125,6 +133,7 @@ __all__ = [
     "WebhookEvent",
     "WebhookSettings",
     "Webhooks",
+    "app_state",
     "authenticated",
     "create_bff",
     "current_context",
@@ -134,6 +143,7 @@ __all__ = [
     "new_api_key",
     "optional",
     "patch",
+    "pick_variant",
     "post",
     "principal_from_headers",
     "principal_from_json",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
+from .applife import AppLife
 from .auth import Allow, Authenticator, Gate, OidcSessions
 from .binding import make_last_good
 from .cache import MemoryStore
@@ -64,6 +65,7 @@ class Bff(FastAPI):
     templates: Templates | None = None
     direct: Edge | None
     versions: Versions | None
+    app_life: AppLife | None
     handlers: frozenset[Any]
     enter: Callable[[Scope], Awaitable[None]]
     admission: Admission
@@ -233,6 +235,8 @@ class Bff(FastAPI):
         made, pokes = read_keys(keys), Pokes(on_poke)
         sync = Sync(collections, mutations, store=opened, keys=made, client=self._client, pokes=pokes)
         self.syncs.append(sync)
+        if self.app_life is not None:
+            self.app_life.reach(path)  # what an app has in its outbox is not lost with the app
         guard = self.limiter.guard(self._limits, private=True)
         self.router.routes += sync_routes(path, sync, Gate(self.auth), self._services, guard)
         return sync

@@ -33,7 +33,8 @@ class Edge:
     ``app`` serves what ``serve`` is not asked to. ``deadline`` is in seconds; ``admission`` says what comes in,
     ``headers`` what goes with every answer; ``challenge`` and the members ``sign_in`` of the document go with a 401;
     ``proxies`` may say who the client is; ``meter`` counts what is no page; ``enter`` lets a request of the app in
-    before its body is read; errors look as in the version of ``versions`` that the request is for.
+    before its body is read; errors look as in the version of ``versions`` that the request is for; ``version_gate`` may
+    refuse the app that asks.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Edge:
         enter: Callable[[Scope], Awaitable[None]],
         versions: Versions | None = None,
         sign_in: dict[str, str] | None = None,
+        version_gate: Callable[[Scope, RequestContext], None] | None = None,
     ) -> None:
         self._app = app
         self._enter = enter
@@ -65,6 +67,7 @@ class Edge:
         self._sample_below = 0 if tracer is None else tracer.below
         self._proxies = proxies
         self._versions = versions
+        self._version_gate = version_gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -85,6 +88,8 @@ class Edge:
                 receive.before = partial(self._enter, scope)
             preflight = self._admission.preflight(scope)
             if preflight is None:
+                if self._version_gate is not None:
+                    self._version_gate(scope, context)
                 await self._app(scope, receive, answer)
             else:
                 await answer({"type": "http.response.start", "status": 204, "headers": preflight})
@@ -104,6 +109,8 @@ class Edge:
             receive = self._admission.admit(scope, receive)
             # Taken out: the way back to the request would make a circle of everything that hangs on it.
             context.answer = scope.pop(WHOLE_ANSWER, None)
+            if self._version_gate is not None:
+                self._version_gate(scope, context)
             await page.serve(scope, receive, send, context, path_params)
         except Exception as error:  # noqa: BLE001 - every request is answered
             await self._fail(error, scope, context, send)
@@ -135,9 +142,11 @@ class Edge:
         try:
             if self._admission.admit(scope, _nothing) is not _nothing:
                 return None
+            context = self._begin(scope)
+            if self._version_gate is not None:
+                self._version_gate(scope, context)
         except Problem:
             return None
-        context = self._begin(scope)
         reply = page.kept(scope, context, known)
         self._end(scope, context)
         return reply

@@ -33,6 +33,7 @@ __all__ = [
     "ReviewSummary",
     "Specification",
     "Stock",
+    "Thumbnail",
     "User",
 ]
 
@@ -65,6 +66,11 @@ class Image(Resource):
     height: int
 
 
+class Thumbnail(Resource):
+    url: str
+    width: int
+
+
 class Specification(Resource):
     name: str
     value: str
@@ -78,6 +84,7 @@ class Product(Resource):
     description: str
     price: Money
     thumbnail: str
+    thumbnails: list[Thumbnail] = []
     images: list[Image]
     specifications: list[Specification]
     updated_at: datetime

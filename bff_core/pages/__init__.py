@@ -2,6 +2,7 @@
 
 from .batch import BatchRoute
 from .declare import Page, optional, required, section, shape
+from .density import DensityAware, pick_variant
 from .endpoint import PageEndpoint, PageServices, Serving
 from .last_good import LastGoodValues
 from .messages import MessageStreaming
@@ -13,6 +14,7 @@ from .table import PageTable
 __all__ = [
     "SECURITY",
     "BatchRoute",
+    "DensityAware",
     "LastGoodValues",
     "MessageStreaming",
     "Page",
@@ -28,6 +30,7 @@ __all__ = [
     "Streaming",
     "optional",
     "page_routes",
+    "pick_variant",
     "required",
     "section",
     "shape",

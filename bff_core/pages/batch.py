@@ -37,7 +37,7 @@ _NOT_PASSED = frozenset({
     b"accept", b"accept-encoding", b"content-encoding", b"content-length", b"content-type", b"if-none-match", b"prefer",
     b"transfer-encoding",
 })  # fmt: skip
-_SHOWN = frozenset({b"age", b"cache-control", b"etag", b"retry-after"})
+_SHOWN = frozenset({b"age", b"cache-control", b"etag", b"link", b"retry-after"})
 _PROBLEMS = {
     400: "The request is not usable.",
     401: "Credentials are missing or not valid.",

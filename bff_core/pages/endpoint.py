@@ -27,6 +27,7 @@ from .fields import Include
 from .inputs import RequestInputs, parse_query
 from .last_good import LastGoodValues
 from .page_cache import Kept, PageCache
+from .paging import CURSOR, next_link, pages_on
 from .plan import Plan
 from .prefer import MINIMAL, wants_minimal
 from .run import DONE, SKIPPED, Bound, Run
@@ -127,6 +128,7 @@ class PageEndpoint:
         self._safe = serving.method == "GET"
         self._deliverer = Deliverer(services.delivery, tags=self._safe, compress=compress)
         self._headers = _page_headers(plan.name, inputs, serving)
+        self._pages_on = self._safe and pages_on(plan, inputs)
         clients = services.client
         self._plan = plan
         self._inputs = inputs
@@ -234,12 +236,13 @@ class PageEndpoint:
             await self._done(send, context, timing)
             return
         content, tag = self._document(shaped, selection, context, older)
+        link = self._link(scope, shaped, older) if self._pages_on else ()
         if context.degraded:
-            await self._send(send, context, self._reply(scope, context, content, tag, (timing, PRIVATE)))
+            await self._send(send, context, self._reply(scope, context, content, tag, (timing, *link, PRIVATE)))
             return
         if self._cache is not None:
-            self._cache.put(cache_key, content, tag, run.fresh_for)
-        await self._send(send, context, self._reply(scope, context, content, tag, (timing, *self._headers)))
+            self._cache.put(cache_key, content, tag, link, run.fresh_for)
+        await self._send(send, context, self._reply(scope, context, content, tag, (timing, *link, *self._headers)))
 
     async def _stream(
         self,
@@ -268,6 +271,12 @@ class PageEndpoint:
             names = [section.name for section in self._plan.sections if section.name in context.degraded]
             return _mark(content, names if older is None else older.degraded(names)), b""
         return content, entity_tag(content) if self._deliverer.tags else b""
+
+    @staticmethod
+    def _link(scope: Scope, shaped: Any, older: OlderPage | None) -> tuple[tuple[bytes, bytes], ...]:
+        """Where the listing goes on, if it does."""
+        cursor = CURSOR if older is None else older.cursor
+        return (next_link(scope["query_string"], shaped.next, cursor),) if shaped.next and cursor else ()
 
     def refuses(self, scope: Scope, headers: Callable[[Scope], tuple[Header, ...]]) -> Reply | None:
         """The answer to a request that is not admitted, made without looking at it; None when it is admitted, or has to
@@ -305,9 +314,9 @@ class PageEndpoint:
         return self._kept(scope, context, known)
 
     def _kept(self, scope: Scope, context: RequestContext, known: Kept) -> Reply:
-        content, tag, age = known
+        content, tag, link, age = known
         self._meter.cached += 1
-        return self._reply(scope, context, content, tag, ((b"age", b"%d" % age), *self._headers))
+        return self._reply(scope, context, content, tag, ((b"age", b"%d" % age), *link, *self._headers))
 
     def _reply(
         self, scope: Scope, context: RequestContext, content: bytes, tag: bytes, headers: tuple[Header, ...]
@@ -349,9 +358,12 @@ def _page_headers(name: str, inputs: RequestInputs, serving: Serving) -> tuple[t
     """Cache-Control and Vary of a page's whole answers; raises ``DeclarationError``."""
     gate, cache_control = serving.gate, serving.cache_control
     private = gate is not None
+    # Browsers send these only when they are asked to (RFC 8942); other clients may at once.
+    hints = ", ".join(sorted(name for name in inputs.vary if name.startswith("sec-ch-"))).encode()
+    accepts = ((b"accept-ch", hints),) if hints else ()
     if cache_control is None:
         if private:
-            return (PRIVATE,)
+            return (PRIVATE, *accepts)
         kept = serving.method == "GET"
     else:
         if serving.method != "GET":
@@ -363,7 +375,7 @@ def _page_headers(name: str, inputs: RequestInputs, serving: Serving) -> tuple[t
     headers = [] if cache_control is None else [(b"cache-control", cache_control.encode())]
     if kept and vary:
         headers.append((b"vary", ", ".join(sorted(vary)).encode()))
-    return tuple(headers)
+    return (*headers, *accepts)
 
 
 def _mark(content: bytes, degraded: list[str]) -> bytes:
