@@ -13,7 +13,10 @@ from .forwarded import TrustedProxies
 from .telemetry.meters import PageMeter
 from .telemetry.spans import Spans
 
-__all__ = ["Principal", "RequestContext", "current_context", "use_context"]
+__all__ = ["PLAN_LIMITS", "Principal", "RequestContext", "current_context", "use_context"]
+
+PLAN_LIMITS = "plan_limits"
+"""The claim with limits that a tenant has instead of its plan's: a JSON object of values by the limits' names."""
 
 WholeAnswer = Callable[[int, Sequence[tuple[bytes, bytes]], bytes], bool]
 """Sends status, headers and body; false when it could not, and nothing was sent."""

@@ -1,5 +1,6 @@
 """Limits: what is not let in."""
 
+from .booked import check_plan
 from .declare import AnyLimit, ConcurrencyLimit, Quota, RateLimit
 from .guard import Guard
 from .limiter import Limiter
@@ -15,4 +16,5 @@ __all__ = [
     "Quota",
     "RateLimit",
     "Shedder",
+    "check_plan",
 ]

@@ -2,17 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
 from bff_core import create_bff
 from shop.clients import Catalog, Orders
 
 from .pages import OrdersPage, ProductPage, ProductsPage
-from .settings import PartnerSettings
+from .plans import LIMITS
+from .settings import DEMO_KEY, PartnerSettings
 from .versions import VERSIONS
 
 __all__ = ["app"]
 
 settings = PartnerSettings.load()
-app = create_bff("partner", settings=settings, clients=[Catalog, Orders], auth=settings.auth(), versions=VERSIONS)
+keys = settings.keys()
+
+
+@asynccontextmanager
+async def lifespan(_: Any) -> AsyncIterator[None]:
+    if settings.demo is not None:
+        settings.demo.mkdir(parents=True, exist_ok=True)
+        await keys.store.keep(DEMO_KEY, "acme", name="the demo's, which everybody knows", plan="gold")
+    yield
+
+
+app = create_bff(
+    "partner",
+    settings=settings,
+    clients=[Catalog, Orders],
+    auth=settings.auth(keys),
+    versions=VERSIONS,
+    limits=LIMITS,
+    lifespan=lifespan,
+)
 app.page("/products", ProductsPage)
 app.page("/products/{product_id}", ProductPage)
 app.page("/orders", OrdersPage)

@@ -2,35 +2,71 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+import os
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 
-from bff_core import ApiKey, ApiKeys, Settings, SettingsError, StoredKeys
+from bff_core import AnyOf, BearerJwt, Settings, StoredKeys, StoredPlans
 from shop.clients import service_urls
 
 from .versions import VERSIONS
 
-__all__ = ["PartnerSettings"]
+__all__ = ["DEMO_KEY", "PartnerSettings"]
 
-DEMO_KEY_SHA256 = "c943f26b11b4965a19ee7754aa955603a8bd8e5b68481d08ace4bf1b81ad863e"
+DEMO_KEY = "bff_test_AcmeDemoKey0123456789abcdefghi0FEhNq"
+DEMO_SECRET = "everybody knows this, so it is for the demo alone"  # noqa: S105 - and says so
 
 
 class PartnerSettings(Settings):
-    """``keys`` are the API keys that are let in. By default that is the demo's one key, of partner ``acme``; set
-    ``BFF_KEYS`` (a JSON list) for any other use, or ``BFF_KEYS_URL`` and ``BFF_PEPPER``: then they are in that
-    database, and ``bff partners`` issues them."""
+    """``database`` has keys, plans, usage, webhooks and exports, and what is counted and remembered, unless
+    ``limits_url`` and ``idempotency_url`` say otherwise; ``pepper`` is what keys in it are digested under. Without
+    them this is the demo: a SQLite file beside the shop's, and one key, which everybody knows.
+
+    With ``issuer``, ``jwks_url`` and ``audience``, tokens of that issuer are let in besides keys; their claim
+    ``tenant`` is the partner.
+    """
 
     defaults: ClassVar = {"services": service_urls("catalog", "orders"), "deadline": 10.0, "ops_port": 8103}
 
-    keys: tuple[ApiKey, ...] = (ApiKey(sha256=DEMO_KEY_SHA256, partner="acme"),)
-    keys_url: Annotated[str, Field(pattern=r"^(sqlite:///|postgresql://)")] | None = None
-    pepper: SecretStr | None = None
+    database: Annotated[str, Field(pattern=r"^(sqlite:///|postgresql://)")] | None = None
+    pepper: Annotated[SecretStr, Field(min_length=32)] | None = None
+    issuer: str | None = None
+    jwks_url: str | None = None
+    audience: str = "partner"
 
-    def auth(self) -> ApiKeys | StoredKeys:
-        """Who may come in. Raises ``SettingsError``."""
-        if self.keys_url is None:
-            return ApiKeys(self.keys)
-        if self.pepper is None:
-            raise SettingsError("keys in a database are digested under a pepper: set BFF_PEPPER besides BFF_KEYS_URL")
-        return StoredKeys(self.keys_url, pepper=self.pepper, uses=VERSIONS.usage)
+    @model_validator(mode="before")
+    @classmethod
+    def _one_database(cls, values: dict[str, Any]) -> dict[str, Any]:
+        url = values.get("database")
+        return values if url is None else {"limits_url": url, "idempotency_url": url, **values}
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if (self.database is None) != (self.pepper is None):
+            raise ValueError("keys in a database are digested under a pepper: set both, BFF_DATABASE and BFF_PEPPER")
+        if (self.issuer is None) != (self.jwks_url is None):
+            raise ValueError("tokens need both, BFF_ISSUER and BFF_JWKS_URL")
+        return self
+
+    @property
+    def demo(self) -> Path | None:
+        """The demo's folder, None when this is no demo."""
+        return Path(os.environ.get("SHOP_DATA", ".shop")) if self.database is None else None
+
+    @property
+    def store(self) -> str:
+        """The URL of the database."""
+        return self.database or f"sqlite:///{self.demo}/partner.db"
+
+    def keys(self) -> StoredKeys:
+        """The partners' keys."""
+        return StoredKeys(self.store, pepper=self.pepper or SecretStr(DEMO_SECRET), uses=VERSIONS.usage)
+
+    def auth(self, keys: StoredKeys) -> StoredKeys | AnyOf:
+        """Who may come in: by one of ``keys``, or a token."""
+        if self.issuer is None or self.jwks_url is None:
+            return keys
+        tokens = BearerJwt(issuer=self.issuer, audience=self.audience, jwks_url=self.jwks_url)
+        return AnyOf(keys, StoredPlans(tokens, keys))

@@ -16,8 +16,8 @@ PUBLIC = """
     ConnectionLost Converted Cors DeclarationError ErrorsChanged Event EventType ExchangeSettings ForwardAuth
     Hardening HealthPolicy HedgePolicy KeyRecord Moved OidcSessions OidcSettings Operation OutlierPolicy Page
     PageAdded Policy Principal Problem Quota RateLimit Refused Removed Renamed Replaced RequestContext RetryPolicy
-    ServiceClient ServiceError ServiceSettings Settings SettingsError StoredKeys Sync UnexpectedStatus ValueAdded
-    Version Versions WebhookEvent WebhookSettings Webhooks authenticated create_bff current_context delete get
+    ServiceClient ServiceError ServiceSettings Settings SettingsError StoredKeys StoredPlans Sync UnexpectedStatus
+    ValueAdded Version Versions WebhookEvent WebhookSettings Webhooks authenticated create_bff current_context delete get
     mutation new_api_key optional patch post principal_from_headers principal_from_json put required section shape
     step_up
 """

@@ -34,7 +34,7 @@ DOCUMENTS = [
     ("partner", "/openapi/v1.json"),
 ]
 MODULES = (catalog, identity, inventory, notifications, payments, recommendations, reviews, users)
-KEY = {"x-api-key": "bff_demo_acme_0123456789abcdef"}
+KEY = {"x-api-key": "bff_test_AcmeDemoKey0123456789abcdefghi0FEhNq"}
 EXAMPLES = 25
 
 

@@ -279,7 +279,9 @@ async def test_nobody_without_a_key(client: httpx.AsyncClient, make: Make) -> No
     assert len(paths) == 10
     for path in paths:
         for method in document["paths"][path]:
-            answer = await client.request(method, path.replace("{", "").replace("}", ""), json={} if method == "post" else None)
+            answer = await client.request(
+                method, path.replace("{", "").replace("}", ""), json={} if method == "post" else None
+            )
             assert answer.status_code == 401, (method, path)
     app = create_bff("open", settings=Settings(), clients=[])
     webhooks = make()
