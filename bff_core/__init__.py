@@ -39,7 +39,7 @@ from .errors import (
     UnexpectedStatus,
 )
 from .hardening import Cors, Hardening
-from .limits import ConcurrencyLimit, Quota, RateLimit
+from .limits import ConcurrencyLimit, Quota, RateLimit, Usage, UsageDay, booked_limits
 from .pages import Page, optional, required, section, shape
 from .plain import authenticated
 from .policy import AdaptivePolicy, BreakerPolicy, HealthPolicy, HedgePolicy, OutlierPolicy, Policy, RetryPolicy
@@ -121,6 +121,8 @@ __all__ = [
     "StoredPlans",
     "Sync",
     "UnexpectedStatus",
+    "Usage",
+    "UsageDay",
     "ValueAdded",
     "Version",
     "Versions",
@@ -128,6 +130,7 @@ __all__ = [
     "WebhookSettings",
     "Webhooks",
     "authenticated",
+    "booked_limits",
     "create_bff",
     "current_context",
     "delete",

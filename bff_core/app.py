@@ -18,7 +18,7 @@ from .edge import Edge
 from .errors import DeclarationError
 from .hardening import Admission
 from .idempotency import Ledger, Mode, Once
-from .limits import AnyLimit, Criticality, LagMonitor, Limiter, Shedder
+from .limits import AnyLimit, Criticality, LagMonitor, Limiter, Shedder, Usage
 from .ops import Operations
 from .pages import (
     SECURITY,
@@ -61,6 +61,7 @@ class Bff(FastAPI):
     templates: Templates | None = None
     direct: Edge | None
     versions: Versions | None
+    usage: Usage | None
     handlers: frozenset[Any]
     enter: Callable[[Scope], Awaitable[None]]
     admission: Admission

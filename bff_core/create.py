@@ -22,7 +22,7 @@ from .errors import DeclarationError
 from .forwarded import TrustedProxies
 from .hardening import Admission, AnswerHeaders, CorsPolicy, HostRule
 from .lifespan import make_lifespan
-from .limits import AnyLimit, Guard, Limiter
+from .limits import AnyLimit, Guard, Limiter, Usage
 from .ops import watch
 from .plain import authenticated, entered, entrance, http_problem, live, openapi_of, ready, validation_problem
 from .settings import Settings
@@ -41,6 +41,7 @@ def create_bff(
     transport: httpx.AsyncBaseTransport | None = None,
     versions: Versions | None = None,
     limits: Sequence[AnyLimit] = (),
+    usage: Usage | None = None,
     templates: str | Path | None = None,
     **options: Any,
 ) -> Bff:
@@ -48,7 +49,7 @@ def create_bff(
 
     ``settings`` are loaded from the environment when not given. ``auth`` says who may come in. ``transport`` replaces
     the wire to every service (tests, proxies, HTTP/2). ``versions`` are those of its pages. Everything it serves is
-    under ``limits``. ``templates`` is the folder of those that ``html`` pages have (extra ``ssr``). ``options`` are
+    under ``limits``; what principals ask is counted in ``usage``. ``templates`` is the folder of those that ``html`` pages have (extra ``ssr``). ``options`` are
     FastAPI's. Raises ``SettingsError`` when a service has no URL.
     """
     settings = settings or Settings.load()
@@ -84,6 +85,7 @@ def create_bff(
     app.auth = auth
     app.enter = entrance(app, guard, Gate(auth) if auth is not None else None)
     app.versions = versions
+    app.usage = usage
     if templates is not None:
         from .ssr import Templates  # noqa: PLC0415 - Jinja2 is an extra
 
@@ -114,6 +116,7 @@ def create_bff(
         "proxies": TrustedProxies(settings.trusted_proxies),
         "enter": app.enter,
         "versions": versions,
+        "usage": usage,
     }
     app.add_middleware(Edge, **edge)
     app.direct = None if "exception_handlers" in options else Edge(app, **edge)

@@ -15,6 +15,7 @@ from .context import RequestContext, use_context
 from .errors import PROBLEM_JSON, ClientDisconnected, Problem, Refused, ServiceError
 from .forwarded import TrustedProxies
 from .hardening import WHOLE_ANSWER, Admission, AnswerHeaders, LimitedBody, with_defaults
+from .limits import Usage
 from .pages import PageEndpoint
 from .resilience.deadline import parse_timeout
 from .telemetry import AccessLog, PageMeter, Tracer, log_refused, read_trace
@@ -33,7 +34,8 @@ class Edge:
     ``app`` serves what ``serve`` is not asked to. ``deadline`` is in seconds; ``admission`` says what comes in,
     ``headers`` what goes with every answer; ``challenge`` and the members ``sign_in`` of the document go with a 401;
     ``proxies`` may say who the client is; ``meter`` counts what is no page; ``enter`` lets a request of the app in
-    before its body is read; errors look as in the version of ``versions`` that the request is for.
+    before its body is read; errors look as in the version of ``versions`` that the request is for;
+    ``usage`` counts what principals ask.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Edge:
         enter: Callable[[Scope], Awaitable[None]],
         versions: Versions | None = None,
         sign_in: dict[str, str] | None = None,
+        usage: Usage | None = None,
     ) -> None:
         self._app = app
         self._enter = enter
@@ -65,6 +68,7 @@ class Edge:
         self._sample_below = 0 if tracer is None else tracer.below
         self._proxies = proxies
         self._versions = versions
+        self._usage = usage
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -150,6 +154,8 @@ class Edge:
             end()
         now = time.monotonic()
         status, seconds = context.status or CLIENT_CLOSED, now - context.started
+        if self._usage is not None and context.principal is not None:
+            self._usage.count(context.principal, status)
         meter = context.meter
         if meter is None:
             meter = self._meter

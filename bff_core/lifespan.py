@@ -61,6 +61,8 @@ def make_lifespan(
         await app.last_good.aclose()
         await app.limiter.aclose()
         await app.idempotency.aclose()
+        if app.usage is not None:
+            await app.usage.aclose()
         for sync in app.syncs:
             await sync.aclose()
         if mirror is not None:

@@ -30,6 +30,7 @@ __all__ = [
     "Recommendations",
     "Reviews",
     "Users",
+    "partner",
     "service_urls",
     "subject",
 ]
@@ -55,6 +56,11 @@ def service_urls(*services: str) -> dict[str, dict[str, str]]:
 def subject(principal: Principal) -> str:
     """The id of the user, or partner, the request is made for; binds an operation's ``user_id``."""
     return principal.subject
+
+
+def partner(principal: Principal) -> str:
+    """The id of the partner the request is made for, by a key or a token of its tenant."""
+    return principal.tenant or principal.subject
 
 
 class Catalog(ServiceClient, service="catalog"):

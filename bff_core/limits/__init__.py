@@ -1,10 +1,11 @@
 """Limits: what is not let in."""
 
-from .booked import check_plan
+from .booked import booked_limits, check_plan
 from .declare import AnyLimit, ConcurrencyLimit, Quota, RateLimit
 from .guard import Guard
 from .limiter import Limiter
 from .shedding import Criticality, LagMonitor, Shedder
+from .usage import Usage, UsageDay
 
 __all__ = [
     "AnyLimit",
@@ -16,5 +17,8 @@ __all__ = [
     "Quota",
     "RateLimit",
     "Shedder",
+    "Usage",
+    "UsageDay",
+    "booked_limits",
     "check_plan",
 ]

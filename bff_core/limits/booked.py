@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import structlog
 
+from ..context import PLAN_LIMITS, Principal
 from ..errors import DeclarationError
 from .declare import AnyLimit
+from .keys import plan_of
 
-__all__ = ["check_plan", "own_values"]
+__all__ = ["booked_limits", "check_plan", "own_values"]
 
 log = structlog.get_logger("bff.limits")
 ANY_LEASE = 1_000_000
@@ -27,6 +29,15 @@ def check_plan(limits: Mapping[str, AnyLimit], plan: str | None, own: Mapping[st
         if name not in limits:
             raise DeclarationError(f"there is no limit '{name}'; there is: {', '.join(limits) or 'none'}")
         _check(limits[name], value)
+
+
+def booked_limits(limits: Iterable[AnyLimit], principal: Principal) -> dict[str, Any]:
+    """The value that each of ``limits`` has for ``principal``, by name; None where there is no limit."""
+    known = {limit.name: limit for limit in limits}
+    own = principal.claims.get(PLAN_LIMITS)
+    plan = plan_of(principal) or ""
+    values = {name: limit.plans.get(plan, limit.default) for name, limit in known.items()}
+    return {**values, **(own_values(known, own) if isinstance(own, str) else {})}
 
 
 def own_values(limits: Mapping[str, AnyLimit], text: str) -> dict[str, Any]:

@@ -9,15 +9,14 @@ from typing import Any
 from bff_core import create_bff
 from shop.clients import Catalog, Orders
 
+from .account import KeysPage, UsagePage
 from .pages import OrdersPage, ProductPage, ProductsPage
+from .parts import keys, settings, usage
 from .plans import LIMITS
-from .settings import DEMO_KEY, PartnerSettings
+from .settings import DEMO_KEY
 from .versions import VERSIONS
 
 __all__ = ["app"]
-
-settings = PartnerSettings.load()
-keys = settings.keys()
 
 
 @asynccontextmanager
@@ -35,8 +34,11 @@ app = create_bff(
     auth=settings.auth(keys),
     versions=VERSIONS,
     limits=LIMITS,
+    usage=usage,
     lifespan=lifespan,
 )
 app.page("/products", ProductsPage)
 app.page("/products/{product_id}", ProductPage)
 app.page("/orders", OrdersPage)
+app.page("/usage", UsagePage)
+app.page("/keys", KeysPage)

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Query
 
 from bff_core import Page, required, shape
-from shop.clients import Catalog, Orders, subject
+from shop.clients import Catalog, Orders, partner
 from shop.models import Listing, Order, Product
 
 from .shapes import PartnerOrder, PartnerProduct, partner_order, partner_product
@@ -45,7 +45,7 @@ class OrdersPage(Page):
 
     cursor: Cursor = None
     limit: Limit = 20
-    orders = required(Orders.of_partner, partner_id=subject, relay_status=[400])
+    orders = required(Orders.of_partner, partner_id=partner, relay_status=[400])
 
     @shape
     def rows(self, orders: Listing[Order]) -> Listing[PartnerOrder]:
