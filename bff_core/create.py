@@ -49,8 +49,8 @@ def create_bff(
 
     ``settings`` are loaded from the environment when not given. ``auth`` says who may come in. ``transport`` replaces
     the wire to every service (tests, proxies, HTTP/2). ``versions`` are those of its pages. Everything it serves is
-    under ``limits``; what principals ask is counted in ``usage``. ``templates`` is the folder of those that ``html`` pages have (extra ``ssr``). ``options`` are
-    FastAPI's. Raises ``SettingsError`` when a service has no URL.
+    under ``limits``; what principals ask is counted in ``usage``. ``templates`` is the folder of those that ``html``
+    pages have (extra ``ssr``). ``options`` are FastAPI's. Raises ``SettingsError`` when a service has no URL.
     """
     settings = settings or Settings.load()
     configure_logs(name, settings.log_level)
