@@ -21,7 +21,7 @@ from .auth import (
     step_up,
 )
 from .clients import Operation, ServiceClient, delete, get, patch, post, put
-from .context import Principal, RequestContext, current_context
+from .context import Principal, RequestContext, background_context, current_context
 from .create import create_bff
 from .errors import (
     BadResponse,
@@ -44,6 +44,7 @@ from .pages import Page, optional, required, section, shape
 from .plain import authenticated
 from .policy import AdaptivePolicy, BreakerPolicy, HealthPolicy, HedgePolicy, OutlierPolicy, Policy, RetryPolicy
 from .settings import ExchangeSettings, ServiceSettings, Settings
+from .stores import migrate
 from .sync import Collection, Sync, mutation
 from .telemetry import Event
 from .versions import (
@@ -130,11 +131,13 @@ __all__ = [
     "WebhookSettings",
     "Webhooks",
     "authenticated",
+    "background_context",
     "booked_limits",
     "create_bff",
     "current_context",
     "delete",
     "get",
+    "migrate",
     "mutation",
     "new_api_key",
     "optional",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,8 +13,9 @@ from .errors import Refused
 from .forwarded import TrustedProxies
 from .telemetry.meters import PageMeter
 from .telemetry.spans import Spans
+from .telemetry.trace import read_trace
 
-__all__ = ["PLAN_LIMITS", "Principal", "RequestContext", "current_context", "use_context"]
+__all__ = ["PLAN_LIMITS", "Principal", "RequestContext", "background_context", "current_context", "use_context"]
 
 PLAN_LIMITS = "plan_limits"
 """The claim with limits that a tenant has instead of its plan's: a JSON object of values by the limits' names."""
@@ -106,3 +108,16 @@ def current_context() -> RequestContext:
 
 
 use_context = _current.set
+
+
+@contextmanager
+def background_context(seconds: float) -> Iterator[RequestContext]:
+    """For work that no request has asked for, such as a task's round: a context of its own, with nobody as principal,
+    in which clients may be called for so many seconds."""
+    trace, started = read_trace([]), time.monotonic()
+    context = RequestContext(trace.request_id, trace.trace_id, trace.span_id, trace.headers, started + seconds, started)
+    token = _current.set(context)
+    try:
+        yield context
+    finally:
+        _current.reset(token)

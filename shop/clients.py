@@ -14,6 +14,7 @@ from .models import (
     Listing,
     Notification,
     Order,
+    OrderEvents,
     OrderRequest,
     Product,
     Recommendation,
@@ -113,6 +114,17 @@ class Orders(ServiceClient, service="orders"):
 
     @get("/orders/{order_id}")
     async def order(self, order_id: str, user_id: str) -> Order: ...
+
+    @get("/orders/{order_id}")
+    async def order_of_partner(self, order_id: str, partner_id: str) -> Order: ...
+
+    @get("/events")
+    async def events(self, cursor: str | None = None, limit: int = 100) -> OrderEvents: ...
+
+    @post("/orders/{order_id}/cancel")
+    async def cancel_of_partner(
+        self, order_id: str, partner_id: str, idempotency_key: Annotated[str | None, Header()] = None
+    ) -> Order: ...
 
     @post("/orders", idempotent=True)
     async def place(self, order: OrderRequest, idempotency_key: Annotated[str, Header()]) -> Order: ...

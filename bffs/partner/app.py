@@ -10,8 +10,9 @@ from bff_core import create_bff
 from shop.clients import Catalog, Orders
 
 from .account import KeysPage, UsagePage
+from .background import router
 from .pages import OrdersPage, ProductPage, ProductsPage
-from .parts import keys, settings, usage
+from .parts import keys, settings, usage, webhooks
 from .plans import LIMITS
 from .settings import DEMO_KEY
 from .versions import VERSIONS
@@ -42,3 +43,5 @@ app.page("/products/{product_id}", ProductPage)
 app.page("/orders", OrdersPage)
 app.page("/usage", UsagePage)
 app.page("/keys", KeysPage)
+webhooks.mount(app, dispatchers=settings.dispatchers)
+app.include_router(router)

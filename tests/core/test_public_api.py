@@ -17,9 +17,9 @@ PUBLIC = """
     Hardening HealthPolicy HedgePolicy KeyRecord Moved OidcSessions OidcSettings Operation OutlierPolicy Page
     PageAdded Policy Principal Problem Quota RateLimit Refused Removed Renamed Replaced RequestContext RetryPolicy
     ServiceClient ServiceError ServiceSettings Settings SettingsError StoredKeys StoredPlans Sync UnexpectedStatus
-    Usage UsageDay ValueAdded Version Versions WebhookEvent WebhookSettings Webhooks authenticated booked_limits
-    create_bff current_context delete get mutation new_api_key optional patch post principal_from_headers
-    principal_from_json put required section shape step_up
+    Usage UsageDay ValueAdded Version Versions WebhookEvent WebhookSettings Webhooks authenticated
+    background_context booked_limits create_bff current_context delete get migrate mutation new_api_key optional
+    patch post principal_from_headers principal_from_json put required section shape step_up
 """
 
 

@@ -19,7 +19,7 @@ from bff_core import StoredKeys
 from tests.servers import free_port
 
 ROOT = Path(__file__).parents[2]
-PEPPER = "p" * 40
+PEPPER = "p" * 43
 
 
 def keys_of(database: str) -> StoredKeys:
@@ -35,6 +35,7 @@ class Replica:
         self.url = f"http://127.0.0.1:{self.port}"
         env = {name: value for name, value in os.environ.items() if not name.startswith("BFF_")}
         env |= {"PYTHONPATH": str(ROOT), "BFF_DATABASE": database, "BFF_PEPPER": PEPPER, "BFF_OPS_PORT": "off"}
+        env |= {"BFF_WEBHOOK_KEYS": "s" * 43, "BFF_WEBHOOK_ALLOW": "127.0.0.0/8"}
         env |= {"BFF_SHED_AFTER": "100", "BFF_LOG_LEVEL": "WARNING", **variables}
         command = [sys.executable, "-m", "bff_core.cli", "serve", "bffs.partner.app:app", "--port", str(self.port)]
         with (folder / f"{self.port}.log").open("w") as log:
