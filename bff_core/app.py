@@ -137,6 +137,7 @@ class Bff(FastAPI):
         limits: Sequence[AnyLimit] = (),
         idempotency: Mode | None = None,
         stream: bool | Streaming = False,
+        next_link: str | None = None,
     ) -> None:
         """Serve ``page`` at ``path``. Only an authenticated principal gets it, unless it is ``public``; it needs all of
         ``scopes``, and ``allow`` (a function of the principal) must say True, else 403.
@@ -148,7 +149,8 @@ class Bff(FastAPI):
 
         With ``idempotency`` a request with an ``Idempotency-Key`` (``required``, or ``optional``) is carried out once,
         and answered the same when it is sent again; such answers are not compressed. With ``stream`` a client that
-        accepts ``text/event-stream`` or ``application/x-ndjson`` gets the page section by section.
+        accepts ``text/event-stream`` or ``application/x-ndjson`` gets the page section by section. ``next_link``
+        names the parameter that takes the answer's ``next``: there is a ``Link`` to the following page then.
 
         Raises ``DeclarationError`` when the page and the path do not fit, or a client is missing.
         """
@@ -165,6 +167,7 @@ class Bff(FastAPI):
             guard=self.limiter.guard((*self._limits, *limits), private=not public),
             once=None if idempotency is None else Once(self.idempotency, idempotency),
             streaming=streaming,
+            next_link=next_link,
         )
         self.router.routes += page_routes(path, page, serving, self._services, self.versions)
 

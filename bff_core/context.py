@@ -55,7 +55,7 @@ class RequestContext:
     the answer, ``status`` is the answer's, 0 until it has begun; ``at_end`` is called when all is over;
     ``answer`` is the server's quicker way to send a whole answer, where it has one; ``version`` names
     the API's, once known; ``problem_page`` shows a problem to who is no program: its body and headers, None to leave it
-    a document."""
+    a document; ``problem_types`` are the types of problems by status."""
 
     request_id: str
     trace_id: str
@@ -78,6 +78,7 @@ class RequestContext:
     at_end: tuple[Callable[[], None], ...] = ()
     answer: WholeAnswer | None = None
     problem_page: Callable[[Any, RequestContext], tuple[bytes, list[tuple[bytes, bytes]]] | None] | None = None
+    problem_types: Mapping[int, str] | None = None
     _client_ip: str | None = None
 
     @property

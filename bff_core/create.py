@@ -25,6 +25,7 @@ from .lifespan import make_lifespan
 from .limits import AnyLimit, Guard, Limiter, Usage
 from .ops import watch
 from .plain import authenticated, entered, entrance, http_problem, live, openapi_of, ready, validation_problem
+from .problem_types import named_types, problems_route
 from .settings import Settings
 from .telemetry import Events, configure_logs
 from .versions import Versions
@@ -42,6 +43,7 @@ def create_bff(
     versions: Versions | None = None,
     limits: Sequence[AnyLimit] = (),
     usage: Usage | None = None,
+    problem_types: str | None = None,
     templates: str | Path | None = None,
     **options: Any,
 ) -> Bff:
@@ -50,7 +52,9 @@ def create_bff(
     ``settings`` are loaded from the environment when not given. ``auth`` says who may come in. ``transport`` replaces
     the wire to every service (tests, proxies, HTTP/2). ``versions`` are those of its pages. Everything it serves is
     under ``limits``; what principals ask is counted in ``usage``. ``templates`` is the folder of those that ``html``
-    pages have (extra ``ssr``). ``options`` are FastAPI's. Raises ``SettingsError`` when a service has no URL.
+    pages have (extra ``ssr``). ``problem_types`` (``"/problems/"``) is where the types of problems are: they are URIs
+    below it, and what they mean can be read there. ``options`` are FastAPI's. Raises ``SettingsError`` when a service
+    has no URL.
     """
     settings = settings or Settings.load()
     configure_logs(name, settings.log_level)
@@ -117,7 +121,10 @@ def create_bff(
         "enter": app.enter,
         "versions": versions,
         "usage": usage,
+        "problem_types": named_types(problem_types) if problem_types is not None else None,
     }
+    if problem_types is not None:
+        app.router.routes.append(problems_route(problem_types))
     app.add_middleware(Edge, **edge)
     app.direct = None if "exception_handlers" in options else Edge(app, **edge)
     app.handlers = frozenset(app.exception_handlers)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
+from urllib.parse import parse_qsl, quote, urlencode
 
 from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
@@ -70,6 +71,7 @@ class Serving:
     guard: Guard | None
     once: Once | None
     streaming: Streaming | None
+    next_link: str | None = None
 
     def check(self, plan: Plan, inputs: RequestInputs, *, versioned: bool) -> None:
         """Raise ``DeclarationError`` for what does not fit together."""
@@ -86,6 +88,13 @@ class Serving:
                     )
             if versioned:
                 raise DeclarationError(f"{plan.name}: a page that is streamed has no older versions")
+        if self.next_link is not None:
+            known = {entry.name for entry in plan.inputs}
+            if self.next_link not in known or "next" not in plan.model.model_fields or self.cache:
+                raise DeclarationError(
+                    f"{plan.name}: next_link='{self.next_link}' is for a page that is not kept whole, with that "
+                    "parameter, whose answer has a member 'next'"
+                )
         if self.cache:
             PageCache.check(plan, inputs, self.method, public=self.gate is None)
 
@@ -113,6 +122,7 @@ class PageEndpoint:
         # An answer that is recorded is for whoever sends the request again, in whichever coding.
         compress = serving.compress and serving.once is None
         self._safe = serving.method == "GET"
+        self._next_link = serving.next_link
         self._deliverer = Deliverer(services.delivery, tags=self._safe, compress=compress)
         self._headers = _page_headers(plan.name, inputs, serving)
         clients = services.client
@@ -214,6 +224,8 @@ class PageEndpoint:
             self._meter.ran(run.state, run.seconds, context.degraded)
         shaped = self._plan.shape(*self._plan.shape_arguments(values))
         timing = (b"server-timing", self._timing(run, context))
+        if self._next_link is not None and (following := getattr(shaped, "next", None)) is not None:
+            context.reply_headers = (*context.reply_headers, next_link(scope, self._next_link, following))
         if not self._safe and not context.degraded and wants_minimal(scope["headers"]):
             await self._done(send, context, timing)
             return
@@ -299,6 +311,13 @@ class PageEndpoint:
         ]
         entries.append(f"total;dur={total:.1f}")
         return ", ".join(entries).encode()
+
+
+def next_link(scope: Scope, parameter: str, value: str) -> tuple[bytes, bytes]:
+    """``Link`` (RFC 8288) to the following page: the same request with another cursor."""
+    query = [pair for pair in parse_qsl(scope["query_string"].decode("latin-1")) if pair[0] != parameter]
+    target = f"{quote(scope['path'], safe='/')}?{urlencode([*query, (parameter, value)])}"
+    return b"link", f'<{target}>; rel="next"'.encode()
 
 
 def _page_headers(name: str, inputs: RequestInputs, serving: Serving) -> tuple[tuple[bytes, bytes], ...]:

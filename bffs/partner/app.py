@@ -11,11 +11,12 @@ from shop.clients import Catalog, Orders
 
 from .account import KeysPage, UsagePage
 from .background import router
-from .pages import OrdersPage, ProductPage, ProductsPage
+from .pages import OrderPage, OrdersPage, ProductPage, ProductsPage
 from .parts import keys, settings, usage, webhooks
 from .plans import LIMITS
 from .settings import DEMO_KEY
 from .versions import VERSIONS
+from .writes import CancelOrder, ExportPage, PlaceOrder, StartExport, export_data
 
 __all__ = ["app"]
 
@@ -36,12 +37,19 @@ app = create_bff(
     versions=VERSIONS,
     limits=LIMITS,
     usage=usage,
+    problem_types="/problems/",
     lifespan=lifespan,
 )
-app.page("/products", ProductsPage)
+app.page("/products", ProductsPage, next_link="cursor")
 app.page("/products/{product_id}", ProductPage)
-app.page("/orders", OrdersPage)
+app.page("/orders", OrdersPage, next_link="cursor")
+app.page("/orders", PlaceOrder, method="POST", status=201, idempotency="required")
+app.page("/orders/{order_id}", OrderPage)
+app.page("/orders/{order_id}/cancel", CancelOrder, method="POST", idempotency="required")
+app.page("/exports", StartExport, method="POST", status=202, idempotency="required")
+app.page("/exports/{export_id}", ExportPage)
 app.page("/usage", UsagePage)
 app.page("/keys", KeysPage)
+app.get("/exports/{export_id}/data")(export_data)
 webhooks.mount(app, dispatchers=settings.dispatchers)
 app.include_router(router)

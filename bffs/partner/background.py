@@ -1,4 +1,4 @@
-"""What the gateway does that nobody has asked for: it reads the shop's events."""
+"""What the gateway does that no request waits for: it reads the shop's events, and makes exports."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from bff_core import Bff
 from shop.clients import Orders
 
 from .events import OrderFeed
-from .parts import webhooks
+from .exports import ExportWorker
+from .parts import exports, webhooks
 from .schema import prepare
 
 __all__ = ["router"]
@@ -26,7 +27,8 @@ async def lifespan(app: Bff) -> AsyncIterator[None]:
     await prepare(webhooks.engine)
     orders = app.clients[Orders]
     assert isinstance(orders, Orders)  # noqa: S101 - as it was declared
-    tasks = [asyncio.create_task(OrderFeed(webhooks, orders, every=EVERY).run())]
+    work = (OrderFeed(webhooks, orders, every=EVERY).run(), ExportWorker(exports, orders).run())
+    tasks = [asyncio.create_task(each) for each in work]
     try:
         yield
     finally:

@@ -12,7 +12,7 @@ from shop.models import Listing, Order, Product
 
 from .shapes import PartnerOrder, PartnerProduct, partner_order, partner_product
 
-__all__ = ["OrdersPage", "ProductPage", "ProductsPage"]
+__all__ = ["OrderPage", "OrdersPage", "ProductPage", "ProductsPage"]
 
 Limit = Annotated[int, Query(ge=1, le=100)]
 Cursor = Annotated[str | None, Query(max_length=256)]
@@ -38,6 +38,16 @@ class ProductPage(Page):
     @shape
     def resource(self, product: Product) -> PartnerProduct:
         return partner_product(product)
+
+
+class OrderPage(Page):
+    """One of the partner's orders."""
+
+    order = required(Orders.order_of_partner, partner_id=partner)
+
+    @shape
+    def resource(self, order: Order) -> PartnerOrder:
+        return partner_order(order)
 
 
 class OrdersPage(Page):

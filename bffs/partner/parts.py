@@ -5,12 +5,14 @@ from __future__ import annotations
 from bff_core import Usage, Webhooks
 
 from .events import EVENTS
+from .exports import ExportStore
 from .settings import PartnerSettings
 from .versions import VERSIONS
 
-__all__ = ["keys", "settings", "usage", "webhooks"]
+__all__ = ["exports", "keys", "settings", "usage", "webhooks"]
 
 settings = PartnerSettings.load()
 keys = settings.keys()
 usage = Usage(settings.store)
 webhooks = Webhooks(settings.webhooks(), events=EVENTS, versions=VERSIONS)
+exports = ExportStore(webhooks.engine)
