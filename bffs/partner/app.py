@@ -14,6 +14,7 @@ from .background import router
 from .pages import OrderPage, OrdersPage, ProductPage, ProductsPage
 from .parts import keys, settings, usage, webhooks
 from .plans import LIMITS
+from .portal import portal_route
 from .settings import DEMO_KEY
 from .versions import VERSIONS
 from .writes import CancelOrder, ExportPage, PlaceOrder, StartExport, export_data
@@ -53,3 +54,4 @@ app.page("/keys", KeysPage)
 app.get("/exports/{export_id}/data")(export_data)
 webhooks.mount(app, dispatchers=settings.dispatchers)
 app.include_router(router)
+app.router.routes.append(portal_route)

@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -16,12 +17,14 @@ import pytest
 
 from bff_core.cli.supervisor import port_holder
 from bff_core.webhooks import Verifier
+from tests.ops.browser import chromium, open_browser
 from tests.webhooks.receiver import Got, Receiver
 
-from .conftest import GATEWAYS, KEY, Project, eventually
+from .conftest import GATEWAYS, KEY, ROOT, Project, eventually
 
 pytestmark = pytest.mark.e2e
 LINES = {"lines": [{"product_id": "p1", "quantity": 2}]}
+TYPE = "document.getElementById('key').value = %s; document.getElementById('in').requestSubmit()"
 PROBLEM = "application/problem+json"
 
 
@@ -198,3 +201,42 @@ def test_usage_and_keys(acme: httpx.Client) -> None:
     keys = acme.get("/keys")
     assert KEY["x-api-key"] not in keys.text
     assert [key["current"] for key in keys.json()["items"]] == [True]
+
+
+def test_the_portal(project: Project, acme: httpx.Client, receiver: Receiver, tmp_path: Path) -> None:
+    """In a browser: the key is typed, its account is shown, a delivery is sent again; a bad key shows nothing. Nothing
+    is stored, nothing is asked of anybody else, and the page's policy is not violated."""
+    binary = chromium()
+    if binary is None:
+        pytest.skip("there is no Chromium on this machine: apt-get install chromium")
+    endpoint = enabled(acme, receiver.url("portal"), "2026-05-01")
+    order = place(acme)["id"]
+    eventually(lambda: any(order.encode() in got.body for got in receiver.got["portal"]), "the order was told of")
+    came = len(receiver.got["portal"])
+    url = f"{project.url('partner')}/portal"
+    with open_browser(binary, tmp_path / "profile") as tab:
+        tab.look(url, height=1000)
+        tab.run(TYPE % json.dumps("bff_test_wrong"))
+        tab.until("document.getElementById('problem').textContent.includes('Unauthorized')", "the key is refused")
+        assert [problem for problem in tab.problems if "401" not in problem] == []
+        tab.problems.clear()
+        tab.run(TYPE % json.dumps(KEY["x-api-key"]))
+        tab.until("!document.getElementById('account').hidden", "the account is shown")
+        tab.run("[...document.querySelectorAll('#endpoints button')].at(-1).click()")
+        tab.until("document.querySelectorAll('#deliveries button').length", "the deliveries are shown")
+        text = tab.run("document.body.innerText")
+        for shown in ("acme", "gold", "100/second", "(this one)", endpoint["url"], "order.created", "delivered"):
+            assert shown in text, shown
+        assert KEY["x-api-key"] not in tab.run("document.documentElement.outerHTML")
+        assert tab.run("document.getElementById('key').value") == ""
+        assert tab.run("localStorage.length + sessionStorage.length + document.cookie.length") == 0
+        if os.environ.get("PICTURES"):
+            tab.screenshot(ROOT / "docs" / "images" / "portal.png", whole=True)
+        tab.run("document.querySelector('#deliveries button').click()")
+        eventually(lambda: len(receiver.got["portal"]) > came, "it came again")
+        tab.run("document.getElementById('out').click()")
+        assert "acme" not in tab.run("document.body.innerText")
+        assert tab.problems == []
+        assert all(asked.startswith(project.url("partner")) or asked == "data:," for asked in tab.requests)
+        assert not any("bff_test" in asked for asked in tab.requests)
+    assert acme.delete(f"/webhooks/endpoints/{endpoint['id']}").status_code == 204
