@@ -24,7 +24,17 @@ from .hardening import Admission, AnswerHeaders, CorsPolicy, HostRule
 from .lifespan import make_lifespan
 from .limits import AnyLimit, Guard, Limiter, Usage
 from .ops import watch
-from .plain import authenticated, entered, entrance, http_problem, live, openapi_of, ready, validation_problem
+from .plain import (
+    authenticated,
+    entered,
+    entrance,
+    http_problem,
+    live,
+    openapi_of,
+    ready,
+    reference_of,
+    validation_problem,
+)
 from .problem_types import named_types, problems_route
 from .settings import Settings
 from .telemetry import Events, configure_logs
@@ -106,7 +116,10 @@ def create_bff(
     app.add_exception_handler(RequestValidationError, validation_problem)
     cors = CorsPolicy(settings.cors) if settings.cors is not None else None
     if versions is not None and settings.docs:
-        app.router.routes.append(Route("/openapi/{version}.json", openapi_of, include_in_schema=False))
+        app.router.routes += [
+            Route("/openapi/{version}.json", openapi_of, include_in_schema=False),
+            Route("/docs/{version}", reference_of, include_in_schema=False),
+        ]
     app.admission = Admission(settings, HostRule(settings.allowed_hosts), cors)
     edge: dict[str, Any] = {
         "deadline": settings.deadline,

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -144,7 +145,9 @@ class Webhooks:
 
         if version is None:
             version = (lambda _: None) if self._versions is None else asked_version(self._versions)
-        self.types.describe(app)
+        app.webhooks.routes += self.types.routes()
+        if self._versions is not None and hasattr(app, "webhooks_of"):
+            app.webhooks_of = partial(self.types.routes, self._versions)
         router = webhooks_router(self, version=version, owner=owner or owner_of, dispatchers=dispatchers)
         app.include_router(router, prefix=path)
 

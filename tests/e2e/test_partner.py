@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -240,3 +243,30 @@ def test_the_portal(project: Project, acme: httpx.Client, receiver: Receiver, tm
         assert all(asked.startswith(project.url("partner")) or asked == "data:," for asked in tab.requests)
         assert not any("bff_test" in asked for asked in tab.requests)
     assert acme.delete(f"/webhooks/endpoints/{endpoint['id']}").status_code == 204
+
+
+def test_the_quick_start(project: Project, tmp_path: Path) -> None:
+    """As docs/partners.md has it: with curl, and with Python."""
+    text = (ROOT / "docs" / "partners.md").read_text()
+    (shell,) = re.findall(r"^```\n(export API.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    (python,) = re.findall(r"^```python\n(# quick_start.py\n.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    given = {**os.environ, "API": project.url("partner"), "KEY": KEY["x-api-key"]}
+    commands = shell.partition("\n")[2].replace("curl ", "curl -sS --fail-with-body ")
+    ran = subprocess.run(["sh", "-ec", commands], env=given, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert '"title"' in ran.stdout
+    assert '"status":"paid"' in ran.stdout
+    (tmp_path / "quick_start.py").write_text(python)
+    said = subprocess.run([sys.executable, "quick_start.py"], cwd=tmp_path, env=given, capture_output=True, check=True)
+    ordered, orders, exported = said.stdout.decode().split("\n")[:3]
+    assert ordered.startswith("ordered o")
+    assert orders.split()[1] == exported.split()[1] != "0"
+
+
+def test_documents(acme: httpx.Client) -> None:
+    """For people, each version."""
+    for version, member in (("2024-11-01", "currency"), ("2026-05-01", "unit_price")):
+        page = httpx.get(str(acme.base_url.join(f"/docs/{version}")))
+        assert page.status_code == 200
+        assert member in page.text
+        assert "order.created" in page.text
