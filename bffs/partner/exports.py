@@ -30,7 +30,8 @@ KEPT = 7 * 86_400.0
 MOST = 5
 ADD = (
     "INSERT INTO partner_exports (id, tenant, version, state, created_at, rows, leased_until) "
-    "SELECT :id, :tenant, :version, 'pending', :now, 0, 0 "
+    "SELECT CAST(:id AS VARCHAR(40)), CAST(:tenant AS VARCHAR(255)), CAST(:version AS VARCHAR(40)), 'pending', "
+    "CAST(:now AS DOUBLE PRECISION), 0, 0 "
     "WHERE (SELECT count(*) FROM partner_exports WHERE tenant = :tenant AND state = 'pending') < :most"
 )
 FIND = "SELECT * FROM partner_exports WHERE id = :id AND tenant = :tenant"
