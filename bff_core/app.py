@@ -17,9 +17,9 @@ from .clients import ServiceClient
 from .context import Principal
 from .edge import Edge
 from .errors import DeclarationError
-from .hardening import Admission
+from .hardening import Admission, Refusal
 from .idempotency import Ledger, Mode, Once
-from .limits import AnyLimit, Criticality, LagMonitor, Limiter, Shedder, Usage
+from .limits import AnyLimit, Criticality, LagMonitor, Limiter, Shedder, Turns, Usage
 from .ops import Operations
 from .pages import (
     SECURITY,
@@ -86,12 +86,13 @@ class Bff(FastAPI):
         self.clients = clients
         self.syncs: list[Sync] = []
         self.shedder = Shedder(settings.shed_after)
-        self.lag = LagMonitor(self.shedder)
+        turns = Turns()
+        self.lag = LagMonitor(self.shedder, turns)
         self.last_good = make_last_good(name, settings)
         self.limiter = limiter
         self._limits = tuple(limits)
         self._services = PageServices(
-            self._client, settings.max_body, self.shedder, self.last_good, events, memory, settings.delivery
+            self._client, settings.max_body, self.shedder, turns, self.last_good, events, memory, settings.delivery
         )
         self.idempotency = Ledger(
             name,
@@ -121,6 +122,14 @@ class Bff(FastAPI):
                 await self.direct.serve(*found, scope, receive, send)
                 return
         await super().__call__(scope, receive, send)
+
+    def refuses(self, scope: Scope) -> Refusal | None:
+        """The answer to a request that an overloaded gateway refuses before it spends anything on it; None for one that
+        goes the usual way."""
+        if not self.shedder.level or self._table is None or self.direct is None:
+            return None
+        found = self._table.find(scope)
+        return None if found is None else found[0].refuses(scope, self.direct.headers)
 
     def page(
         self,

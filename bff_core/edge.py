@@ -60,7 +60,7 @@ class Edge:
         self._enter = enter
         self._deadline = deadline
         self._admission = admission
-        self._headers = headers
+        self.headers = headers
         self._challenge = challenge
         self._access = access
         self._sign_in = sign_in
@@ -106,7 +106,8 @@ class Edge:
         context = self._begin(scope)
         try:
             receive = self._admission.admit(scope, receive)
-            context.answer = scope.get(WHOLE_ANSWER)
+            # Taken out: the way back to the request would make a circle of everything that hangs on it.
+            context.answer = scope.pop(WHOLE_ANSWER, None)
             await page.serve(scope, receive, send, context, path_params)
         except Exception as error:  # noqa: BLE001 - every request is answered
             await self._fail(error, scope, context, send)
@@ -124,7 +125,7 @@ class Edge:
         context = RequestContext(
             trace.request_id, trace.trace_id, trace.span_id, trace.headers, started + allowed, started
         )
-        context.reply_headers = (*self._headers(scope), (b"x-request-id", trace.request_id.encode()))
+        context.reply_headers = (*self.headers(scope), (b"x-request-id", trace.request_id.encode()))
         context.scope, context.proxies = scope, self._proxies
         context.problem_types = self._problem_types
         if trace.sampled and self._tracer is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection
+from typing import Any
 
 from starlette.types import Scope
 
@@ -31,7 +32,8 @@ class Gate:
             raise DeclarationError("allow= is async, and an awaitable is no answer; give a plain function")
         self._auth = auth
         self.scopes = frozenset(scopes)
-        self._allow = allow
+        # Whatever else it says than True is a no, and no mistake of the compiled gate.
+        self._allow: Callable[[Principal], Any] | None = allow
 
     @property
     def restricts(self) -> bool:

@@ -1,7 +1,7 @@
 """Hardening of the edge: caps, one meaning for every request, CORS, and headers that protect."""
 
 from .admission import Admission
-from .answers import WHOLE_ANSWER, AnswerHeaders, with_defaults
+from .answers import WHOLE_ANSWER, AnswerHeaders, Header, Refusal, with_defaults
 from .body import LimitedBody
 from .cors import CorsPolicy
 from .hosts import HostRule
@@ -14,7 +14,9 @@ __all__ = [
     "Cors",
     "CorsPolicy",
     "Hardening",
+    "Header",
     "HostRule",
     "LimitedBody",
+    "Refusal",
     "with_defaults",
 ]

@@ -83,7 +83,7 @@ class Admission:
         if len(headers) < len(pairs):
             size = sum(len(name) + len(value) for name, value in pairs)
             names = [name for name, _ in pairs]
-            for name in _SINGLE & headers.keys():
+            for name in _SINGLE:
                 if names.count(name) > 1:
                     raise Problem(400, f"The header {name.decode()} is given more than once.", headers=_CLOSE)
         if size > self._max_header_bytes:

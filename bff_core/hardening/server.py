@@ -8,15 +8,16 @@ request nothing but a look at two flags.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, ClassVar, cast
 
 import httptools
+from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from ..errors import PROBLEM_JSON, Problem
-from .answers import WHOLE_ANSWER, Header
+from .answers import WHOLE_ANSWER, Header, Refusal
 from .settings import Hardening
 
 __all__ = ["GuardedProtocol", "guarded"]
@@ -49,6 +50,11 @@ class GuardedProtocol(HttpToolsProtocol):
     _body_came = False
     _stall: asyncio.TimerHandle | None = None
     _unsent = 0
+
+    @staticmethod
+    def refuse(scope: Scope) -> Refusal | None:  # noqa: ARG004 - for the gateway's own
+        """The answer to a request that the application is not even asked about."""
+        return None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """A connection must bring a whole head in time."""
@@ -104,6 +110,11 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         if self.cycle is not None and self.cycle.scope is scope:
             cast("dict[str, Any]", scope)[WHOLE_ANSWER] = partial(_answer, self.cycle)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        refusal = self.refuse(cast("Scope", cycle.scope))
+        if refusal is None or not _answer(cycle, *refusal):
+            super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
         """A piece of its content."""
@@ -232,12 +243,14 @@ def _answer(cycle: RequestResponseCycle, status: int, headers: Iterable[Header],
     return True
 
 
-def guarded(hardening: Hardening) -> type[GuardedProtocol]:
-    """uvicorn's ``http=`` for a gateway with these settings."""
+def guarded(hardening: Hardening, refuse: Callable[[Scope], Refusal | None] | None = None) -> type[GuardedProtocol]:
+    """uvicorn's ``http=`` for a gateway with these settings; ``refuse`` may answer a request before it does."""
     values: dict[str, Any] = {
         # The request line and what stands around names and values; admission counts exactly.
         "max_head": hardening.max_header_bytes + 64 * 1024,
         "header_timeout": hardening.header_timeout,
         "body_timeout": hardening.body_timeout,
     }
+    if refuse is not None:
+        values["refuse"] = staticmethod(refuse)
     return type("GuardedProtocol", (GuardedProtocol,), values)

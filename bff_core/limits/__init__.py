@@ -5,6 +5,7 @@ from .declare import AnyLimit, ConcurrencyLimit, Quota, RateLimit
 from .guard import Guard
 from .limiter import Limiter
 from .shedding import Criticality, LagMonitor, Shedder
+from .turns import Turns
 from .usage import Usage, UsageDay
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Quota",
     "RateLimit",
     "Shedder",
+    "Turns",
     "Usage",
     "UsageDay",
     "booked_limits",

@@ -1,15 +1,17 @@
 """Load shedding: an overloaded gateway serves what it can and refuses the rest at once, the least critical first.
 
-Overload is measured as queueing: how late the event loop is. As in CoDel, a standing queue counts, not a burst: the
-least lag of an interval.
+Overload is measured as queueing: how late the event loop is, and how long requests wait for their turn. As in CoDel, a
+standing queue counts, not a burst: the least of an interval.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Literal
 
 from ..telemetry import Histogram
+from .turns import Turns
 
 __all__ = ["Criticality", "LagMonitor", "Shedder"]
 
@@ -24,7 +26,7 @@ FLOORS: dict[str, float] = {"sheddable": 0.0, "default": 1.0, "critical": 2.0}
 
 class Shedder:
     """``level`` runs from 0 (nothing is refused) over 1 (all sheddable requests are) and 2 (all default ones too) to
-    2.9 (of the critical ones nine in ten). ``target`` is the lag, in seconds, up to which all is well. Pure."""
+    2.9 (of the critical ones nine in ten). ``target`` is the wait, in seconds, up to which all is well. Pure."""
 
     __slots__ = ("_carry", "_least", "_since", "level", "refused", "target")
 
@@ -36,9 +38,9 @@ class Shedder:
         self._since: float | None = None
         self._carry = dict.fromkeys(FLOORS, 0.0)
 
-    def observe(self, lag: float, now: float) -> None:
-        """The loop was ``lag`` seconds late at ``now``."""
-        self._least = min(self._least, lag)
+    def observe(self, wait: float, now: float) -> None:
+        """What was due began ``wait`` seconds late at ``now``."""
+        self._least = min(self._least, wait)
         if self._since is None:
             self._since = now
         elif now - self._since >= INTERVAL:
@@ -62,10 +64,12 @@ class Shedder:
 
 
 class LagMonitor:
-    """Feeds a shedder with the event loop's lag, fifty times a second; ``seen`` holds all of it."""
+    """Feeds a shedder with the event loop's lag, or with the wait for a turn where that is longer, fifty times a
+    second; ``seen`` holds all of the lag."""
 
-    def __init__(self, shedder: Shedder) -> None:
+    def __init__(self, shedder: Shedder, turns: Turns) -> None:
         self._shedder = shedder
+        self._turns = turns
         self.seen = Histogram()
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
@@ -84,6 +88,6 @@ class LagMonitor:
     def _sample(self) -> None:
         now = asyncio.get_running_loop().time()
         lag = max(0.0, now - self._due)
-        self._shedder.observe(lag, now)
+        self._shedder.observe(max(lag, self._turns.waited(time.monotonic())), now)
         self.seen.observe(lag)
         self.start()

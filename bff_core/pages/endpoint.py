@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
 from pydantic import BaseModel
@@ -17,9 +17,10 @@ from ..cache import MemoryStore
 from ..clients import ServiceClient
 from ..context import RequestContext, current_context
 from ..delivery import Deliverer, Delivery, check_cache_control, entity_tag
-from ..errors import DeclarationError, Problem
+from ..errors import PROBLEM_JSON, DeclarationError, Problem
+from ..hardening import Header, Refusal
 from ..idempotency import Once
-from ..limits import Criticality, Guard, Shedder
+from ..limits import Criticality, Guard, Shedder, Turns
 from ..telemetry import Event, Events, PageMeter
 from .body import read_json_body
 from .disconnect import DisconnectWatcher
@@ -40,6 +41,16 @@ JSON = (b"content-type", b"application/json")
 PRIVATE = (b"cache-control", b"private, no-store")
 NOT_MODIFIED = 304
 NO_CONTENT = 204
+SERVICE_UNAVAILABLE = 503
+OVERLOADED = "There is more to do than can be done; try again soon."
+REFUSAL = Problem(SERVICE_UNAVAILABLE, OVERLOADED).body()
+REFUSAL_HEADERS = (
+    (b"content-type", PROBLEM_JSON),
+    (b"content-length", b"%d" % len(REFUSAL)),
+    (b"cache-control", b"no-store"),
+    (b"retry-after", b"1"),
+)
+ADMITTED = "bff.admitted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +61,7 @@ class PageServices:
     client: Callable[[type[ServiceClient], str], ServiceClient]
     max_body: int
     shedder: Shedder
+    turns: Turns
     last_good: LastGoodValues
     events: Events
     memory: MemoryStore
@@ -133,6 +145,8 @@ class PageEndpoint:
         self._gate = serving.gate
         self._max_body = services.max_body
         self._shedder = services.shedder
+        self._turns = services.turns
+        self._shed_event = Event("OnShed", "warning", plan.name, "LoadShedding", detail=serving.criticality)
         self._events = services.events
         self._criticality = serving.criticality
         self._guard = serving.guard
@@ -175,8 +189,8 @@ class PageEndpoint:
         if self._cache is not None:
             cache_key = self._cache.key(scope, context.version)
             known = self._cache.get(cache_key)
-        if known is None and not self._shedder.admits(self._criticality):
-            self._shed(meter)
+        if known is None and self._shedder.level and ADMITTED not in scope and not self._admits():
+            raise Problem(503, OVERLOADED, headers={"retry-after": "1"})
         if self._guard is not None:
             scope["path_params"] = path_params  # the key of a limit may be made of them
             await self._guard.enter(scope, context, self._gate)
@@ -201,6 +215,9 @@ class PageEndpoint:
         older: OlderPage | None,
         cache_key: bytes,
     ) -> None:
+        turn = self._turns.enter()
+        if turn is not None:
+            await turn
         query = parse_query(scope["query_string"]) if older is None else older.query(parse_query(scope["query_string"]))
         selection = (self._selector if older is None else older.selector).read(query)
         body = await read_json_body(scope, receive, self._max_body) if self._inputs.body is not None else b""
@@ -265,10 +282,23 @@ class PageEndpoint:
             return _mark(content, names if older is None else older.degraded(names)), b""
         return content, entity_tag(content) if self._deliverer.tags else b""
 
-    def _shed(self, meter: PageMeter) -> NoReturn:
-        meter.shed += 1
-        self._events.emit(Event("OnShed", "warning", self._plan.name, "LoadShedding", detail=self._criticality))
-        raise Problem(503, "There is more to do than can be done; try again soon.", headers={"retry-after": "1"})
+    def refuses(self, scope: Scope, headers: Callable[[Scope], tuple[Header, ...]]) -> Refusal | None:
+        """The answer to a request that is not admitted, made without looking at it; None when it is admitted, or has to
+        be looked at."""
+        looked_at = self._cache is not None or self._versions is not None or not self.is_document
+        if looked_at or self._admits():
+            if not looked_at:
+                scope[ADMITTED] = True
+            return None
+        self._meter.refused()
+        return SERVICE_UNAVAILABLE, (*headers(scope), *REFUSAL_HEADERS), REFUSAL
+
+    def _admits(self) -> bool:
+        if self._shedder.admits(self._criticality):
+            return True
+        self._meter.shed += 1
+        self._events.emit(self._shed_event)
+        return False
 
     async def _done(self, send: Send, context: RequestContext, timing: tuple[bytes, bytes]) -> None:
         context.status = NO_CONTENT

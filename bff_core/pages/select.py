@@ -65,7 +65,7 @@ class Selector:
         if fields is not None:
             if self._sources:
                 asked, fields = fields, {field: True for name in fields for field in self._sources[name]}
-            useful = {n for n in self._optional if n not in self._feeds or self._feeds[n] & fields.keys()}
+            useful = {n for n in self._optional if n not in self._feeds or not self._feeds[n].isdisjoint(fields)}
             sections = frozenset(useful) if include is None else include & useful
         if sections is not None:
             sections = frozenset().union(*(self._needs[name] for name in sections))

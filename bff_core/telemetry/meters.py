@@ -154,6 +154,10 @@ class PageMeter:
                 if state == DONE and section.name in degraded:
                     section.outcomes[STALE] += 1
 
+    def refused(self) -> None:
+        """A request was answered 503 before it was looked at."""
+        self.statuses[503] = self.statuses.get(503, 0) + 1
+
     def ended(self, status: int, seconds: float, degraded: Collection[str], late: bool) -> None:
         """A request was answered with ``status``; ``late`` is after its deadline."""
         try:

@@ -175,7 +175,7 @@ async def served(*, guard: bool = True, write_timeout: float | None = None, **va
     """A gateway with these settings; without ``guard`` as plain uvicorn would serve it."""
     async with echo_service() as service:
         app = gateway(service.url, **values)
-        protocol = guarded(app.settings.hardening)
+        protocol = guarded(app.settings.hardening, app.refuses)
         if write_timeout is not None:
             protocol.write_timeout = write_timeout
         config = uvicorn.Config(

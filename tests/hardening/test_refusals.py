@@ -1,0 +1,72 @@
+"""An overloaded gateway refuses before it spends anything: at the protocol, with all that an answer has."""
+
+from __future__ import annotations
+
+import pytest
+
+from .served import Served, served, statuses
+
+pytestmark = pytest.mark.anyio
+
+GET = b"GET /things/a HTTP/1.1\r\nHost: x\r\n\r\n"
+LAST = b"GET /things/last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+POST = b"POST /things HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 12\r\n\r\n"
+ALL_DEFAULT_ONES = 2.0
+
+
+async def once_known(edge: Served) -> None:
+    """The gateway knows its pages since the first request."""
+    assert statuses(await edge.say(LAST)) == [200]
+    edge.service.heads.clear()
+    edge.app.shedder.level = ALL_DEFAULT_ONES
+
+
+async def test_nothing_is_spent_on_it() -> None:
+    """No service is asked and no task made; the answer is as whole as others, and the connection goes on."""
+    async with served() as edge:
+        await once_known(edge)
+        answer = await edge.say(GET + GET + LAST)
+        assert statuses(answer) == [503, 503, 503]
+        for header in (b"retry-after: 1", b"cache-control: no-store", b"x-content-type-options: nosniff"):
+            assert answer.lower().count(header) == 3
+        assert b"application/problem+json" in answer
+        assert answer.endswith(b"<EOF>")
+        assert edge.service.heads == []
+        (page,) = (page for page in edge.app.pages if page.path == "/things/{thing_id}")
+        assert (page.meter.shed, page.meter.statuses[503]) == (3, 3)
+        assert page.meter.in_flight == 0
+
+
+async def test_the_same_connection_is_served_again() -> None:
+    """A refusal leaves nothing behind."""
+    async with served() as edge:
+        await once_known(edge)
+        edge.app.shedder.level = 1.5  # every other default page
+        found = [statuses(await edge.say(GET + GET + GET + LAST)) for _ in range(3)]
+        assert [sorted(one) for one in found] == [[200, 200, 503, 503]] * 3
+        assert len(edge.service.heads) == 6
+
+
+async def test_a_body_that_comes_later_is_no_request() -> None:
+    """What follows a refused request is its body, and then the next request."""
+    async with served() as edge:
+        await once_known(edge)
+        answer = await edge.say(POST, b'{"name":', b'"x"}' + LAST, pause=0.05)
+        assert statuses(answer) == [503, 503]
+
+
+async def test_what_is_no_page_is_served() -> None:
+    """Health checks and plain routes are not shed."""
+    async with served() as edge:
+        await once_known(edge)
+        answer = await edge.say(b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert statuses(answer) == [200]
+
+
+async def test_another_server_refuses_as_well() -> None:
+    """Where the protocol is plain uvicorn's, the page refuses, and counts the same."""
+    async with served(guard=False) as edge:
+        await once_known(edge)
+        assert statuses(await edge.say(GET + LAST)) == [503, 503]
+        (page,) = (page for page in edge.app.pages if page.path == "/things/{thing_id}")
+        assert (page.meter.shed, page.meter.statuses[503]) == (2, 2)
