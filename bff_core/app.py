@@ -17,7 +17,7 @@ from .clients import ServiceClient
 from .context import Principal
 from .edge import Edge
 from .errors import DeclarationError
-from .hardening import Admission, Refusal
+from .hardening import Admission, Reply
 from .idempotency import Ledger, Mode, Once
 from .limits import AnyLimit, Criticality, LagMonitor, Limiter, Shedder, Turns, Usage
 from .ops import Operations
@@ -35,6 +35,7 @@ from .pages import (
     page_routes,
 )
 from .pages.document import finished
+from .pages.table import Found
 from .pages.versioned_document import version_document
 from .proxy import ProxyLimits, ProxyRoute, ProxyServices
 from .resilience import Upstream
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
     from .ssr import Templates
 
 __all__ = ["Bff"]
+
+FOUND = "bff.page"
 
 
 class Bff(FastAPI):
@@ -116,20 +119,26 @@ class Bff(FastAPI):
                     self.direct = None
                     await super().__call__(scope, receive, send)
                     return
-            found = self._table.find(scope)
+            found: Found | None = scope.pop(FOUND) if FOUND in scope else self._table.find(scope)
             if found is not None:
                 scope["app"] = self
                 await self.direct.serve(*found, scope, receive, send)
                 return
         await super().__call__(scope, receive, send)
 
-    def refuses(self, scope: Scope) -> Refusal | None:
-        """The answer to a request that an overloaded gateway refuses before it spends anything on it; None for one that
-        goes the usual way."""
-        if not self.shedder.level or self._table is None or self.direct is None:
+    def at_once(self, scope: Scope) -> Reply | None:
+        """The answer that needs no waiting: a page that is kept, or that an overloaded gateway refuses before it spends
+        anything on it. None for what goes the usual way."""
+        table = self._table
+        if self.direct is None or table is None or table.size != len(self.router.routes):
             return None
-        found = self._table.find(scope)
-        return None if found is None else found[0].refuses(scope, self.direct.headers)
+        found = scope[FOUND] = table.find(scope)
+        if found is None:
+            return None
+        page = found[0]
+        if page.is_kept:
+            return self.direct.kept(page, scope)
+        return page.refuses(scope, self.direct.headers) if self.shedder.level else None
 
     def page(
         self,

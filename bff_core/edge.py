@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .context import RequestContext, use_context
 from .errors import PROBLEM_JSON, ClientDisconnected, Problem, Refused, ServiceError
 from .forwarded import TrustedProxies
-from .hardening import WHOLE_ANSWER, Admission, AnswerHeaders, LimitedBody, with_defaults
+from .hardening import WHOLE_ANSWER, Admission, AnswerHeaders, LimitedBody, Reply, with_defaults
 from .limits import Usage
 from .pages import PageEndpoint
 from .resilience.deadline import parse_timeout
@@ -77,6 +77,7 @@ class Edge:
             await self._app(scope, receive, send)
             return
         context = self._begin(scope)
+        use_context(context)
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start" and not context.status:
@@ -104,6 +105,7 @@ class Edge:
     ) -> None:
         """Have ``page`` answer, without the app's router and its other middleware in between."""
         context = self._begin(scope)
+        use_context(context)
         try:
             receive = self._admission.admit(scope, receive)
             # Taken out: the way back to the request would make a circle of everything that hangs on it.
@@ -130,8 +132,22 @@ class Edge:
         context.problem_types = self._problem_types
         if trace.sampled and self._tracer is not None:
             context.spans = self._tracer.begin(trace)
-        use_context(context)
         return context
+
+    def kept(self, page: PageEndpoint, scope: Scope) -> Reply | None:
+        """``page`` as it is kept for this request, whole; None when it is not, or the request has to be looked at."""
+        known = page.known(scope)
+        if known is None:
+            return None
+        try:
+            if self._admission.admit(scope, _nothing) is not _nothing:
+                return None
+        except Problem:
+            return None
+        context = self._begin(scope)
+        reply = page.kept(scope, context, known)
+        self._end(scope, context)
+        return reply
 
     async def _fail(self, error: Exception, scope: Scope, context: RequestContext, send: Send) -> None:
         """Answer with a problem document, unless an answer has begun; that is for the server to break off."""
@@ -212,3 +228,7 @@ class Edge:
             headers.append((b"www-authenticate", self._challenge.encode()))
         await send({"type": "http.response.start", "status": problem.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+
+async def _nothing() -> Message:
+    raise RuntimeError("there is no body to read")

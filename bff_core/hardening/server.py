@@ -17,7 +17,7 @@ from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from ..errors import PROBLEM_JSON, Problem
-from .answers import WHOLE_ANSWER, Header, Refusal
+from .answers import WHOLE_ANSWER, Header, Reply
 from .settings import Hardening
 
 __all__ = ["GuardedProtocol", "guarded"]
@@ -52,8 +52,8 @@ class GuardedProtocol(HttpToolsProtocol):
     _unsent = 0
 
     @staticmethod
-    def refuse(scope: Scope) -> Refusal | None:  # noqa: ARG004 - for the gateway's own
-        """The answer to a request that the application is not even asked about."""
+    def at_once(scope: Scope) -> Reply | None:  # noqa: ARG004 - for the gateway's own
+        """The answer to a request that needs no waiting, and so no task."""
         return None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
@@ -112,8 +112,8 @@ class GuardedProtocol(HttpToolsProtocol):
             cast("dict[str, Any]", scope)[WHOLE_ANSWER] = partial(_answer, self.cycle)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        refusal = self.refuse(cast("Scope", cycle.scope))
-        if refusal is None or not _answer(cycle, *refusal):
+        reply = self.at_once(cast("Scope", cycle.scope))
+        if reply is None or not _answer(cycle, *reply):
             super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
@@ -243,14 +243,14 @@ def _answer(cycle: RequestResponseCycle, status: int, headers: Iterable[Header],
     return True
 
 
-def guarded(hardening: Hardening, refuse: Callable[[Scope], Refusal | None] | None = None) -> type[GuardedProtocol]:
-    """uvicorn's ``http=`` for a gateway with these settings; ``refuse`` may answer a request before it does."""
+def guarded(hardening: Hardening, at_once: Callable[[Scope], Reply | None] | None = None) -> type[GuardedProtocol]:
+    """uvicorn's ``http=`` for a gateway with these settings; ``at_once`` answers what needs no waiting."""
     values: dict[str, Any] = {
         # The request line and what stands around names and values; admission counts exactly.
         "max_head": hardening.max_header_bytes + 64 * 1024,
         "header_timeout": hardening.header_timeout,
         "body_timeout": hardening.body_timeout,
     }
-    if refuse is not None:
-        values["refuse"] = staticmethod(refuse)
+    if at_once is not None:
+        values["at_once"] = staticmethod(at_once)
     return type("GuardedProtocol", (GuardedProtocol,), values)

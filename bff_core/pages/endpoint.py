@@ -18,7 +18,7 @@ from ..clients import ServiceClient
 from ..context import RequestContext, current_context
 from ..delivery import Deliverer, Delivery, check_cache_control, entity_tag
 from ..errors import PROBLEM_JSON, DeclarationError, Problem
-from ..hardening import Header, Refusal
+from ..hardening import Header, Reply
 from ..idempotency import Once
 from ..limits import Criticality, Guard, Shedder, Turns
 from ..telemetry import Event, Events, PageMeter
@@ -27,7 +27,7 @@ from .disconnect import DisconnectWatcher
 from .fields import Include
 from .inputs import RequestInputs, parse_query
 from .last_good import LastGoodValues
-from .page_cache import PageCache
+from .page_cache import Kept, PageCache
 from .plan import Plan
 from .prefer import MINIMAL, wants_minimal
 from .run import DONE, SKIPPED, Bound, Run
@@ -152,6 +152,7 @@ class PageEndpoint:
         self._guard = serving.guard
         self._last_good = services.last_good
         self.private = serving.gate is not None
+        self.is_kept = serving.cache and serving.guard is None and versions is None
         self.is_document = serving.streaming is None or serving.streaming.in_schema
         self._path = path
         self._status = serving.status
@@ -199,9 +200,7 @@ class PageEndpoint:
         if self._versions is not None and self._gate is not None:
             older = self._versions.enter(scope, context)
         if known is not None:
-            content, tag, age = known
-            meter.cached += 1
-            await self._answer(scope, send, context, content, tag, ((b"age", b"%d" % age), *self._headers))
+            await self._send(send, context, self._kept(scope, context, known))
         else:
             await self._make(scope, receive, send, context, path_params, older, cache_key)
 
@@ -248,11 +247,11 @@ class PageEndpoint:
             return
         content, tag = self._document(shaped, selection, context, older)
         if context.degraded:
-            await self._answer(scope, send, context, content, tag, (timing, PRIVATE))
+            await self._send(send, context, self._reply(scope, context, content, tag, (timing, PRIVATE)))
             return
         if self._cache is not None:
             self._cache.put(cache_key, content, tag, run.fresh_for)
-        await self._answer(scope, send, context, content, tag, (timing, *self._headers))
+        await self._send(send, context, self._reply(scope, context, content, tag, (timing, *self._headers)))
 
     async def _stream(
         self,
@@ -282,7 +281,7 @@ class PageEndpoint:
             return _mark(content, names if older is None else older.degraded(names)), b""
         return content, entity_tag(content) if self._deliverer.tags else b""
 
-    def refuses(self, scope: Scope, headers: Callable[[Scope], tuple[Header, ...]]) -> Refusal | None:
+    def refuses(self, scope: Scope, headers: Callable[[Scope], tuple[Header, ...]]) -> Reply | None:
         """The answer to a request that is not admitted, made without looking at it; None when it is admitted, or has to
         be looked at."""
         looked_at = self._cache is not None or self._versions is not None or not self.is_document
@@ -306,15 +305,25 @@ class PageEndpoint:
         await send({"type": "http.response.start", "status": NO_CONTENT, "headers": headers})
         await send({"type": "http.response.body", "body": b""})
 
-    async def _answer(
-        self,
-        scope: Scope,
-        send: Send,
-        context: RequestContext,
-        content: bytes,
-        tag: bytes,
-        headers: tuple[tuple[bytes, bytes], ...],
-    ) -> None:
+    def known(self, scope: Scope) -> Kept | None:
+        """The page that is kept for this request, when it ``is_kept`` and fresh."""
+        return None if self._cache is None else self._cache.get(self._cache.key(scope))
+
+    def kept(self, scope: Scope, context: RequestContext, known: Kept) -> Reply:
+        """The whole answer with what is ``known``."""
+        context.route = self._path
+        context.meter = self._meter
+        self._meter.in_flight += 1
+        return self._kept(scope, context, known)
+
+    def _kept(self, scope: Scope, context: RequestContext, known: Kept) -> Reply:
+        content, tag, age = known
+        self._meter.cached += 1
+        return self._reply(scope, context, content, tag, ((b"age", b"%d" % age), *self._headers))
+
+    def _reply(
+        self, scope: Scope, context: RequestContext, content: bytes, tag: bytes, headers: tuple[Header, ...]
+    ) -> Reply:
         status = self._status
         whole = [*headers, *context.reply_headers]
         if self._deliverer.active:
@@ -323,9 +332,14 @@ class PageEndpoint:
         context.status = status
         if status != NOT_MODIFIED:
             whole += (JSON, (b"content-length", b"%d" % len(content)))
-        if context.answer is not None and context.answer(status, whole, content):
+        return status, whole, content
+
+    @staticmethod
+    async def _send(send: Send, context: RequestContext, reply: Reply) -> None:
+        if context.answer is not None and context.answer(*reply):
             return
-        await send({"type": "http.response.start", "status": status, "headers": whole})
+        status, headers, content = reply
+        await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": content})
 
     def _timing(self, run: Run, context: RequestContext) -> bytes:

@@ -13,7 +13,10 @@ from ..errors import DeclarationError
 from .inputs import RequestInputs
 from .plan import Plan
 
-__all__ = ["PageCache"]
+__all__ = ["Kept", "PageCache"]
+
+Kept = tuple[bytes, bytes, int]
+"""A page, its entity tag, and its age in seconds."""
 
 
 class PageCache:
@@ -41,7 +44,7 @@ class PageCache:
         key = b"%b%b\n%b" % (self._name, path, scope["query_string"])
         return key if version is None else b"%b\n%b" % (key, version.encode())
 
-    def get(self, key: bytes) -> tuple[bytes, bytes, int] | None:
+    def get(self, key: bytes) -> Kept | None:
         """The page, its entity tag and its age in seconds, while it is fresh."""
         stored = self._store.get(key)
         now = time.time()

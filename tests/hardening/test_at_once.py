@@ -1,4 +1,5 @@
-"""An overloaded gateway refuses before it spends anything: at the protocol, with all that an answer has."""
+"""What is answered without a task, at the protocol, with all that an answer has: pages that are kept, and what an
+overloaded gateway refuses."""
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ async def once_known(edge: Served) -> None:
     """The gateway knows its pages since the first request."""
     assert statuses(await edge.say(LAST)) == [200]
     edge.service.heads.clear()
+    edge.app.lag.stop()  # the level is as the test has it
     edge.app.shedder.level = ALL_DEFAULT_ONES
 
 
@@ -70,3 +72,52 @@ async def test_another_server_refuses_as_well() -> None:
         assert statuses(await edge.say(GET + LAST)) == [503, 503]
         (page,) = (page for page in edge.app.pages if page.path == "/things/{thing_id}")
         assert (page.meter.shed, page.meter.statuses[503]) == (2, 2)
+
+
+KEPT = b"GET /shelf/kept?fields=echo HTTP/1.1\r\nHost: x\r\n"
+CLOSE = b"Connection: close\r\n\r\n"
+DIFFERENT = (b"date:", b"x-request-id:", b"age:")
+
+
+def lines(answer: bytes) -> list[bytes]:
+    return sorted(line for line in answer.split(b"\r\n") if not line.startswith(DIFFERENT))
+
+
+async def test_a_kept_page_is_the_same_either_way() -> None:
+    """The same headers and body as by plain uvicorn, counted the same; the service is asked once."""
+    found = {}
+    for guard in (True, False):
+        async with served(guard=guard) as edge:
+            first = await edge.say(KEPT + CLOSE)
+            tag = next(line[6:] for line in first.split(b"\r\n") if line.startswith(b"etag: "))
+            second = await edge.say(KEPT + b"\r\n" + KEPT + CLOSE)
+            unchanged = await edge.say(KEPT + b"If-None-Match: " + tag + b"\r\n" + CLOSE)
+            assert statuses(first + second + unchanged) == [200, 200, 200, 304]
+            assert len(edge.service.heads) == 1
+            (page,) = (page for page in edge.app.pages if page.path == "/shelf/{thing_id}")
+            meter = page.meter
+            assert (meter.cached, meter.in_flight, meter.statuses) == (3, 0, {200: 3, 304: 1})
+            found[guard] = lines(second) + lines(unchanged)
+    assert found[True] == found[False]
+
+
+async def test_what_admission_refuses_is_refused_for_a_kept_page_too() -> None:
+    """A page that is kept opens no way around the checks."""
+    async with served(allowed_hosts=("x",)) as edge:
+        assert statuses(await edge.say(KEPT + CLOSE)) == [200]
+        for request, status in (
+            (KEPT.replace(b"Host: x", b"Host: evil") + CLOSE, 421),
+            (KEPT + b"Host: x\r\n" + CLOSE, 400),
+            (KEPT + b"X-Much: " + b"a" * 40_000 + b"\r\n" + CLOSE, 431),
+        ):
+            assert statuses(await edge.say(request)) == [status]
+
+
+async def test_kept_pages_are_served_in_an_overload() -> None:
+    """They cost less than most refusals do elsewhere."""
+    async with served() as edge:
+        assert statuses(await edge.say(KEPT + CLOSE)) == [200]
+        edge.app.lag.stop()
+        edge.app.shedder.level = ALL_DEFAULT_ONES
+        assert statuses(await edge.say(KEPT + CLOSE)) == [200]
+        assert statuses(await edge.say(KEPT.replace(b"kept", b"other") + CLOSE)) == [503]
