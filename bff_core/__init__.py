@@ -15,13 +15,14 @@ from .auth import (
     OidcSessions,
     OidcSettings,
     StoredKeys,
+    StoredPlans,
     new_api_key,
     principal_from_headers,
     principal_from_json,
     step_up,
 )
 from .clients import Operation, ServiceClient, delete, get, patch, post, put
-from .context import Principal, RequestContext, current_context
+from .context import Principal, RequestContext, background_context, current_context
 from .create import create_bff
 from .errors import (
     BadResponse,
@@ -39,11 +40,12 @@ from .errors import (
     UnexpectedStatus,
 )
 from .hardening import Cors, Hardening
-from .limits import ConcurrencyLimit, Quota, RateLimit
+from .limits import ConcurrencyLimit, Quota, RateLimit, Usage, UsageDay, booked_limits
 from .pages import DensityAware, Page, optional, pick_variant, required, section, shape
 from .plain import authenticated
 from .policy import AdaptivePolicy, BreakerPolicy, HealthPolicy, HedgePolicy, OutlierPolicy, Policy, RetryPolicy
 from .settings import ExchangeSettings, ServiceSettings, Settings
+from .stores import migrate
 from .sync import Collection, Sync, mutation
 from .telemetry import Event
 from .versions import (
@@ -124,9 +126,12 @@ __all__ = [
     "Settings",
     "SettingsError",
     "StoredKeys",
+    "StoredPlans",
     "Sync",
     "TokenGone",
     "UnexpectedStatus",
+    "Usage",
+    "UsageDay",
     "ValueAdded",
     "Version",
     "Versions",
@@ -135,10 +140,13 @@ __all__ = [
     "Webhooks",
     "app_state",
     "authenticated",
+    "background_context",
+    "booked_limits",
     "create_bff",
     "current_context",
     "delete",
     "get",
+    "migrate",
     "mutation",
     "new_api_key",
     "optional",

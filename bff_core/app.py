@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
 from fastapi import FastAPI
+from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
 from .applife import AppLife
@@ -19,7 +20,7 @@ from .edge import Edge
 from .errors import DeclarationError
 from .hardening import Admission, Reply
 from .idempotency import Ledger, Mode, Once
-from .limits import AnyLimit, Criticality, LagMonitor, Limiter, Shedder, Turns
+from .limits import AnyLimit, Criticality, LagMonitor, Limiter, Shedder, Turns, Usage
 from .ops import Operations
 from .pages import (
     SECURITY,
@@ -66,6 +67,7 @@ class Bff(FastAPI):
     direct: Edge | None
     versions: Versions | None
     app_life: AppLife | None
+    usage: Usage | None
     handlers: frozenset[Any]
     enter: Callable[[Scope], Awaitable[None]]
     admission: Admission
@@ -107,6 +109,7 @@ class Bff(FastAPI):
         self.access = AccessLog(name, enabled=logging.getLevelNamesMapping()[settings.log_level] <= logging.INFO)
         self._table: PageTable | None = None
         self._documents: dict[str, dict[str, Any]] = {}
+        self.webhooks_of: Callable[[str], list[BaseRoute]] | None = None
         super().__init__(**kwargs)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -329,7 +332,8 @@ class Bff(FastAPI):
             raise KeyError(version)
         served = self.versions[version]
         if served.name not in self._documents:
-            document = version_document(self.title, self.pages, self.versions, served)
+            webhooks = [] if self.webhooks_of is None else self.webhooks_of(served.name)
+            document = version_document(self.title, self.pages, self.versions, served, webhooks)
             self._documents[served.name] = finished(document, self.auth, SECURITY)
         return self._documents[served.name]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from .context import RequestContext, use_context
 from .errors import PROBLEM_JSON, ClientDisconnected, Problem, Refused, ServiceError
 from .forwarded import TrustedProxies
 from .hardening import WHOLE_ANSWER, Admission, AnswerHeaders, LimitedBody, Reply, with_defaults
+from .limits import Usage
 from .pages import PageEndpoint
 from .resilience.deadline import parse_timeout
 from .telemetry import AccessLog, PageMeter, Tracer, log_refused, read_trace
@@ -34,7 +35,7 @@ class Edge:
     ``headers`` what goes with every answer; ``challenge`` and the members ``sign_in`` of the document go with a 401;
     ``proxies`` may say who the client is; ``meter`` counts what is no page; ``enter`` lets a request of the app in
     before its body is read; errors look as in the version of ``versions`` that the request is for; ``version_gate`` may
-    refuse the app that asks.
+    refuse the app that asks; ``usage`` counts what principals ask; ``problem_types`` are those of problems by status.
     """
 
     def __init__(
@@ -53,6 +54,8 @@ class Edge:
         versions: Versions | None = None,
         sign_in: dict[str, str] | None = None,
         version_gate: Callable[[Scope, RequestContext], None] | None = None,
+        usage: Usage | None = None,
+        problem_types: Mapping[int, str] | None = None,
     ) -> None:
         self._app = app
         self._enter = enter
@@ -68,6 +71,8 @@ class Edge:
         self._proxies = proxies
         self._versions = versions
         self._version_gate = version_gate
+        self._usage = usage
+        self._problem_types = problem_types
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -130,6 +135,7 @@ class Edge:
         )
         context.reply_headers = (*self.headers(scope), (b"x-request-id", trace.request_id.encode()))
         context.scope, context.proxies = scope, self._proxies
+        context.problem_types = self._problem_types
         if trace.sampled and self._tracer is not None:
             context.spans = self._tracer.begin(trace)
         return context
@@ -176,6 +182,8 @@ class Edge:
             end()
         now = time.monotonic()
         status, seconds = context.status or CLIENT_CLOSED, now - context.started
+        if self._usage is not None and context.principal is not None:
+            self._usage.count(context.principal, status)
         meter = context.meter
         if meter is None:
             meter = self._meter
@@ -212,6 +220,7 @@ class Edge:
     async def _send_problem(self, problem: Problem, scope: Scope, context: RequestContext, send: Send) -> None:
         if problem.status == 401 and self._sign_in is not None:  # noqa: PLR2004 - an HTTP status
             problem.extensions = {**self._sign_in, **problem.extensions}
+        problem.name(context.problem_types)
         if self._versions is None:
             body, kind = problem.body(context.request_id), PROBLEM_JSON
         else:

@@ -65,6 +65,8 @@ def make_lifespan(
         await app.idempotency.aclose()
         if app.app_life is not None:
             await app.app_life.aclose()
+        if app.usage is not None:
+            await app.usage.aclose()
         for sync in app.syncs:
             await sync.aclose()
         if mirror is not None:

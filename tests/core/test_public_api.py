@@ -17,10 +17,10 @@ PUBLIC = """
     EventType ExchangeSettings ForwardAuth Hardening HealthPolicy HedgePolicy KeyRecord Moved OidcSessions
     OidcSettings Operation OutlierPolicy Page PageAdded Policy Principal Problem PushProvider PushToken PushTokens
     Quota RateLimit Refused Removed Renamed Replaced RequestContext RetryPolicy ServiceClient ServiceError
-    ServiceSettings Settings SettingsError StoredKeys Sync TokenGone UnexpectedStatus ValueAdded Version Versions
-    WebhookEvent Webhooks WebhookSettings app_state authenticated create_bff current_context delete get mutation
-    new_api_key optional patch pick_variant post principal_from_headers principal_from_json put required section
-    shape step_up
+    ServiceSettings Settings SettingsError StoredKeys StoredPlans Sync TokenGone UnexpectedStatus Usage UsageDay
+    ValueAdded Version Versions WebhookEvent WebhookSettings Webhooks app_state authenticated background_context
+    booked_limits create_bff current_context delete get migrate mutation new_api_key optional patch pick_variant
+    post principal_from_headers principal_from_json put required section shape step_up
 """
 
 

@@ -135,7 +135,12 @@ def test_bad_credentials(project: Project) -> None:
             bare = token in (None, "Bearer", "Basic dTE6eA==")
             assert answer.headers["www-authenticate"] == ("Bearer" if bare else 'Bearer error="invalid_token"')
     assert project.get("partner", "/v1/products").status_code == 401
-    assert project.get("partner", "/v1/products", {"x-api-key": "bff_demo_acme_wrong"}).status_code == 401
+    assert (
+        project.get(
+            "partner", "/v1/products", {"x-api-key": "bff_test_AcmeDemoKey0123456789abcdefghi0FEhNr"}
+        ).status_code
+        == 401
+    )
 
 
 @pytest.mark.parametrize(
