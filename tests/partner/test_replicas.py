@@ -29,7 +29,7 @@ async def test_exactly_what_was_booked(kind: str, request: pytest.FixtureRequest
     await keys.store.plans.put("acme", "internal", {"month": N})
     await keys.aclose()
     with replicas(2, database, tmp_path, **limits) as (one, other):
-        async with httpx.AsyncClient(timeout=50, limits=httpx.Limits(max_connections=40)) as client:
+        async with httpx.AsyncClient(timeout=50, limits=httpx.Limits(max_connections=16)) as client:
             answers = await asyncio.gather(
                 *(
                     client.get(f"{(one, other)[number % 2].url}/usage", headers={"x-api-key": made[number // 2 % 2]})
