@@ -144,7 +144,7 @@ def zipf(session: Session) -> Rows:
     """(b) Zipf keys, with the caching that users of each would switch on."""
     peers = [peer for peer in PEERS if peer not in session.skipped]
     with running(session.upstream.place("cacheable"), peers) as servers:
-        return interleaved(session, servers, keys="zipf", warm=3 * session.seconds)
+        return interleaved(session, servers, keys="zipf", warm=15)
 
 
 def sections(session: Session) -> Rows:

@@ -87,7 +87,7 @@ class Server:
                 pass
             time.sleep(0.1)
         self.stop()
-        raise RuntimeError(self._log.read_text(errors="replace")[-2000:] or "it did not answer")
+        raise RuntimeError(self.log() or "it did not answer")
 
     def stop(self) -> None:
         """End it."""
@@ -115,6 +115,10 @@ class Server:
             found.append(current)
             todo += children.get(current, [])
         return found
+
+    def log(self) -> str:
+        """The end of what it wrote to standard error."""
+        return self._log.read_text(errors="replace")[-2000:]
 
     def cpu(self) -> float:
         """Seconds of user and system time of the tree so far, to the nanosecond where the kernel has it."""
@@ -168,6 +172,8 @@ def load(
     used = server.cpu() - before
     said: dict[str, Any] = json.loads(told.stdout.rpartition("RESULT ")[2])
     pages = max(1, said["requests"])
+    if said["errors"] > pages / 20:
+        raise SystemExit(f"{said['errors']} of {pages} answers to {path} were errors:\n{server.log()}")
     return Measured(
         cpu_us_per_page=used / pages * 1e6,
         pages_per_s=pages / said["seconds"],

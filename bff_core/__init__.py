@@ -1,6 +1,7 @@
 """Backends-for-Frontends: declared pages over typed, resilient service clients, one gateway per client."""
 
 from .app import Bff
+from .applife import AppLife, AppState, PushProvider, PushToken, PushTokens, TokenGone, app_state
 from .auth import (
     AnyOf,
     ApiKey,
@@ -14,13 +15,14 @@ from .auth import (
     OidcSessions,
     OidcSettings,
     StoredKeys,
+    StoredPlans,
     new_api_key,
     principal_from_headers,
     principal_from_json,
     step_up,
 )
 from .clients import Operation, ServiceClient, delete, get, patch, post, put
-from .context import Principal, RequestContext, current_context
+from .context import Principal, RequestContext, background_context, current_context
 from .create import create_bff
 from .errors import (
     BadResponse,
@@ -38,11 +40,12 @@ from .errors import (
     UnexpectedStatus,
 )
 from .hardening import Cors, Hardening
-from .limits import ConcurrencyLimit, Quota, RateLimit
-from .pages import Page, optional, required, section, shape
+from .limits import ConcurrencyLimit, Quota, RateLimit, Usage, UsageDay, booked_limits
+from .pages import DensityAware, Page, optional, pick_variant, required, section, shape
 from .plain import authenticated
 from .policy import AdaptivePolicy, BreakerPolicy, HealthPolicy, HedgePolicy, OutlierPolicy, Policy, RetryPolicy
 from .settings import ExchangeSettings, ServiceSettings, Settings
+from .stores import migrate
 from .sync import Collection, Sync, mutation
 from .telemetry import Event
 from .versions import (
@@ -66,6 +69,8 @@ __all__ = [
     "AnyOf",
     "ApiKey",
     "ApiKeys",
+    "AppLife",
+    "AppState",
     "Authenticator",
     "Authorizer",
     "AuthorizerRequest",
@@ -84,6 +89,7 @@ __all__ = [
     "Converted",
     "Cors",
     "DeclarationError",
+    "DensityAware",
     "ErrorsChanged",
     "Event",
     "EventType",
@@ -103,6 +109,9 @@ __all__ = [
     "Policy",
     "Principal",
     "Problem",
+    "PushProvider",
+    "PushToken",
+    "PushTokens",
     "Quota",
     "RateLimit",
     "Refused",
@@ -117,23 +126,32 @@ __all__ = [
     "Settings",
     "SettingsError",
     "StoredKeys",
+    "StoredPlans",
     "Sync",
+    "TokenGone",
     "UnexpectedStatus",
+    "Usage",
+    "UsageDay",
     "ValueAdded",
     "Version",
     "Versions",
     "WebhookEvent",
     "WebhookSettings",
     "Webhooks",
+    "app_state",
     "authenticated",
+    "background_context",
+    "booked_limits",
     "create_bff",
     "current_context",
     "delete",
     "get",
+    "migrate",
     "mutation",
     "new_api_key",
     "optional",
     "patch",
+    "pick_variant",
     "post",
     "principal_from_headers",
     "principal_from_json",

@@ -7,8 +7,10 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
 from fastapi import FastAPI
+from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
+from .applife import AppLife
 from .auth import Allow, Authenticator, Gate, OidcSessions
 from .binding import make_last_good
 from .cache import MemoryStore
@@ -16,9 +18,9 @@ from .clients import ServiceClient
 from .context import Principal
 from .edge import Edge
 from .errors import DeclarationError
-from .hardening import Admission, Refusal
+from .hardening import Admission, Reply
 from .idempotency import Ledger, Mode, Once
-from .limits import AnyLimit, Criticality, LagMonitor, Limiter, Shedder, Turns
+from .limits import AnyLimit, Criticality, LagMonitor, Limiter, Shedder, Turns, Usage
 from .ops import Operations
 from .pages import (
     SECURITY,
@@ -34,6 +36,7 @@ from .pages import (
     page_routes,
 )
 from .pages.document import finished
+from .pages.table import Found
 from .pages.versioned_document import version_document
 from .proxy import ProxyLimits, ProxyRoute, ProxyServices
 from .resilience import Upstream
@@ -49,6 +52,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Bff"]
 
+FOUND = "bff.page"
+
 
 class Bff(FastAPI):
     """A gateway: a FastAPI app with pages. ``settings``, ``pages``, ``clients`` and ``upstreams`` are there to be read;
@@ -61,6 +66,8 @@ class Bff(FastAPI):
     templates: Templates | None = None
     direct: Edge | None
     versions: Versions | None
+    app_life: AppLife | None
+    usage: Usage | None
     handlers: frozenset[Any]
     enter: Callable[[Scope], Awaitable[None]]
     admission: Admission
@@ -102,6 +109,7 @@ class Bff(FastAPI):
         self.access = AccessLog(name, enabled=logging.getLevelNamesMapping()[settings.log_level] <= logging.INFO)
         self._table: PageTable | None = None
         self._documents: dict[str, dict[str, Any]] = {}
+        self.webhooks_of: Callable[[str], list[BaseRoute]] | None = None
         super().__init__(**kwargs)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -113,20 +121,26 @@ class Bff(FastAPI):
                     self.direct = None
                     await super().__call__(scope, receive, send)
                     return
-            found = self._table.find(scope)
+            found: Found | None = scope.pop(FOUND) if FOUND in scope else self._table.find(scope)
             if found is not None:
                 scope["app"] = self
                 await self.direct.serve(*found, scope, receive, send)
                 return
         await super().__call__(scope, receive, send)
 
-    def refuses(self, scope: Scope) -> Refusal | None:
-        """The answer to a request that an overloaded gateway refuses before it spends anything on it; None for one that
-        goes the usual way."""
-        if not self.shedder.level or self._table is None or self.direct is None:
+    def at_once(self, scope: Scope) -> Reply | None:
+        """The answer that needs no waiting: a page that is kept, or that an overloaded gateway refuses before it spends
+        anything on it. None for what goes the usual way."""
+        table = self._table
+        if self.direct is None or table is None or table.size != len(self.router.routes):
             return None
-        found = self._table.find(scope)
-        return None if found is None else found[0].refuses(scope, self.direct.headers)
+        found = scope[FOUND] = table.find(scope)
+        if found is None:
+            return None
+        page = found[0]
+        if page.is_kept:
+            return self.direct.kept(page, scope)
+        return page.refuses(scope, self.direct.headers) if self.shedder.level else None
 
     def page(
         self,
@@ -237,6 +251,8 @@ class Bff(FastAPI):
         made, pokes = read_keys(keys), Pokes(on_poke)
         sync = Sync(collections, mutations, store=opened, keys=made, client=self._client, pokes=pokes)
         self.syncs.append(sync)
+        if self.app_life is not None:
+            self.app_life.reach(path)  # what an app has in its outbox is not lost with the app
         guard = self.limiter.guard(self._limits, private=True)
         self.router.routes += sync_routes(path, sync, Gate(self.auth), self._services, guard)
         return sync
@@ -316,7 +332,8 @@ class Bff(FastAPI):
             raise KeyError(version)
         served = self.versions[version]
         if served.name not in self._documents:
-            document = version_document(self.title, self.pages, self.versions, served)
+            webhooks = [] if self.webhooks_of is None else self.webhooks_of(served.name)
+            document = version_document(self.title, self.pages, self.versions, served, webhooks)
             self._documents[served.name] = finished(document, self.auth, SECURITY)
         return self._documents[served.name]
 

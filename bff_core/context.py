@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,8 +13,12 @@ from .errors import Refused
 from .forwarded import TrustedProxies
 from .telemetry.meters import PageMeter
 from .telemetry.spans import Spans
+from .telemetry.trace import read_trace
 
-__all__ = ["Principal", "RequestContext", "current_context", "use_context"]
+__all__ = ["PLAN_LIMITS", "Principal", "RequestContext", "background_context", "current_context", "use_context"]
+
+PLAN_LIMITS = "plan_limits"
+"""The claim with limits that a tenant has instead of its plan's: a JSON object of values by the limits' names."""
 
 WholeAnswer = Callable[[int, Sequence[tuple[bytes, bytes]], bytes], bool]
 """Sends status, headers and body; false when it could not, and nothing was sent."""
@@ -50,7 +55,8 @@ class RequestContext:
     the answer, ``status`` is the answer's, 0 until it has begun; ``at_end`` is called when all is over;
     ``answer`` is the server's quicker way to send a whole answer, where it has one; ``version`` names
     the API's, once known; ``problem_page`` shows a problem to who is no program: its body and headers, None to leave it
-    a document; ``visitor`` is whom a public page greets, which is made for nobody in particular all the same."""
+    a document; ``visitor`` is whom a public page greets, which is made for nobody in particular all the same;
+    ``problem_types`` are the types of problems by status."""
 
     request_id: str
     trace_id: str
@@ -74,6 +80,7 @@ class RequestContext:
     at_end: tuple[Callable[[], None], ...] = ()
     answer: WholeAnswer | None = None
     problem_page: Callable[[Any, RequestContext], tuple[bytes, list[tuple[bytes, bytes]]] | None] | None = None
+    problem_types: Mapping[int, str] | None = None
     _client_ip: str | None = None
 
     @property
@@ -104,3 +111,16 @@ def current_context() -> RequestContext:
 
 
 use_context = _current.set
+
+
+@contextmanager
+def background_context(seconds: float) -> Iterator[RequestContext]:
+    """For work that no request has asked for, such as a task's round: a context of its own, with nobody as principal,
+    in which clients may be called for so many seconds."""
+    trace, started = read_trace([]), time.monotonic()
+    context = RequestContext(trace.request_id, trace.trace_id, trace.span_id, trace.headers, started + seconds, started)
+    token = _current.set(context)
+    try:
+        yield context
+    finally:
+        _current.reset(token)

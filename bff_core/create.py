@@ -14,6 +14,8 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from .app import Bff
+from .applife import AppLife
+from .applife import mount as mount_app_life
 from .auth import Authenticator, Gate, OidcSessions, members_of
 from .binding import bind_clients, bind_service, make_cache, make_mirror
 from .clients import ServiceClient
@@ -22,9 +24,20 @@ from .errors import DeclarationError
 from .forwarded import TrustedProxies
 from .hardening import Admission, AnswerHeaders, CorsPolicy, HostRule
 from .lifespan import make_lifespan
-from .limits import AnyLimit, Guard, Limiter
+from .limits import AnyLimit, Guard, Limiter, Usage
 from .ops import watch
-from .plain import authenticated, entered, entrance, http_problem, live, openapi_of, ready, validation_problem
+from .plain import (
+    authenticated,
+    entered,
+    entrance,
+    http_problem,
+    live,
+    openapi_of,
+    ready,
+    reference_of,
+    validation_problem,
+)
+from .problem_types import named_types, problems_route
 from .settings import Settings
 from .telemetry import Events, configure_logs
 from .versions import Versions
@@ -41,15 +54,20 @@ def create_bff(
     transport: httpx.AsyncBaseTransport | None = None,
     versions: Versions | None = None,
     limits: Sequence[AnyLimit] = (),
+    usage: Usage | None = None,
+    problem_types: str | None = None,
     templates: str | Path | None = None,
+    app_life: AppLife | None = None,
     **options: Any,
 ) -> Bff:
     """A gateway called ``name`` over the services of ``clients``.
 
     ``settings`` are loaded from the environment when not given. ``auth`` says who may come in. ``transport`` replaces
     the wire to every service (tests, proxies, HTTP/2). ``versions`` are those of its pages. Everything it serves is
-    under ``limits``. ``templates`` is the folder of those that ``html`` pages have (extra ``ssr``). ``options`` are
-    FastAPI's. Raises ``SettingsError`` when a service has no URL.
+    under ``limits``; what principals ask is counted in ``usage``. ``templates`` is the folder of those that ``html``
+    pages have (extra ``ssr``). ``app_life`` is what it knows of the apps that are its clients. ``problem_types``
+    (``"/problems/"``) is where the types of problems are: they are URIs below it, and what they mean can be read there.
+    ``options`` are FastAPI's. Raises ``SettingsError`` when a service has no URL.
     """
     settings = settings or Settings.load()
     configure_logs(name, settings.log_level)
@@ -84,6 +102,8 @@ def create_bff(
     app.auth = auth
     app.enter = entrance(app, guard, Gate(auth) if auth is not None else None)
     app.versions = versions
+    app.app_life = app_life
+    app.usage = usage
     if templates is not None:
         from .ssr import Templates  # noqa: PLC0415 - Jinja2 is an extra
 
@@ -96,13 +116,18 @@ def create_bff(
         Route("/health/ready", ready, include_in_schema=False),
     ]
     app.sessions = _mount_sessions(app, auth)
+    if app_life is not None:
+        mount_app_life(app, app_life, gateway=name, settings=settings, auth=auth)
     if app.templates is not None:
         app.templates.expect(app.sessions.provider_origin if app.sessions is not None else None)
     app.add_exception_handler(HTTPException, http_problem)
     app.add_exception_handler(RequestValidationError, validation_problem)
     cors = CorsPolicy(settings.cors) if settings.cors is not None else None
     if versions is not None and settings.docs:
-        app.router.routes.append(Route("/openapi/{version}.json", openapi_of, include_in_schema=False))
+        app.router.routes += [
+            Route("/openapi/{version}.json", openapi_of, include_in_schema=False),
+            Route("/docs/{version}", reference_of, include_in_schema=False),
+        ]
     app.admission = Admission(settings, HostRule(settings.allowed_hosts), cors)
     edge: dict[str, Any] = {
         "deadline": settings.deadline,
@@ -116,7 +141,12 @@ def create_bff(
         "proxies": TrustedProxies(settings.trusted_proxies),
         "enter": app.enter,
         "versions": versions,
+        "version_gate": app_life.enter if app_life is not None else None,
+        "usage": usage,
+        "problem_types": named_types(problem_types) if problem_types is not None else None,
     }
+    if problem_types is not None:
+        app.router.routes.append(problems_route(problem_types))
     app.add_middleware(Edge, **edge)
     app.direct = None if "exception_handlers" in options else Edge(app, **edge)
     app.handlers = frozenset(app.exception_handlers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .context import RequestContext, use_context
 from .errors import PROBLEM_JSON, ClientDisconnected, Problem, Refused, ServiceError
 from .forwarded import TrustedProxies
-from .hardening import WHOLE_ANSWER, Admission, AnswerHeaders, LimitedBody, with_defaults
+from .hardening import WHOLE_ANSWER, Admission, AnswerHeaders, LimitedBody, Reply, with_defaults
+from .limits import Usage
 from .pages import PageEndpoint
 from .resilience.deadline import parse_timeout
 from .telemetry import AccessLog, PageMeter, Tracer, log_refused, read_trace
@@ -33,7 +34,8 @@ class Edge:
     ``app`` serves what ``serve`` is not asked to. ``deadline`` is in seconds; ``admission`` says what comes in,
     ``headers`` what goes with every answer; ``challenge`` and the members ``sign_in`` of the document go with a 401;
     ``proxies`` may say who the client is; ``meter`` counts what is no page; ``enter`` lets a request of the app in
-    before its body is read; errors look as in the version of ``versions`` that the request is for.
+    before its body is read; errors look as in the version of ``versions`` that the request is for; ``version_gate`` may
+    refuse the app that asks; ``usage`` counts what principals ask; ``problem_types`` are those of problems by status.
     """
 
     def __init__(
@@ -51,6 +53,9 @@ class Edge:
         enter: Callable[[Scope], Awaitable[None]],
         versions: Versions | None = None,
         sign_in: dict[str, str] | None = None,
+        version_gate: Callable[[Scope, RequestContext], None] | None = None,
+        usage: Usage | None = None,
+        problem_types: Mapping[int, str] | None = None,
     ) -> None:
         self._app = app
         self._enter = enter
@@ -65,12 +70,16 @@ class Edge:
         self._sample_below = 0 if tracer is None else tracer.below
         self._proxies = proxies
         self._versions = versions
+        self._version_gate = version_gate
+        self._usage = usage
+        self._problem_types = problem_types
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         context = self._begin(scope)
+        use_context(context)
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start" and not context.status:
@@ -84,6 +93,8 @@ class Edge:
                 receive.before = partial(self._enter, scope)
             preflight = self._admission.preflight(scope)
             if preflight is None:
+                if self._version_gate is not None:
+                    self._version_gate(scope, context)
                 await self._app(scope, receive, answer)
             else:
                 await answer({"type": "http.response.start", "status": 204, "headers": preflight})
@@ -98,9 +109,13 @@ class Edge:
     ) -> None:
         """Have ``page`` answer, without the app's router and its other middleware in between."""
         context = self._begin(scope)
+        use_context(context)
         try:
             receive = self._admission.admit(scope, receive)
-            context.answer = scope.get(WHOLE_ANSWER)
+            # Taken out: the way back to the request would make a circle of everything that hangs on it.
+            context.answer = scope.pop(WHOLE_ANSWER, None)
+            if self._version_gate is not None:
+                self._version_gate(scope, context)
             await page.serve(scope, receive, send, context, path_params)
         except Exception as error:  # noqa: BLE001 - every request is answered
             await self._fail(error, scope, context, send)
@@ -120,10 +135,27 @@ class Edge:
         )
         context.reply_headers = (*self.headers(scope), (b"x-request-id", trace.request_id.encode()))
         context.scope, context.proxies = scope, self._proxies
+        context.problem_types = self._problem_types
         if trace.sampled and self._tracer is not None:
             context.spans = self._tracer.begin(trace)
-        use_context(context)
         return context
+
+    def kept(self, page: PageEndpoint, scope: Scope) -> Reply | None:
+        """``page`` as it is kept for this request, whole; None when it is not, or the request has to be looked at."""
+        known = page.known(scope)
+        if known is None:
+            return None
+        try:
+            if self._admission.admit(scope, _nothing) is not _nothing:
+                return None
+            context = self._begin(scope)
+            if self._version_gate is not None:
+                self._version_gate(scope, context)
+        except Problem:
+            return None
+        reply = page.kept(scope, context, known)
+        self._end(scope, context)
+        return reply
 
     async def _fail(self, error: Exception, scope: Scope, context: RequestContext, send: Send) -> None:
         """Answer with a problem document, unless an answer has begun; that is for the server to break off."""
@@ -150,6 +182,8 @@ class Edge:
             end()
         now = time.monotonic()
         status, seconds = context.status or CLIENT_CLOSED, now - context.started
+        if self._usage is not None and context.principal is not None:
+            self._usage.count(context.principal, status)
         meter = context.meter
         if meter is None:
             meter = self._meter
@@ -186,6 +220,7 @@ class Edge:
     async def _send_problem(self, problem: Problem, scope: Scope, context: RequestContext, send: Send) -> None:
         if problem.status == 401 and self._sign_in is not None:  # noqa: PLR2004 - an HTTP status
             problem.extensions = {**self._sign_in, **problem.extensions}
+        problem.name(context.problem_types)
         if self._versions is None:
             body, kind = problem.body(context.request_id), PROBLEM_JSON
         else:
@@ -201,3 +236,7 @@ class Edge:
             headers.append((b"www-authenticate", self._challenge.encode()))
         await send({"type": "http.response.start", "status": problem.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+
+async def _nothing() -> Message:
+    raise RuntimeError("there is no body to read")

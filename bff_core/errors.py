@@ -77,6 +77,11 @@ class Problem(BffError):
             document["instance"] = f"urn:request:{request_id}"
         return {**document, **self.extensions}
 
+    def name(self, types: Mapping[int, str] | None) -> None:
+        """Give it the type that its status has in ``types``, unless it has one of its own."""
+        if types is not None and self.type == "about:blank":
+            self.type = types.get(self.status, self.type)
+
     @staticmethod
     def encode(document: Mapping[str, Any]) -> bytes:
         """``document`` as UTF-8 JSON."""

@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from fastapi.security import SecurityScopes
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import Scope
 
 from .auth import Authenticator, Gate
@@ -20,8 +20,19 @@ from .context import Principal, current_context
 from .errors import Problem, Refused
 from .limits import Guard
 from .pages.methods import allowed_methods
+from .reference import HEADERS, reference_page
 
-__all__ = ["authenticated", "entered", "entrance", "http_problem", "live", "openapi_of", "ready", "validation_problem"]
+__all__ = [
+    "authenticated",
+    "entered",
+    "entrance",
+    "http_problem",
+    "live",
+    "openapi_of",
+    "ready",
+    "reference_of",
+    "validation_problem",
+]
 
 
 def entrance(app: object, guard: Guard, gate: Gate | None) -> Callable[[Scope], Awaitable[None]]:
@@ -58,6 +69,16 @@ async def openapi_of(request: Request) -> Response:
         return JSONResponse(request.app.openapi_of(request.path_params["version"]))
     except KeyError:
         raise Problem(404, "There is no such version.") from None
+
+
+async def reference_of(request: Request) -> Response:
+    """The documentation of one version, for people."""
+    app = request.app
+    try:
+        version = app.versions[request.path_params["version"]]
+    except KeyError:
+        raise Problem(404, "There is no such version.") from None
+    return HTMLResponse(reference_page(app.openapi_of(version.name), app.versions, version), headers=HEADERS)
 
 
 async def http_problem(request: Request, error: Exception) -> Response:

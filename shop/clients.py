@@ -15,6 +15,7 @@ from .models import (
     Listing,
     Notification,
     Order,
+    OrderEvents,
     OrderRequest,
     Product,
     Recommendation,
@@ -31,6 +32,7 @@ __all__ = [
     "Recommendations",
     "Reviews",
     "Users",
+    "partner",
     "service_urls",
     "subject",
 ]
@@ -56,6 +58,11 @@ def service_urls(*services: str) -> dict[str, dict[str, str]]:
 def subject(principal: Principal) -> str:
     """The id of the user, or partner, the request is made for; binds an operation's ``user_id``."""
     return principal.subject
+
+
+def partner(principal: Principal) -> str:
+    """The id of the partner the request is made for, by a key or a token of its tenant."""
+    return principal.tenant or principal.subject
 
 
 class Catalog(ServiceClient, service="catalog"):
@@ -108,6 +115,17 @@ class Orders(ServiceClient, service="orders"):
 
     @get("/orders/{order_id}")
     async def order(self, order_id: str, user_id: str) -> Order: ...
+
+    @get("/orders/{order_id}")
+    async def order_of_partner(self, order_id: str, partner_id: str) -> Order: ...
+
+    @get("/events")
+    async def events(self, cursor: str | None = None, limit: int = 100) -> OrderEvents: ...
+
+    @post("/orders/{order_id}/cancel")
+    async def cancel_of_partner(
+        self, order_id: str, partner_id: str, idempotency_key: Annotated[str | None, Header()] = None
+    ) -> Order: ...
 
     @post("/orders", idempotent=True)
     async def place(self, order: OrderRequest, idempotency_key: Annotated[str, Header()]) -> Order: ...

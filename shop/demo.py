@@ -22,7 +22,7 @@ from .services.identity import issue_token
 
 __all__ = ["key", "token", "tour"]
 
-DEMO_PARTNER_KEY = "bff_demo_acme_0123456789abcdef"
+DEMO_PARTNER_KEY = "bff_test_AcmeDemoKey0123456789abcdefghi0FEhNq"
 GATEWAYS = {"mobile": 8001, "web": 8002, "partner": 8003}
 RECOVERY = 20.0
 PortBase = Annotated[int, typer.Option(help="Where the running project's ports begin.")]

@@ -22,6 +22,8 @@ __all__ = [
     "NewOrder",
     "Notification",
     "Order",
+    "OrderEvent",
+    "OrderEvents",
     "OrderLine",
     "OrderRequest",
     "OrderStatus",
@@ -33,6 +35,7 @@ __all__ = [
     "ReviewSummary",
     "Specification",
     "Stock",
+    "Thumbnail",
     "User",
 ]
 
@@ -65,6 +68,11 @@ class Image(Resource):
     height: int
 
 
+class Thumbnail(Resource):
+    url: str
+    width: int
+
+
 class Specification(Resource):
     name: str
     value: str
@@ -78,6 +86,7 @@ class Product(Resource):
     description: str
     price: Money
     thumbnail: str
+    thumbnails: list[Thumbnail] = []
     images: list[Image]
     specifications: list[Specification]
     updated_at: datetime
@@ -158,6 +167,21 @@ class Order(Resource):
     total: Money
     created_at: datetime
     updated_at: datetime
+
+
+class OrderEvent(Resource):
+    """What happened to an order, with the order as it was then. ``id`` is the same however often it is read."""
+
+    id: str
+    type: Literal["order.created", "order.updated"]
+    order: Order
+
+
+class OrderEvents(Resource):
+    """Events in the order in which they happened; ``next`` is the cursor of those that are yet to come."""
+
+    items: list[OrderEvent]
+    next: str
 
 
 class NewOrder(BaseModel):

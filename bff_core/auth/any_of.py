@@ -7,8 +7,9 @@ from starlette.types import Scope
 from ..context import Principal
 from ..errors import DeclarationError, Refused
 from .authenticator import Authenticator
+from .keys.stored import StoredKeys
 
-__all__ = ["AnyOf", "members_of", "schemes_of"]
+__all__ = ["AnyOf", "members_of", "schemes_of", "stored_keys"]
 
 
 class AnyOf:
@@ -63,6 +64,12 @@ def schemes_of(auth: Authenticator, name: str) -> dict[str, dict[str, str]]:
     return {
         name if number == 1 else f"{name}-{number}": member.scheme for number, member in enumerate(members_of(auth), 1)
     }
+
+
+def stored_keys(auth: Authenticator | None) -> StoredKeys | None:
+    """The API keys in a database among the ways of ``auth``."""
+    members = [] if auth is None else members_of(auth)
+    return next((member for member in members if isinstance(member, StoredKeys)), None)
 
 
 def members_of(auth: Authenticator) -> list[Authenticator]:

@@ -50,7 +50,7 @@ CONNECTION_FIELDS = frozenset({
 })  # fmt: skip
 # Section 3.2: fields that describe the stored body, which a 304 does not bring.
 BODY_FIELDS = frozenset({b"content-encoding", b"content-length", b"content-range"})
-REASONS = (b"cache-control", b"expires", b"etag", b"last-modified")
+REASONS = ("cache-control", "expires", "etag", "last-modified")
 """An answer without any of these fields is not worth storing: it has neither freshness nor a validator."""
 CREDENTIALS = frozenset({b"authorization", b"cookie", b"proxy-authorization"})
 DELTAS = frozenset({"max-age", "s-maxage", "stale-while-revalidate", "stale-if-error", "max-stale", "min-fresh"})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Annotated, TypeVar
 
@@ -14,12 +14,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..app import Bff
-from ..auth import AnyOf, Authenticator, KeyRecord, StoredKeys
-from ..errors import SettingsError
+from ..auth import KeyRecord, StoredKeys, stored_keys
+from ..errors import DeclarationError, SettingsError
+from ..limits import check_plan
 from .config import load_project
 from .serve import load_app
 
-__all__ = ["partners", "stored_keys", "when"]
+__all__ = ["partners", "when"]
 
 T = TypeVar("T")
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -108,10 +109,43 @@ def revoke_command(key_id: KeyId, gateway: Gateway = None) -> None:
     console.print(f"{key_id} is revoked; gateways know within {keys.ttl:g} s.")
 
 
-def stored_keys(auth: Authenticator | None) -> StoredKeys | None:
-    """Those of a gateway, if it has some."""
-    members: Sequence[Authenticator | None] = auth.members if isinstance(auth, AnyOf) else [auth]
-    return next((member for member in members if isinstance(member, StoredKeys)), None)
+@partners.command("plan")
+def plan_command(
+    tenant: Annotated[str, typer.Argument(help="Whose plan; a partner's, unless its keys have another tenant.")],
+    plan: Annotated[str | None, typer.Argument(help="The plan's name; without one it is shown.")] = None,
+    limit: Annotated[
+        list[str] | None, typer.Option(help="A limit of its own, month=2000000 or throttle=500/second; several times.")
+    ] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Back to what the keys say.")] = False,
+    gateway: Gateway = None,
+) -> None:
+    """Show or change what a tenant has booked, for all its keys and tokens."""
+    app, keys = _gateway(gateway)
+    if remove:
+        if not _run(keys, lambda: keys.store.plans.remove(tenant)):
+            raise SettingsError(f"'{tenant}' has booked nothing")
+    elif plan is not None or limit:
+        own = dict(_limit(text) for text in limit or ())
+        try:
+            check_plan(app.limiter.declared, plan, own)
+        except DeclarationError as error:
+            raise SettingsError(str(error)) from None
+        _run(keys, lambda: keys.store.plans.put(tenant, plan, own))
+    else:
+        booked = _run(keys, lambda: keys.store.plans.of(tenant))
+        own = dict(booked.limits or {}) if booked is not None else {}
+        plan = booked.plan if booked is not None else None
+        console.print(f"{tenant}: {plan or 'no plan'}{''.join(f', {name}={own[name]}' for name in own)}", markup=False)
+        return
+    console.print(f"changed; gateways know within {keys.ttl:g} s.")
+
+
+def _limit(text: str) -> tuple[str, int | str | None]:
+    """``month=2000000``, ``throttle=500/second``, ``month=none``."""
+    name, found, value = text.partition("=")
+    if not found:
+        raise SettingsError(f"'{text}' is no limit; say month=2000000, throttle=500/second or month=none")
+    return name, int(value) if value.isdecimal() else None if value == "none" else value
 
 
 def seconds(text: str) -> float:
@@ -150,7 +184,7 @@ def _gateway(name: str | None) -> tuple[Bff, StoredKeys]:
         raise SettingsError(f"several gateways have keys; say which: --gateway {' or '.join(found)}")
     raise SettingsError(
         f"{name or 'no gateway'} {'has no' if name else 'has'} keys in a database: auth=StoredKeys(…) of create_bff "
-        "(for this project's partner gateway: set BFF_KEYS_URL and BFF_PEPPER)"
+        "(docs/keys.md)"
     )
 
 

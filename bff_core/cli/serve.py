@@ -58,6 +58,6 @@ def serve(target: str, host: str, port: int) -> None:
         server_header=False,
         # Who may speak for a client is a question of the gateway's settings, not of who is on loopback.
         proxy_headers=False,
-        http=guarded(app.settings.hardening, app.refuses),
+        http=guarded(app.settings.hardening, app.at_once),
         timeout_graceful_shutdown=math.ceil(app.settings.shutdown_grace),
     )

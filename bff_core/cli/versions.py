@@ -8,8 +8,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..app import Bff
+from ..auth import stored_keys
 from ..versions import ErrorsChanged, Version, Versions
-from .partners import stored_keys, when
+from .partners import when
 
 __all__ = ["versions_table"]
 

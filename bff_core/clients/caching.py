@@ -9,11 +9,12 @@ from typing import Any
 
 from ..cache import REASONS, MemoryStore, Stored, ValkeyStore, refreshed, store
 from ..context import Principal
-from ..wire import WireResponse
+from ..wire import WireResponse, header_names
 
 __all__ = ["ResponseCache"]
 
 NOT_MODIFIED = 304
+_REASONS = header_names(*REASONS)
 
 
 class ResponseCache:
@@ -58,7 +59,7 @@ class ResponseCache:
         """Take in an answer to a request with these ``headers`` (called only if they matter), sent at ``asked_at``
         (Unix time), conditional on ``stored``. Gives what the caller is to see (None for a 304 about something that is
         not there), and what is kept of it."""
-        if stored is None and response.status != NOT_MODIFIED and not response.has_any(REASONS):
+        if stored is None and response.status != NOT_MODIFIED and not response.has_any(_REASONS):
             return response, None
         now = time.time()
         request = headers()

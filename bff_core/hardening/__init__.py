@@ -1,7 +1,7 @@
 """Hardening of the edge: caps, one meaning for every request, CORS, and headers that protect."""
 
 from .admission import Admission
-from .answers import WHOLE_ANSWER, AnswerHeaders, Header, Refusal, with_defaults
+from .answers import WHOLE_ANSWER, AnswerHeaders, Header, Reply, with_defaults
 from .body import LimitedBody
 from .cors import CorsPolicy
 from .hosts import HostRule
@@ -17,6 +17,6 @@ __all__ = [
     "Header",
     "HostRule",
     "LimitedBody",
-    "Refusal",
+    "Reply",
     "with_defaults",
 ]

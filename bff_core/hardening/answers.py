@@ -9,11 +9,11 @@ from starlette.types import Scope
 from .cors import CorsPolicy
 from .settings import Hardening
 
-__all__ = ["WHOLE_ANSWER", "AnswerHeaders", "Header", "Refusal", "with_defaults"]
+__all__ = ["WHOLE_ANSWER", "AnswerHeaders", "Header", "Reply", "with_defaults"]
 
 Header = tuple[bytes, bytes]
-Refusal = tuple[int, tuple[Header, ...], bytes]
-"""Status, headers and body of an answer to what is not looked at."""
+Reply = tuple[int, Sequence[Header], bytes]
+"""Status, headers and body of an answer that is whole."""
 WHOLE_ANSWER = "bff.answer"
 """Where ``GuardedProtocol`` leaves its quicker way to answer, in the scope."""
 

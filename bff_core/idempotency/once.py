@@ -141,6 +141,7 @@ def _refusal(found: Verdict) -> Exception:
 def _kept(problem: Problem, context: RequestContext) -> Answer | None:
     if not is_certain(problem.status):
         return None
+    problem.name(context.problem_types)
     headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in problem.headers.items()]
     fixed = [(b"content-type", PROBLEM_JSON), (b"cache-control", b"no-store")]
     return answer_of(problem.status, [*fixed, *headers], problem.body(context.request_id))

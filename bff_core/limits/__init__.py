@@ -1,10 +1,12 @@
 """Limits: what is not let in."""
 
+from .booked import booked_limits, check_plan
 from .declare import AnyLimit, ConcurrencyLimit, Quota, RateLimit
 from .guard import Guard
 from .limiter import Limiter
 from .shedding import Criticality, LagMonitor, Shedder
 from .turns import Turns
+from .usage import Usage, UsageDay
 
 __all__ = [
     "AnyLimit",
@@ -17,4 +19,8 @@ __all__ = [
     "RateLimit",
     "Shedder",
     "Turns",
+    "Usage",
+    "UsageDay",
+    "booked_limits",
+    "check_plan",
 ]

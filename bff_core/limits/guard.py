@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from starlette.types import Scope
 
-from ..context import RequestContext
+from ..context import PLAN_LIMITS, RequestContext
 from ..telemetry import Event, Events
 from .answers import limit_prefix, limit_value, quota_exceeded
+from .booked import own_values
 from .declare import AnyLimit
 from .fallback import LimitStore
 from .keys import Read, needs_principal, plan_of, reader
@@ -22,6 +23,7 @@ from .store import Key, Limit
 __all__ = ["Guard", "Stage", "guard"]
 
 TAKEN = "bff.limits"
+MOST_OWN = 1000
 
 
 class Gate(Protocol):
@@ -83,6 +85,9 @@ class Stage:
         plans = {plan for limit in limits for plan in limit.plans}
         self._variants = {plan: _variant(limits, plan, lease) for plan in plans}
         self._default = _variant(limits, "", lease)
+        self._limits = {limit.name: limit for limit in limits}
+        self._lease = lease
+        self._own: dict[tuple[str, str], _Variant] = {}
         self._prefixes = {limit.name: limit_prefix(limit.name) for limit in limits}
         self._token = secrets.token_hex(8)  # a restarted process must not take its predecessor's leases for its own
         self._count = itertools.count()
@@ -92,6 +97,9 @@ class Stage:
         variant = self._default
         if self._variants:
             variant = self._variants.get(plan_of(context.principal) or "", variant)
+        own = None if context.principal is None else context.principal.claims.get(PLAN_LIMITS)
+        if isinstance(own, str):
+            variant = self._of_its_own(plan_of(context.principal) or "", own)
         limits: Sequence[Limit] = variant.limits
         keys: Sequence[Key | None] = [read(scope, context) for read in variant.reads]
         if None in keys:
@@ -106,6 +114,16 @@ class Stage:
             self._settle(scope, context, variant, call, decision)
             return None
         return self._wait(scope, context, variant, call, decision)
+
+    def _of_its_own(self, plan: str, text: str) -> _Variant:
+        """The limits for who has booked some besides its plan."""
+        found = self._own.get((plan, text))
+        if found is None:
+            if len(self._own) >= MOST_OWN:
+                self._own.clear()
+            own = own_values(self._limits, text)
+            found = self._own[plan, text] = _variant(tuple(self._limits.values()), plan, self._lease, own)
+        return found
 
     async def _wait(
         self, scope: Scope, context: RequestContext, variant: _Variant, call: _Call, waiting: Awaitable[Decision]
@@ -149,10 +167,12 @@ class _Call(NamedTuple):
         )
 
 
-def _variant(limits: Sequence[AnyLimit], plan: str, lease: int) -> _Variant:
+def _variant(limits: Sequence[AnyLimit], plan: str, lease: int, own: Mapping[str, Any] | None = None) -> _Variant:
     chosen, reads, items = [], [], []
     for limit in limits:
         value = limit.plans.get(plan, limit.default)
+        if own is not None and limit.name in own:
+            value = own[limit.name]
         rated = limit.value(value, lease)  # type: ignore[arg-type]  # each its own kind of value
         if rated is None:
             continue

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from ipaddress import ip_address
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from .exposition import make_exposition
@@ -31,13 +31,14 @@ HEADERS = {
 
 
 class OperationsApp:
-    """An ASGI application: ``/metrics``, ``/health/…`` and ``/console``. Nothing can be changed through it.
+    """An ASGI application: ``/metrics``, ``/health/…`` and ``/console``, through which nothing can be changed, and
+    ``more`` routes.
 
     While it listens on a loopback address only, a request must name one in its ``Host``: a page of the web that has
     its own name resolve to this machine (DNS rebinding) is refused.
     """
 
-    def __init__(self, gateway: Gateway, pulse: Pulse, host: str) -> None:
+    def __init__(self, gateway: Gateway, pulse: Pulse, host: str, more: Sequence[BaseRoute] = ()) -> None:
         self._gateway = gateway
         self._pulse = pulse
         self._guarded = is_loopback(host)
@@ -52,7 +53,7 @@ class OperationsApp:
             "/console/snapshot": self._snapshot,
             "/console/stream": self._stream,
         }
-        self._routes = Starlette(routes=[Route(path, endpoint) for path, endpoint in routes.items()])
+        self._routes = Starlette(routes=[*(Route(path, endpoint) for path, endpoint in routes.items()), *more])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._guarded and scope["type"] == "http":

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Protocol
 
-from starlette.routing import Router
+from starlette.routing import BaseRoute, Mount, Router
 
+from ..auth import Authenticator, stored_keys
 from ..clients import ResponseCache, ServiceClient
 from ..limits import LagMonitor, Limiter, Shedder
 from ..pages import PageRoute
@@ -14,6 +16,9 @@ from ..proxy import ProxyRoute
 from ..resilience import Upstream
 from ..settings import Settings
 from ..telemetry import Events, PageMeter, RecentEvents, make_tracer
+from ..versions import Versions
+from .admin import admin_app
+from .app import is_loopback
 from .gateway import Gateway
 from .server import OperationsServer
 
@@ -32,6 +37,8 @@ class Watched(Protocol):
     lag: LagMonitor
     limiter: Limiter
     ready: bool
+    auth: Authenticator | None
+    versions: Versions | None
 
     @property
     def pages(self) -> list[PageRoute]: ...
@@ -42,12 +49,12 @@ class Watched(Protocol):
 class Operations:
     """``server`` is None without an ``ops_port``, ``tracer`` without somewhere to export to."""
 
-    def __init__(self, gateway: Gateway, settings: Settings) -> None:
+    def __init__(self, gateway: Gateway, settings: Settings, routes: Sequence[BaseRoute] = ()) -> None:
         self.gateway = gateway
         self.tracer = make_tracer(gateway.name, settings.trace_ratio)
         self.server: OperationsServer | None = None
         if settings.ops_port is not None:
-            self.server = OperationsServer(gateway, settings.ops_host, settings.ops_port)
+            self.server = OperationsServer(gateway, settings.ops_host, settings.ops_port, routes)
 
     async def start(self) -> None:
         """Begin, on the running loop."""
@@ -84,4 +91,9 @@ def watch(app: Watched, cache: ResponseCache) -> Operations:
         ready=lambda: app.ready,
     )
     app.events.subscribe(gateway.events)
-    return Operations(gateway, app.settings)
+    keys = stored_keys(app.auth)
+    routes: list[BaseRoute] = []
+    # Who may issue keys is whoever is on this machine; on another address that would be whoever is near.
+    if keys is not None and is_loopback(app.settings.ops_host):
+        routes.append(Mount("/partners", admin_app(keys, app.versions, app.limiter.declared)))
+    return Operations(gateway, app.settings, routes)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import structlog
 import uvicorn
+from starlette.routing import BaseRoute
 
 from .app import OperationsApp
 from .gateway import Gateway
@@ -23,10 +24,12 @@ CONNECTIONS = 64
 
 class OperationsServer:
     """Listens on ``host`` and ``port`` (0: the system chooses). A port that is taken hinders nobody: it is asked for
-    again every five seconds, so that of several workers one answers, and another one when that is gone."""
+    again every five seconds, so that of several workers one answers, and another one when that is gone. ``routes`` are
+    served beside its own."""
 
-    def __init__(self, gateway: Gateway, host: str, port: int) -> None:
+    def __init__(self, gateway: Gateway, host: str, port: int, routes: Sequence[BaseRoute] = ()) -> None:
         self._gateway = gateway
+        self._routes = routes
         self._host = host
         self._port = port
         self._task: asyncio.Task[None] | None = None
@@ -70,7 +73,7 @@ class OperationsServer:
             await asyncio.sleep(AGAIN)
             sock = self._bind()
         pulse = Pulse(self._gateway)
-        app = OperationsApp(self._gateway, pulse, self._host)
+        app = OperationsApp(self._gateway, pulse, self._host, self._routes)
         config = uvicorn.Config(
             app,
             lifespan="off",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
@@ -28,6 +29,24 @@ _PROBLEMS = {
     502: "A required service gave no usable answer.",
     503: "A required service is not available.",
     504: "A required service did not answer in time.",
+}
+_PROBLEM: dict[str, Any] = {
+    "description": "A problem document (RFC 9457).",
+    "content": {
+        "application/problem+json": {
+            "schema": {
+                "type": "object",
+                "properties": {
+                    "type": {"type": "string"},
+                    "title": {"type": "string"},
+                    "status": {"type": "integer"},
+                    "detail": {"type": "string"},
+                    "instance": {"type": "string"},
+                },
+                "required": ["type", "title", "status"],
+            }
+        }
+    },
 }
 _BODY_PROBLEMS = {
     408: "The body did not arrive in time.",
@@ -94,9 +113,26 @@ def _describe_problems(document: dict[str, Any]) -> None:
                     content[media_type] = content.pop("application/json")
 
 
+def _plain_problems(document: dict[str, Any]) -> None:
+    """Say of plain routes that their errors are problem documents, too; FastAPI tells of its own."""
+    schemas = document.get("components", {}).get("schemas", {})
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            responses = operation.get("responses", {})
+            refused = responses.get("422", {}).get("content", {}).get("application/json", {}).get("schema", {})
+            if refused.get("$ref", "").endswith("/HTTPValidationError"):
+                responses["422"] = _PROBLEM
+                responses.setdefault("default", _PROBLEM)
+    text = json.dumps(document["paths"])
+    for name in ("HTTPValidationError", "ValidationError"):
+        if f'/schemas/{name}"' not in text:
+            schemas.pop(name, None)
+
+
 def finished(document: dict[str, Any], auth: Authenticator | None, scheme: str) -> dict[str, Any]:
     """FastAPI's OpenAPI document, tidied, with the gateway's security ``scheme``."""
     tidy_parameters(document)
+    _plain_problems(document)
     _describe_problems(document)
     if auth is not None:
         schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})

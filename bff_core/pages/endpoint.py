@@ -6,40 +6,34 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
-from ..auth import Gate, OidcSessions
 from ..auth.sessions import FORM
-from ..cache import MemoryStore
-from ..clients import ServiceClient
 from ..context import RequestContext, current_context
-from ..delivery import Deliverer, Delivery, check_cache_control, entity_tag
-from ..errors import PROBLEM_JSON, DeclarationError, Problem
-from ..hardening import Header, Refusal, with_defaults
-from ..idempotency import Once
-from ..limits import Criticality, Guard, Shedder, Turns
-from ..telemetry import Event, Events, PageMeter
+from ..delivery import Deliverer, entity_tag
+from ..errors import PROBLEM_JSON, Problem
+from ..hardening import Header, Reply, with_defaults
+from ..telemetry import Event, PageMeter
 from .body import read_form_body, read_json_body
 from .disconnect import DisconnectWatcher
 from .fields import Include
 from .inputs import RequestInputs, parse_query
-from .last_good import LastGoodValues
-from .page_cache import PageCache
+from .page_cache import Kept, PageCache
+from .paging import CURSOR, next_link, pages_on
 from .plan import Plan
 from .prefer import MINIMAL, wants_minimal
 from .run import DONE, SKIPPED, Bound, Run
 from .select import Selection, Selector
+from .serving import PRIVATE, PageServices, Serving, page_headers
 from .stream import PageStream, Streaming
 from .versioned import OlderPage, PageVersions
 
-__all__ = ["PageEndpoint", "PageServices", "Serving"]
+__all__ = ["PageEndpoint"]
 
 JSON = (b"content-type", b"application/json")
-PRIVATE = (b"cache-control", b"private, no-store")
 NOT_MODIFIED = 304
 NO_CONTENT = 204
 SERVICE_UNAVAILABLE = 503
@@ -52,58 +46,6 @@ REFUSAL_HEADERS = (
     (b"retry-after", b"1"),
 )
 ADMITTED = "bff.admitted"
-
-
-@dataclass(frozen=True, slots=True)
-class PageServices:
-    """What pages need of their gateway. ``client`` gives a class's client, bound to its service, for the named user;
-    ``max_body`` is in bytes; ``memory`` is where whole pages are kept; ``delivery`` says how answers go out."""
-
-    client: Callable[[type[ServiceClient], str], ServiceClient]
-    max_body: int
-    shedder: Shedder
-    turns: Turns
-    last_good: LastGoodValues
-    events: Events
-    memory: MemoryStore
-    delivery: Delivery
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Serving:
-    """How a page is served: to anybody when ``gate`` is None; each request with an Idempotency-Key once by ``once``; by
-    ``streaming`` to whom that takes; a public one greets whom ``greeter`` knows. For the others see ``Bff.page``."""
-
-    method: str
-    status: int
-    gate: Gate | None
-    criticality: Criticality
-    cache: bool
-    cache_control: str | None
-    compress: bool
-    guard: Guard | None
-    once: Once | None
-    streaming: Streaming | None
-    greeter: OidcSessions | None = None
-
-    def check(self, plan: Plan, inputs: RequestInputs, *, versioned: bool) -> None:
-        """Raise ``DeclarationError`` for what does not fit together."""
-        if self.once is not None and (self.method == "GET" or self.gate is None):
-            raise DeclarationError(
-                f"{plan.name}: an Idempotency-Key is its principal's and for what is done once: "
-                "not for a public page, not for GET"
-            )
-        if self.streaming is not None:
-            kept = self.cache and not self.streaming.keeps
-            for other, there in (("cache", kept), ("idempotency", self.once is not None)):
-                if there:
-                    raise DeclarationError(
-                        f"{plan.name}: a page that is streamed is not kept whole; take {other}= away"
-                    )
-            if versioned:
-                raise DeclarationError(f"{plan.name}: a page that is streamed has no older versions")
-        if self.cache:
-            PageCache.check(plan, inputs, self.method, public=self.gate is None)
 
 
 class PageEndpoint:
@@ -133,7 +75,8 @@ class PageEndpoint:
         compress = serving.compress and serving.once is None
         self._safe = serving.method == "GET"
         self._deliverer = Deliverer(services.delivery, tags=self._safe, compress=compress)
-        self._headers = _page_headers(plan.name, inputs, serving)
+        self._headers = page_headers(plan.name, inputs, serving)
+        self._pages_on = self._safe and pages_on(plan, inputs)
         clients = services.client
         self._plan = plan
         self._inputs = inputs
@@ -149,6 +92,7 @@ class PageEndpoint:
         self._guard = serving.guard
         self._last_good = services.last_good
         self.private = serving.gate is not None
+        self.is_kept = serving.cache and serving.guard is None and versions is None and serving.streaming is None
         self.is_document = serving.streaming is None or serving.streaming.in_schema
         self._path = path
         self._status = serving.status
@@ -196,14 +140,7 @@ class PageEndpoint:
         if self._versions is not None and self._gate is not None:
             older = self._versions.enter(scope, context)
         if known is not None:
-            content, tag, age = known
-            meter.cached += 1
-            aged = (b"age", b"%d" % age)
-            if self._streaming is not None:
-                content, own = self._streaming.again(content, tag)
-                await _send(send, context, self._status, content, [*own, aged])
-            else:
-                await self._answer(scope, send, context, content, tag, (aged, *self._headers))
+            await self._send(send, context, self._kept(scope, context, known))
         else:
             await self._make(scope, receive, send, context, path_params, older, cache_key)
 
@@ -254,12 +191,13 @@ class PageEndpoint:
             await self._done(send, context, timing)
             return
         content, tag = self._document(shaped, selection, context, older)
+        link = self._link(scope, shaped, older) if self._pages_on else ()
         if context.degraded:
-            await self._answer(scope, send, context, content, tag, (timing, PRIVATE))
+            await self._send(send, context, self._reply(scope, context, content, tag, (timing, *link, PRIVATE)))
             return
         if self._cache is not None:
-            self._cache.put(cache_key, content, tag, run.fresh_for)
-        await self._answer(scope, send, context, content, tag, (timing, *self._headers))
+            self._cache.put(cache_key, content, tag, link, run.fresh_for)
+        await self._send(send, context, self._reply(scope, context, content, tag, (timing, *link, *self._headers)))
 
     async def _stream(
         self,
@@ -276,7 +214,7 @@ class PageEndpoint:
             await streaming.deliver(stream, scope)
             if self._cache is not None and stream.keepable and 0 < run.fresh_for < math.inf:
                 content, mark = streaming.kept(stream)
-                self._cache.put(cache_key, content, mark, run.fresh_for)
+                self._cache.put(cache_key, content, mark, (), run.fresh_for)
         finally:
             stream.close()
 
@@ -293,7 +231,13 @@ class PageEndpoint:
             return _mark(content, names if older is None else older.degraded(names)), b""
         return content, entity_tag(content) if self._deliverer.tags else b""
 
-    def refuses(self, scope: Scope, headers: Callable[[Scope], tuple[Header, ...]]) -> Refusal | None:
+    @staticmethod
+    def _link(scope: Scope, shaped: Any, older: OlderPage | None) -> tuple[tuple[bytes, bytes], ...]:
+        """Where the listing goes on, if it does."""
+        cursor = CURSOR if older is None else older.cursor
+        return (next_link(scope["query_string"], shaped.next, cursor),) if shaped.next and cursor else ()
+
+    def refuses(self, scope: Scope, headers: Callable[[Scope], tuple[Header, ...]]) -> Reply | None:
         """The answer to a request that is not admitted, made without looking at it; None when it is admitted, or has to
         be looked at."""
         looked_at = self._cache is not None or self._versions is not None or not self.is_document
@@ -317,15 +261,31 @@ class PageEndpoint:
         await send({"type": "http.response.start", "status": NO_CONTENT, "headers": headers})
         await send({"type": "http.response.body", "body": b""})
 
-    async def _answer(
-        self,
-        scope: Scope,
-        send: Send,
-        context: RequestContext,
-        content: bytes,
-        tag: bytes,
-        headers: tuple[tuple[bytes, bytes], ...],
-    ) -> None:
+    def known(self, scope: Scope) -> Kept | None:
+        """The page that is kept for this request, when it ``is_kept`` and fresh."""
+        return None if self._cache is None else self._cache.get(self._cache.key(scope))
+
+    def kept(self, scope: Scope, context: RequestContext, known: Kept) -> Reply:
+        """The whole answer with what is ``known``."""
+        context.route = self._path
+        context.meter = self._meter
+        self._meter.in_flight += 1
+        return self._kept(scope, context, known)
+
+    def _kept(self, scope: Scope, context: RequestContext, known: Kept) -> Reply:
+        content, tag, link, age = known
+        self._meter.cached += 1
+        aged = (b"age", b"%d" % age)
+        if self._streaming is None:
+            return self._reply(scope, context, content, tag, (aged, *link, *self._headers))
+        content, own = self._streaming.again(content, tag)
+        context.status = self._status
+        length = (b"content-length", b"%d" % len(content))
+        return self._status, with_defaults([*own, aged, length], context.reply_headers), content
+
+    def _reply(
+        self, scope: Scope, context: RequestContext, content: bytes, tag: bytes, headers: tuple[Header, ...]
+    ) -> Reply:
         status = self._status
         whole = [*headers, *context.reply_headers]
         if self._deliverer.active:
@@ -334,9 +294,14 @@ class PageEndpoint:
         context.status = status
         if status != NOT_MODIFIED:
             whole += (JSON, (b"content-length", b"%d" % len(content)))
-        if context.answer is not None and context.answer(status, whole, content):
+        return status, whole, content
+
+    @staticmethod
+    async def _send(send: Send, context: RequestContext, reply: Reply) -> None:
+        if context.answer is not None and context.answer(*reply):
             return
-        await send({"type": "http.response.start", "status": status, "headers": whole})
+        status, headers, content = reply
+        await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": content})
 
     def _timing(self, run: Run, context: RequestContext) -> bytes:
@@ -352,36 +317,6 @@ class PageEndpoint:
         ]
         entries.append(f"total;dur={total:.1f}")
         return ", ".join(entries).encode()
-
-
-async def _send(
-    send: Send, context: RequestContext, status: int, content: bytes, headers: list[tuple[bytes, bytes]]
-) -> None:
-    context.status = status
-    headers = with_defaults([*headers, (b"content-length", b"%d" % len(content))], context.reply_headers)
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": content})
-
-
-def _page_headers(name: str, inputs: RequestInputs, serving: Serving) -> tuple[tuple[bytes, bytes], ...]:
-    """Cache-Control and Vary of a page's whole answers; raises ``DeclarationError``."""
-    gate, cache_control = serving.gate, serving.cache_control
-    private = gate is not None
-    if cache_control is None:
-        if private:
-            return (PRIVATE,)
-        kept = serving.method == "GET"
-    else:
-        if serving.method != "GET":
-            raise DeclarationError(f"{name}: only a GET page can have cache_control")
-        kept = check_cache_control(cache_control, name, private=private)
-    vary = inputs.vary | gate.vary if gate is not None else inputs.vary
-    if serving.streaming is not None:
-        vary |= {"accept"}
-    headers = [] if cache_control is None else [(b"cache-control", cache_control.encode())]
-    if kept and vary:
-        headers.append((b"vary", ", ".join(sorted(vary)).encode()))
-    return tuple(headers)
 
 
 def _mark(content: bytes, degraded: list[str]) -> bytes:

@@ -12,10 +12,11 @@ from starlette.types import Scope
 from .endpoint import PageEndpoint
 from .route import PageRoute
 
-__all__ = ["PageTable"]
+__all__ = ["Found", "PageTable"]
 
 _GROUP = re.compile(r"\(\?P<\w+>")
 Params = list[tuple[int, str, Callable[[str], Any]]]
+Found = tuple[PageEndpoint, dict[str, Any]]
 Entry = tuple[PageEndpoint | None, Params]
 
 
@@ -28,7 +29,7 @@ class PageTable:
         methods = {route.method for route in self._routes if isinstance(route, PageRoute)}
         self._methods = {method: self._compile(method) for method in methods}
 
-    def find(self, scope: Scope) -> tuple[PageEndpoint, dict[str, Any]] | None:
+    def find(self, scope: Scope) -> Found | None:
         """The page and its path's values; None when it is not for a page, or the router has to say."""
         compiled = self._methods.get(scope["method"])
         if compiled is None or scope.get("root_path"):

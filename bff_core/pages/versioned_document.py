@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, get_args, get_origin
 
 from fastapi import params as fastapi_params
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
+from starlette.routing import BaseRoute
 
 from ..versions import Version, Versions
 from .fields import members_of
@@ -21,11 +22,17 @@ __all__ = ["version_document"]
 Declared = fastapi_params.Param | fastapi_params.Body
 
 
-def version_document(title: str, pages: Iterable[PageRoute], versions: Versions, version: Version) -> dict[str, Any]:
-    """The OpenAPI document of ``pages`` in ``version``."""
+def version_document(
+    title: str,
+    pages: Iterable[PageRoute],
+    versions: Versions,
+    version: Version,
+    webhooks: Sequence[BaseRoute] = (),
+) -> dict[str, Any]:
+    """The OpenAPI document of ``pages`` and ``webhooks`` in ``version``."""
     routes = [_route(page, versions, version) for page in pages]
     there = [route for route in routes if route is not None]
-    return get_openapi(title=title, version=version.name, routes=there)
+    return get_openapi(title=title, version=version.name, routes=there, webhooks=webhooks)
 
 
 def _route(route: PageRoute, versions: Versions, version: Version) -> APIRoute | None:

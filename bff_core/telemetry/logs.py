@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
+from typing import TextIO, cast
 
 import structlog
 
 from .redact import redact
 
 __all__ = ["configure_logs"]
+
+
+class _Output:
+    """Standard output, whichever it is by now. That nobody reads it any more must not fail what is being logged."""
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+
+
+OUTPUT = _Output()
 
 
 def configure_logs(gateway: str, level: str) -> None:
@@ -27,11 +44,11 @@ def configure_logs(gateway: str, level: str) -> None:
     structlog.configure(
         processors=[*shared, render],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
-        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", OUTPUT)),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(gateway=gateway)
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(OUTPUT)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from fastapi import FastAPI
+from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, create_model
+from starlette.routing import BaseRoute
 
 from ..errors import DeclarationError
+from ..versions import Versions
 
 __all__ = ["EventType", "EventTypes", "Render", "WebhookEvent", "standard_body"]
 
@@ -110,20 +112,27 @@ class EventTypes:
         """What is sent."""
         return json.dumps(self.render(event), ensure_ascii=False, separators=(",", ":")).encode()
 
-    def describe(self, app: FastAPI) -> None:
-        """Put every type into ``app``'s OpenAPI document, under ``webhooks``."""
+    def routes(self, versions: Versions | None = None, version: str | None = None) -> list[BaseRoute]:
+        """Every type for the ``webhooks`` of an OpenAPI document, as ``version`` has them."""
+        router = APIRouter()
         for kind in [*self.known.values(), PING]:
-            app.webhooks.add_api_route(
+            if versions is None or version is None or kind.name.startswith(RESERVED):
+                model, example = kind.model, _example(kind)
+            else:
+                model = versions.at(kind.model, version).model
+                example = versions.event(_example(kind), kind.model, version)
+            router.add_api_route(
                 kind.name,
-                _receiver(kind),
+                _receiver(kind, model, example),
                 methods=["POST"],
                 status_code=204,
                 summary=kind.description,
                 operation_id=f"webhook_{kind.name.replace('.', '_')}",
             )
+        return router.routes
 
 
-def _receiver(kind: EventType) -> Callable[..., None]:
+def _receiver(kind: EventType, model: type[BaseModel], example: Any) -> Callable[..., None]:
     title = "".join(part.title() for part in re.split(r"[._]", kind.name)) + "Event"
     name: Any = Literal[kind.name]
     body = create_model(
@@ -131,8 +140,8 @@ def _receiver(kind: EventType) -> Callable[..., None]:
         type=(name, ...),
         timestamp=(datetime, ...),
         api_version=(str | None, None),
-        data=(kind.model, ...),
-        __config__=ConfigDict(json_schema_extra={"examples": [_example(kind)]}),
+        data=(model, ...),
+        __config__=ConfigDict(json_schema_extra={"examples": [example]}),
     )
 
     def receive(event: Any) -> None:

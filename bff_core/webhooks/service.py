@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -17,10 +18,12 @@ from pydantic import BaseModel
 
 from ..context import Principal
 from ..stores import sql_engine
+from ..versions import Versions
 from .connector import Connector, Outcome, Resolve
 from .events import PING, EventType, EventTypes, Render, WebhookEvent, standard_body
 from .settings import WebhookSettings
 from .signing import Signer
+from .versioned import asked_version, versioned_body
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -35,7 +38,8 @@ log = structlog.get_logger("bff.webhooks")
 
 class Webhooks:
     """The events that a gateway tells others of. ``render`` makes a webhook's body of an event, as its endpoint's
-    version has it. ``resolve``, ``ssl_context`` and ``clock`` (Unix time in seconds) are the system's by default.
+    version has it; with the ``versions`` of the API that is their work.
+    ``resolve``, ``ssl_context`` and ``clock`` (Unix time in seconds) are the system's by default.
 
     Raises ``DeclarationError`` for event types that are wrong, ``SettingsError``, and ``ImportError`` when the extra
     is not installed.
@@ -46,13 +50,17 @@ class Webhooks:
         settings: WebhookSettings,
         *,
         events: Sequence[EventType],
-        render: Render = standard_body,
+        render: Render | None = None,
+        versions: Versions | None = None,
         resolve: Resolve | None = None,
         ssl_context: ssl.SSLContext | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.settings = settings
+        if render is None:
+            render = standard_body if versions is None else versioned_body(versions, events)
         self.types = EventTypes(render)
+        self._versions = versions
         for kind in events:
             self.types.add(kind)
         self.engine = sql_engine(settings.url)
@@ -67,7 +75,7 @@ class Webhooks:
         self._dispatchers: list[Dispatcher] = []
         self.endpoints = Endpoints(self.engine, sealer, clock)
         self.log = Log(self.engine)
-        self.outbox = Outbox(self.engine, self.types, max_event=settings.max_event, clock=clock, wake=self._wake)
+        self.outbox = Outbox(self.engine, self.types, max_event=settings.max_event, clock=clock, wake=self.wake)
         self._connector = Connector(
             allow=settings.allow,
             timeout=settings.timeout,
@@ -123,18 +131,23 @@ class Webhooks:
         path: str = "/webhooks",
         *,
         dispatchers: int = 1,
-        version: Callable[[Request], str | None] = lambda _: None,
+        version: Callable[[Request], str | None] | None = None,
         owner: Callable[[Principal], str] | None = None,
     ) -> None:
         """Let ``app``'s principals look after their endpoints under ``path``, document every event type, and run with
         the app, with so many dispatchers in each of its processes.
 
-        ``version`` says of a request which version of the API the endpoint it makes gets its events in. ``owner`` is
+        ``version`` says of a request which version of the API the endpoint it makes gets its events in; by default,
+        where there are versions, it is the one that the request is for. ``owner`` is
         ``owner_of`` by default: endpoints are the tenant's, or the principal's own.
         """
         from .api import owner_of, webhooks_router  # noqa: PLC0415 - an extra
 
-        self.types.describe(app)
+        if version is None:
+            version = (lambda _: None) if self._versions is None else asked_version(self._versions)
+        app.webhooks.routes += self.types.routes()
+        if self._versions is not None and hasattr(app, "webhooks_of"):
+            app.webhooks_of = partial(self.types.routes, self._versions)
         router = webhooks_router(self, version=version, owner=owner or owner_of, dispatchers=dispatchers)
         app.include_router(router, prefix=path)
 
@@ -179,7 +192,9 @@ class Webhooks:
         await self._connector.aclose()
         await self.engine.dispose()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Something is due: what was published with a ``connection`` of the caller's is not looked for before ``poll``
+        else."""
         for dispatcher in self._dispatchers:
             dispatcher.wake()
 

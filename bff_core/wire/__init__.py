@@ -2,7 +2,17 @@
 
 from .http1 import Http1Wire
 from .httpx import HttpxWire
-from .protocol import Done, Exchange, Streamed, Wire, WireResponse
+from .protocol import Done, Exchange, Streamed, Wire, WireResponse, header_names
 from .transport import Http1Transport
 
-__all__ = ["Done", "Exchange", "Http1Transport", "Http1Wire", "HttpxWire", "Streamed", "Wire", "WireResponse"]
+__all__ = [
+    "Done",
+    "Exchange",
+    "Http1Transport",
+    "Http1Wire",
+    "HttpxWire",
+    "Streamed",
+    "Wire",
+    "WireResponse",
+    "header_names",
+]

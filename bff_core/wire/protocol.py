@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterable, Callable
 from typing import Protocol, Self
 
 from ..errors import ServiceError
 
-__all__ = ["Done", "Exchange", "Streamed", "Wire", "WireResponse"]
+__all__ = ["Done", "Exchange", "Streamed", "Wire", "WireResponse", "header_names"]
 
 
 class WireResponse:
@@ -42,12 +43,16 @@ class WireResponse:
                 return value
         return None
 
-    def has_any(self, names: tuple[bytes, ...]) -> bool:
-        """Whether it has one of these headers (lower case)."""
+    def has_any(self, names: re.Pattern[bytes]) -> bool:
+        """Whether it has one of the headers that ``header_names`` made ``names`` of."""
         if self._headers is None:
-            block = b"\r\n" + self._block.lower()
-            return any(b"\r\n" + name + b":" in block for name in names)
-        return any(name in names for name, _ in self._headers)
+            return names.search(b"\r\n" + self._block.lower()) is not None
+        return any(names.match(b"\r\n%b:" % name) is not None for name, _ in self._headers)
+
+
+def header_names(*names: str) -> re.Pattern[bytes]:
+    """These headers (lower case), for ``WireResponse.has_any``."""
+    return re.compile(b"\r\n(?:%b):" % b"|".join(re.escape(name).encode() for name in names))
 
 
 Done = Callable[[WireResponse | None, ServiceError | None], None]

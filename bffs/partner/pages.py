@@ -7,12 +7,12 @@ from typing import Annotated
 from fastapi import Query
 
 from bff_core import Page, required, shape
-from shop.clients import Catalog, Orders, subject
+from shop.clients import Catalog, Orders, partner
 from shop.models import Listing, Order, Product
 
 from .shapes import PartnerOrder, PartnerProduct, partner_order, partner_product
 
-__all__ = ["OrdersPage", "ProductPage", "ProductsPage"]
+__all__ = ["OrderPage", "OrdersPage", "ProductPage", "ProductsPage"]
 
 Limit = Annotated[int, Query(ge=1, le=100)]
 Cursor = Annotated[str | None, Query(max_length=256)]
@@ -40,12 +40,22 @@ class ProductPage(Page):
         return partner_product(product)
 
 
+class OrderPage(Page):
+    """One of the partner's orders."""
+
+    order = required(Orders.order_of_partner, partner_id=partner)
+
+    @shape
+    def resource(self, order: Order) -> PartnerOrder:
+        return partner_order(order)
+
+
 class OrdersPage(Page):
     """The partner's own orders, newest first."""
 
     cursor: Cursor = None
     limit: Limit = 20
-    orders = required(Orders.of_partner, partner_id=subject, relay_status=[400])
+    orders = required(Orders.of_partner, partner_id=partner, relay_status=[400])
 
     @shape
     def rows(self, orders: Listing[Order]) -> Listing[PartnerOrder]:

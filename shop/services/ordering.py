@@ -5,21 +5,22 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import secrets
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import httpx
 
 from ..clients import PORTS
-from ..models import Cart, CartItem, CartLine, Money, Order, OrderLine, OrderRequest, Product
+from ..models import Cart, CartItem, CartLine, Money, Order, OrderEvent, OrderLine, OrderRequest, Product
 from .base import transaction
 from .problems import Problem, not_found
 
-__all__ = ["CartStore", "Checkout", "Partners", "cancel_order", "prepare_writes", "read_orders"]
+__all__ = ["CartStore", "Checkout", "Partners", "cancel_order", "prepare_writes", "read_events", "read_orders"]
 
 MOST_OF_ONE = 99
 
@@ -31,6 +32,24 @@ def prepare_writes(db: sqlite3.Connection) -> None:
         " (user_id TEXT NOT NULL, key TEXT NOT NULL, fingerprint TEXT NOT NULL, PRIMARY KEY (user_id, key))"
         " WITHOUT ROWID"
     )
+    db.execute(
+        "CREATE TABLE IF NOT EXISTS events"
+        " (seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, document TEXT NOT NULL)"
+    )
+
+
+def tell(db: sqlite3.Connection, kind: Literal["order.created", "order.updated"], order_id: str) -> None:
+    """Write down what happened to an order, in its transaction. Partners' orders only: nobody else is told."""
+    (order,) = read_orders(db, db.execute("SELECT * FROM orders WHERE id = ?", (order_id,)).fetchall())
+    if order.partner_id is not None:
+        event = OrderEvent(id=f"evt_{secrets.token_hex(12)}", type=kind, order=order)
+        db.execute("INSERT INTO events (id, document) VALUES (?, ?)", (event.id, event.model_dump_json()))
+
+
+def read_events(db: sqlite3.Connection, after: int, limit: int) -> tuple[list[OrderEvent], int]:
+    """The events after a number, and the number of the last of them."""
+    rows = db.execute("SELECT * FROM events WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit)).fetchall()
+    return [OrderEvent.model_validate_json(row["document"]) for row in rows], rows[-1]["seq"] if rows else after
 
 
 def first_time(db: sqlite3.Connection, user_id: str, key: str | None, *request: object) -> bool:
@@ -163,16 +182,23 @@ class CartStore:
         return self.read(user_id)
 
 
-def cancel_order(db: sqlite3.Connection, order_id: str, user_id: str | None, key: str | None) -> Order:
-    """Cancel an order, once for each ``key``; a 404 problem when it is not the user's, a 409 when it is too late."""
+def cancel_order(
+    db: sqlite3.Connection, order_id: str, user_id: str | None, key: str | None, partner_id: str | None = None
+) -> Order:
+    """Cancel an order, once for each ``key``; a 404 problem when it is not theirs, a 409 when it is too late."""
     with transaction(db):
         row = db.execute("SELECT * FROM orders WHERE id = ?", (order_id,)).fetchone()
-        if row is None or (user_id is not None and row["user_id"] != user_id):
+        foreign = row is not None and (
+            (user_id is not None and row["user_id"] != user_id)
+            or (partner_id is not None and row["partner_id"] != partner_id)
+        )
+        if row is None or foreign:
             raise not_found("order")
         if first_time(db, row["user_id"], key, "cancel", order_id):
             if row["status"] not in ("pending", "paid"):
                 raise Problem(409, f"An order that is {row['status']} cannot be cancelled.")
             row = db.execute("UPDATE orders SET status = 'cancelled' WHERE id = ? RETURNING *", (order_id,)).fetchone()
+            tell(db, "order.updated", order_id)
     return read_orders(db, [row])[0]
 
 
@@ -252,6 +278,7 @@ class Checkout:
             )
             if request.lines is None:
                 self._db.execute("DELETE FROM cart_lines WHERE user_id = ?", (request.user_id,))
+            tell(self._db, "order.created", order_id)
 
 
 def read_orders(db: sqlite3.Connection, rows: Sequence[sqlite3.Row]) -> list[Order]:

@@ -8,9 +8,9 @@ from typing import Annotated
 from fastapi import FastAPI, Header, Query
 from starlette.responses import Response
 
-from ..models import Cart, CartItem, CartQuantity, Listing, Order, OrderRequest, OrderStatus
+from ..models import Cart, CartItem, CartQuantity, Listing, Order, OrderEvents, OrderRequest, OrderStatus
 from .base import Cursor, Limit, Service, decode_cursor, encode_cursor
-from .ordering import CartStore, Checkout, Partners, cancel_order, prepare_writes, read_orders
+from .ordering import CartStore, Checkout, Partners, cancel_order, prepare_writes, read_events, read_orders
 from .problems import Problem, not_found
 
 __all__ = ["create_app"]
@@ -51,6 +51,11 @@ def create_app(data: Path, *, faults: bool = False, partners: Partners | None = 
         more = encode_cursor(rows[limit - 1]["seq"]) if len(rows) > limit else None
         return Listing(items=read_orders(db, rows[:limit]), next=more)
 
+    @app.get("/events")
+    async def events(cursor: Cursor = None, limit: Limit = 100) -> OrderEvents:
+        found, last = read_events(db, decode_cursor(cursor, 0), limit)
+        return OrderEvents(items=found, next=encode_cursor(last))
+
     @app.get("/orders/{order_id}")
     async def order(order_id: str, user_id: Id = None, partner_id: Id = None) -> Order:
         row = db.execute("SELECT * FROM orders WHERE id = ?", (order_id,)).fetchone()
@@ -75,8 +80,8 @@ def create_app(data: Path, *, faults: bool = False, partners: Partners | None = 
         return placed
 
     @app.post("/orders/{order_id}/cancel")
-    async def cancel(order_id: str, user_id: Id = None, idempotency_key: Key = None) -> Order:
-        cancelled = cancel_order(db, order_id, user_id, idempotency_key)
+    async def cancel(order_id: str, user_id: Id = None, partner_id: Id = None, idempotency_key: Key = None) -> Order:
+        cancelled = cancel_order(db, order_id, user_id, idempotency_key, partner_id)
         await partners.release(order_id)
         return cancelled
 

@@ -353,10 +353,10 @@ async def test_a_database_that_is_down_signs_nobody_out(make: Make, clock: Clock
     """503, not 401, and nobody is let in by it; a key that is remembered goes on while it is."""
     keys = make(timeout=0.01)
     store_find = keys.store.find
-    keys._timeout = 20.0
+    keys.timeout = 20.0
     key, _ = await keys.store.issue("acme")
     assert await reason(keys, key) == "in"
-    keys._timeout = 0.01
+    keys.timeout = 0.01
     keys.store.find = broken  # type: ignore[method-assign]
     assert await reason(keys, key) == "in"
     clock.now += 6
@@ -364,7 +364,7 @@ async def test_a_database_that_is_down_signs_nobody_out(make: Make, clock: Clock
         await reason(keys, key)
     assert problem.value.status == 503
     assert "PEPPER" not in str(problem.value)
-    keys._timeout = 20.0
+    keys.timeout = 20.0
     keys.store.find = store_find  # type: ignore[method-assign]
     assert await reason(keys, key) == "in"
 

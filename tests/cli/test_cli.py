@@ -65,7 +65,7 @@ def test_graph(tmp_path: Path) -> None:
 
 def test_key_and_token(tmp_path: Path) -> None:
     """Only the value is printed, for use in a command line."""
-    assert bff("key").stdout == "bff_demo_acme_0123456789abcdef\n"
+    assert bff("key").stdout == "bff_test_AcmeDemoKey0123456789abcdefghi0FEhNq\n"
 
 
 @pytest.mark.parametrize(

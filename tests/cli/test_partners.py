@@ -18,7 +18,7 @@ GATEWAY = """
 import os
 from datetime import date
 from pydantic import BaseModel, SecretStr
-from bff_core import AnyOf, ApiKeys, Renamed, Settings, StoredKeys, Version, Versions, create_bff
+from bff_core import AnyOf, ApiKeys, Quota, RateLimit, Renamed, Settings, StoredKeys, Version, Versions, create_bff
 
 class Product(BaseModel):
     title: str
@@ -28,7 +28,12 @@ versions = Versions(
     Version("2024-11-01", deprecated=date(2026, 1, 1), sunset=date(2027, 1, 1)),
 )
 keys = StoredKeys("sqlite:///keys.db", pepper=SecretStr("p" * 32), uses=versions.usage)
-app = create_bff("shop", settings=Settings(), clients=[], auth=AnyOf(ApiKeys([]), keys), versions=versions)
+limits = [
+    Quota("month", 5, per="month", key="tenant", plans={"gold": 6}),
+    RateLimit("throttle", "5/second", key="tenant"),
+]
+auth = AnyOf(ApiKeys([]), keys)
+app = create_bff("shop", settings=Settings(), clients=[], auth=auth, versions=versions, limits=limits)
 plain = create_bff("plain", settings=Settings(), clients=[])
 """
 PROJECT = """
@@ -91,6 +96,11 @@ def test_the_life_of_a_key(bff: Cli) -> None:
         (["partners", "rotate", "key_x"], "there is no key 'key_x' in force; see: bff partners list"),
         (["partners", "rotate", "key_x", "--grace", "soon"], "'soon' is no time; say 90d"),
         (["partners", "issue", "a", "--version", "v9"], "there is no version 'v9'; there is: 2026-05-01, 2024-11-01"),
+        (["partners", "plan", "acme", "silver"], "there is no plan 'silver'; there is: gold"),
+        (["partners", "plan", "acme", "--limit", "week=1"], "there is no limit 'week'; there is: month, throttle"),
+        (["partners", "plan", "acme", "--limit", "month"], "'month' is no limit"),
+        (["partners", "plan", "acme", "--limit", "month=-1"], "limit 'month': '-1' is no number of calls"),
+        (["partners", "plan", "acme", "--remove"], "'acme' has booked nothing"),
         (["partners", "list", "--gateway", "x"], "there is no gateway 'x'; there is: shop, plain"),
         (["partners", "list", "--gateway", "plain"], "plain has no keys in a database"),
         (["versions", "plain"], "gateway 'plain' has no versions"),
@@ -100,6 +110,17 @@ def test_mistakes(bff: Cli, words: list[str], message: str) -> None:
     """What is wrong, and what to do."""
     with pytest.raises(SettingsError, match=re.escape(message)):
         bff(*words)
+
+
+def test_the_plan_of_a_tenant(bff: Cli) -> None:
+    """Shown, changed, with a limit of its own, taken back."""
+    assert "acme: no plan" in bff("partners", "plan", "acme")
+    assert "within 5 s" in bff("partners", "plan", "acme", "gold", "--limit", "month=7", "--limit", "throttle=9/second")
+    assert "acme: gold, month=7, throttle=9/second" in bff("partners", "plan", "acme")
+    bff("partners", "issue", "acme")
+    assert "gold" in bff("partners", "list")
+    bff("partners", "plan", "acme", "--remove")
+    assert "acme: no plan" in bff("partners", "plan", "acme")
 
 
 def test_what_changed_and_who_uses_it(bff: Cli) -> None:

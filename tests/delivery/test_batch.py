@@ -29,7 +29,7 @@ from bff_core.context import current_context
 from bff_core.testing import FakeServices, bff_client
 
 pytestmark = pytest.mark.anyio
-SECRET = "bff_demo_acme_0123456789abcdef"
+SECRET = "bff_test_AcmeDemoKey0123456789abcdefghi0FEhNq"
 AUTH = {"x-api-key": SECRET}
 
 

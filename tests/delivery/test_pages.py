@@ -27,7 +27,7 @@ from bff_core.delivery import coding
 from bff_core.testing import FakeServices, bff_client
 
 pytestmark = pytest.mark.anyio
-KEY = {"x-api-key": "bff_demo_acme_0123456789abcdef"}
+KEY = {"x-api-key": "bff_test_AcmeDemoKey0123456789abcdefghi0FEhNq"}
 PARTNER = ApiKey(sha256="8f77a1c1a2b2bd0a2bdd2aa3b4b6a1bb2f9a6bdc6e3c9d3f0d0f3d2b7a1a0e11", partner="acme")
 
 

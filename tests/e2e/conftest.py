@@ -21,7 +21,7 @@ from shop.services.identity import issue_token
 
 ROOT = Path(__file__).parents[2]
 GATEWAYS = {"mobile": 8001, "web": 8002, "partner": 8003}
-KEY = {"x-api-key": "bff_demo_acme_0123456789abcdef"}
+KEY = {"x-api-key": "bff_test_AcmeDemoKey0123456789abcdefghi0FEhNq"}
 
 
 def eventually(condition: Callable[[], object], what: str) -> None:

@@ -79,6 +79,20 @@ def test_home(project: Project) -> None:
     assert len(mobile["recommendations"]) == 4
 
 
+def test_bootstrap_is_home_and_what_the_app_must_know(project: Project) -> None:
+    """In one call; an app that is too old is refused everything else but its sync."""
+    home = project.get("mobile", "/home", project.bearer()).json()
+    for said, update in (("ios/99", "none"), ("ios/3.0.0", "available"), ("ios/2.9", "required")):
+        headers = project.bearer() | {"app-version": said}
+        page = project.get("mobile", "/bootstrap", headers).json()
+        app = page.pop("app")
+        assert (page, app["update"]) == (home, update)
+        assert app["flags"].keys() == {"one-tap-order"}
+        assert project.get("mobile", "/home", headers).status_code == (403 if update == "required" else 200)
+        sync = httpx.post(project.url("mobile") + "/sync", headers=headers, json={"client": "c1"})
+        assert sync.status_code == 200
+
+
 def test_an_order_of_twenty_lines_asks_once(project: Project) -> None:
     """No N+1."""
     before = project.requests("catalog")
@@ -122,7 +136,12 @@ def test_bad_credentials(project: Project) -> None:
             challenge = answer.headers["www-authenticate"].partition(", Cookie ")[0]
             assert challenge == ("Bearer" if bare else 'Bearer error="invalid_token"')
     assert project.get("partner", "/v1/products").status_code == 401
-    assert project.get("partner", "/v1/products", {"x-api-key": "bff_demo_acme_wrong"}).status_code == 401
+    assert (
+        project.get(
+            "partner", "/v1/products", {"x-api-key": "bff_test_AcmeDemoKey0123456789abcdefghi0FEhNr"}
+        ).status_code
+        == 401
+    )
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,10 @@ class ThingPage(Page):
     echo = required(Echoes.thing)
 
 
+class ShelfPage(Page):
+    echo = required(Echoes.thing, q=None, x_note=None)
+
+
 class MakePage(Page):
     thing: Thing
     echo = required(Echoes.make)
@@ -92,9 +96,10 @@ class EchoService:
                     if line.startswith(b"content-length:"):
                         await reader.readexactly(int(line[15:]))
                 body = json.dumps({"target": self.targets[-1]}).encode()
+                fresh = b"cache-control: max-age=60\r\n" if b"/kept" in head else b""
                 writer.write(
-                    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
-                    % (len(body), body)
+                    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n%bcontent-length: %d\r\n\r\n%s"
+                    % (fresh, len(body), body)
                 )
         writer.close()
 
@@ -109,10 +114,11 @@ async def echo_service() -> AsyncIterator[EchoService]:
 
 
 def gateway(service_url: str, **values: Any) -> Bff:
-    """A gateway of three pages, and plain routes beside them."""
+    """A gateway of some pages, and plain routes beside them."""
     settings = Settings(services={"echo": {"url": service_url}}, **values)
     app = create_bff("edge", clients=[Echoes], settings=settings, auth=Named())
     app.page("/things/{thing_id}", ThingPage, public=True)
+    app.page("/shelf/{thing_id}", ShelfPage, public=True, cache=True)
     app.page("/things", MakePage, method="POST", public=True)
     app.page("/mine", MinePage)
     app.page("/long", LongPage, public=True)
@@ -175,7 +181,7 @@ async def served(*, guard: bool = True, write_timeout: float | None = None, **va
     """A gateway with these settings; without ``guard`` as plain uvicorn would serve it."""
     async with echo_service() as service:
         app = gateway(service.url, **values)
-        protocol = guarded(app.settings.hardening, app.refuses)
+        protocol = guarded(app.settings.hardening, app.at_once)
         if write_timeout is not None:
             protocol.write_timeout = write_timeout
         config = uvicorn.Config(

@@ -34,7 +34,7 @@ DOCUMENTS = [
     ("partner", "/openapi/v1.json"),
 ]
 MODULES = (catalog, identity, inventory, notifications, payments, recommendations, reviews, users)
-KEY = {"x-api-key": "bff_demo_acme_0123456789abcdef"}
+KEY = {"x-api-key": "bff_test_AcmeDemoKey0123456789abcdefghi0FEhNq"}
 EXAMPLES = 25
 
 
@@ -96,6 +96,8 @@ def refer_to_what_there_is(case: Any) -> None:
                 holder["product_id"] = "p1"
 
 
+# The partner gateway reads events, and its clients look at `random`, while cases are made in another thread.
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module")
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(("name", "document"), DOCUMENTS)
 def test_the_gateway_keeps_to_its_document(
@@ -112,8 +114,8 @@ def test_the_gateway_keeps_to_its_document(
     asked: dict[str, int] = {}
     for result in schema.get_all_operations():
         operation = result.ok()
-        if operation.path.endswith("/poke"):
-            continue  # it has no end
+        if operation.path.endswith("/poke") or operation.path.startswith("/webhooks"):
+            continue  # the one has no end; the others look up hosts, and go by more than a schema can say
 
         @seed(20261)
         @settings(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import json
 import signal
@@ -24,7 +23,7 @@ from bff_core import Settings
 from tests.packaging.environments import GATEWAYS, ROOT, SOURCES, clean_environment
 
 PAGES = {"mobile": "/products/p1", "web": "/api/products/p1", "partner": "/v1/products/p1"}
-KEY = "a-key-of-these-tests"
+KEY = "bff_test_AcmeDemoKey0123456789abcdefghi0FEhNq"  # the demo's
 ABSENT = ("shop.services", "shop.seed", "shop.seeding", "shop.demo")
 
 
@@ -78,9 +77,6 @@ def gateway(
         port = free.getsockname()[1]
         free.close()
         variables = {f"BFF_SERVICES__{service.upper()}__URL": nowhere for service in services(name)}
-        if name == "partner":
-            digest = hashlib.sha256(KEY.encode()).hexdigest()
-            variables["BFF_KEYS"] = json.dumps([{"sha256": digest, "partner": "tests"}])
         folder = tmp_path_factory.mktemp(f"cwd-{name}")
         with (tmp_path_factory.mktemp("logs") / "output").open("w+b") as output:
             process = subprocess.Popen(

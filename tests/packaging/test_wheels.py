@@ -20,7 +20,7 @@ def requirements(wheel: Path) -> set[str]:
     return {line.split(": ")[1] for line in lines if line.startswith("Requires-Dist") and "extra ==" not in line}
 
 
-EXTRAS = {"mobile": "compression,metrics", "web": "compression,metrics,ssr", "partner": "metrics"}
+EXTRAS = {"mobile": "compression,metrics", "web": "compression,metrics,ssr", "partner": "metrics,sql"}
 
 
 def test_what_is_in_them(wheels: dict[str, Path]) -> None:

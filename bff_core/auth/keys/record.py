@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...context import Principal
+from ...context import PLAN_LIMITS, Principal
 
 __all__ = ["KeyRecord"]
 
@@ -17,7 +17,8 @@ class KeyRecord:
     in seconds; ``replaced_by`` is the id of the key that it was rotated to.
 
     ``principal`` is whom it stands for: subject ``partner``, with the claims ``key_id``, ``plan`` and ``api_version``
-    (the version it is pinned to) where there are such.
+    (the version it is pinned to) where there are such. ``plan`` and ``limits`` (JSON) are its tenant's, where that has
+    booked some.
     """
 
     id: str
@@ -33,10 +34,16 @@ class KeyRecord:
     revoked_at: float | None = None
     replaced_by: str | None = None
     last_used_at: float | None = None
+    limits: str | None = None
     principal: Principal = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        claims: Mapping[str, Any] = {"key_id": self.id, "plan": self.plan, "api_version": self.version}
+        claims: Mapping[str, Any] = {
+            "key_id": self.id,
+            "plan": self.plan,
+            "api_version": self.version,
+            PLAN_LIMITS: self.limits,
+        }
         known = {name: value for name, value in claims.items() if value is not None}
         principal = Principal(self.partner, "api_key", self.scopes, self.tenant, known)
         object.__setattr__(self, "principal", principal)

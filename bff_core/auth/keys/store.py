@@ -10,12 +10,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from sqlalchemy import BigInteger, Column, LargeBinary, MetaData, String, Table, case, insert, or_, select, update
+from sqlalchemy import BigInteger, Column, LargeBinary, MetaData, String, Table, case, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ...stores import Step, migrate
-from ..key_form import KeyDigests, new_api_key
+from ..key_form import KeyDigests, issued, new_api_key
+from .plans import PLANS, PlanStore
 from .record import KeyRecord
 
 __all__ = ["KeyStore"]
@@ -56,11 +57,16 @@ def _steps(binary: str) -> Sequence[Step]:
             version TEXT NOT NULL, client TEXT NOT NULL, uses BIGINT NOT NULL, last_used_at BIGINT NOT NULL,
             PRIMARY KEY (version, client)
         )""",
+        """
+        CREATE TABLE bff_tenant_plans (
+            tenant VARCHAR(255) PRIMARY KEY, plan TEXT, limits TEXT, changed_at BIGINT NOT NULL
+        )""",
     )
 
 
 class KeyStore:
-    """Issues keys and knows them again by their ``digests``; a key itself is given out once and kept nowhere.
+    """Issues keys and knows them again by their ``digests``; a key itself is given out once and kept nowhere. ``plans``
+    are those that tenants have booked.
 
     ``clock`` gives Unix time. Methods raise what SQLAlchemy and the driver raise.
     """
@@ -71,6 +77,7 @@ class KeyStore:
         self._clock = clock
         self._ready = False
         self._migrating = asyncio.Lock()
+        self.plans = PlanStore(engine, self._prepare, clock)
 
     async def issue(
         self,
@@ -102,6 +109,18 @@ class KeyStore:
         await self._write(insert(KEYS).values(row))
         return key, record
 
+    async def keep(self, key: str, partner: str, *, name: str = "", plan: str | None = None) -> None:
+        """Let in a ``key`` that is known already, such as a demo's; nothing happens when it is there. Raises
+        ``ValueError`` for one that ``new_api_key`` has not made."""
+        if not issued(key.encode()):
+            raise ValueError("this is no API key; new_api_key() makes one")
+        if await self.find(key.encode()) is not None:
+            return
+        record = KeyRecord(_new_id(), partner, partner, key[:HINT], name, plan=plan, created_at=self._clock())
+        dialect = postgresql if self._engine.dialect.name == "postgresql" else sqlite
+        row = self._row(record, key)
+        await self._write(dialect.insert(KEYS).values(row).on_conflict_do_nothing(index_elements=["digest"]))
+
     async def rotate(self, key_id: str, *, grace: float) -> tuple[str, KeyRecord]:
         """A new key like this one, which goes on for ``grace`` seconds, no longer than it would have. Of several that
         try at once one succeeds. Raises ``LookupError`` when it is not there, not in force or replaced already."""
@@ -131,10 +150,12 @@ class KeyStore:
         statement = update(KEYS).where(KEYS.c.id == key_id, KEYS.c.revoked_at.is_(None))
         return await self._write(statement.values(revoked_at=_milliseconds(self._clock()))) == 1
 
-    async def issued(self, partner: str | None = None) -> list[KeyRecord]:
-        """All keys, or those of ``partner``; the oldest first."""
+    async def issued(self, partner: str | None = None, *, tenant: str | None = None) -> list[KeyRecord]:
+        """All keys, or those of ``partner``, or of ``tenant``; the oldest first."""
         await self._prepare()
-        statement = select(KEYS).order_by(KEYS.c.partner, KEYS.c.created_at, KEYS.c.id)
+        statement = _WITH_PLAN.order_by(KEYS.c.partner, KEYS.c.created_at, KEYS.c.id)
+        if tenant is not None:
+            statement = statement.where(KEYS.c.tenant == tenant)
         if partner is not None:
             statement = statement.where(KEYS.c.partner == partner)
         async with self._engine.connect() as connection:
@@ -143,7 +164,7 @@ class KeyStore:
     async def find(self, key: bytes) -> KeyRecord | None:
         """What is known of ``key``, in force or not; None when it was never issued."""
         await self._prepare()
-        statement = select(KEYS).where(KEYS.c.digest.in_(self._digests.all(key)))
+        statement = _WITH_PLAN.where(KEYS.c.digest.in_(self._digests.all(key)))
         async with self._engine.connect() as connection:
             row = (await connection.execute(statement)).mappings().first()
         return None if row is None else _record(row)
@@ -179,13 +200,16 @@ class KeyStore:
     def _new(self, record: KeyRecord, environment: Literal["live", "test"]) -> tuple[str, KeyRecord, dict[str, Any]]:
         key = new_api_key(environment)
         record = replace(record, hint=key[:HINT])
+        return key, record, self._row(record, key)
+
+    def _row(self, record: KeyRecord, key: str) -> dict[str, Any]:
         row: dict[str, Any] = {
             column.name: getattr(record, column.name) for column in KEYS.columns if column.name != "digest"
         }
         row |= {"digest": self._digests.current(key.encode()), "scopes": " ".join(sorted(record.scopes))}
         for name in ("created_at", "expires_at"):
             row[name] = None if row[name] is None else _milliseconds(row[name])
-        return key, record, row
+        return row
 
     async def _write(self, statement: Any) -> int:
         await self._prepare()
@@ -202,6 +226,12 @@ class KeyStore:
                 self._ready = True
 
 
+# What a tenant has booked stands before what its keys say.
+_WITH_PLAN = select(
+    *(column for column in KEYS.columns if column.name != "plan"),
+    func.coalesce(PLANS.c.plan, KEYS.c.plan).label("plan"),
+    PLANS.c.limits,
+).select_from(KEYS.outerjoin(PLANS, PLANS.c.tenant == KEYS.c.tenant))
 _BINARY = {"postgresql": "BYTEA", "sqlite": "BLOB"}
 
 

@@ -74,7 +74,7 @@ class StoredKeys:
         self._digest = digests.current
         self._header = header.lower().encode()
         self.ttl = ttl
-        self._timeout, self._outage, self._flush_every = timeout, outage, flush
+        self.timeout, self._outage, self._flush_every = timeout, outage, flush
         self._clock, self._monotonic = clock, monotonic
         self._found: Shared[KeyRecord] = Shared(REMEMBERED, clock=monotonic)
         self._good: ExpiringMap[KeyRecord] = ExpiringMap(REMEMBERED)
@@ -116,7 +116,7 @@ class StoredKeys:
         if not used and not new:
             return
         try:
-            async with asyncio.timeout(self._timeout + self._flush_every):
+            async with asyncio.timeout(self.timeout + self._flush_every):
                 await self.store.used(used, new)
         except Exception as error:  # noqa: BLE001 - whatever the driver raises
             log.warning("keys.not_noted", error=type(error).__name__)
@@ -136,7 +136,7 @@ class StoredKeys:
 
     async def _ask(self, given: bytes, digest: bytes) -> tuple[KeyRecord, float, bool]:
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self.timeout):
                 record = await self.store.find(given)
         except Exception as error:
             log.warning("keys.unavailable", error=type(error).__name__)

@@ -1,0 +1,7 @@
+"""The shop for the partner gateway."""
+
+from __future__ import annotations
+
+from tests.shop.conftest import ask, data, seeded
+
+__all__ = ["ask", "data", "seeded"]

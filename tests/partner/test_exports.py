@@ -1,0 +1,129 @@
+"""Exports that are interrupted, fought over and read; on SQLite and on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from bff_core import Settings, create_bff
+from bff_core.stores import sql_engine
+from bffs.partner.exports import KEPT, LEASE, MOST, Export, ExportStore, ExportWorker
+from bffs.partner.schema import prepare
+from shop.clients import Orders
+from tests.shop.conftest import Ask
+
+
+class Clock:
+    now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> AsyncIterator[ExportStore]:
+    url = f"sqlite:///{tmp_path}/partner.db"
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgres_url")
+    engine = sql_engine(url)
+    await prepare(engine)
+    yield ExportStore(engine, clock)
+    await engine.dispose()
+
+
+@pytest.fixture
+def orders(ask: Ask) -> Orders:
+    services = {"services": {"orders": {"url": "http://orders.test"}}}
+    app = create_bff("t", settings=Settings.load(**services), clients=[Orders], transport=ask("orders")._transport)
+    client = app.clients[Orders]
+    assert isinstance(client, Orders)
+    return client
+
+
+async def content(store: ExportStore, export: Export) -> list[str]:
+    found = await store.find(export.tenant, export.id)
+    assert found is not None
+    assert found.state == "done"
+    lines = b"".join([part async for part in store.lines(found)]).decode().splitlines()
+    assert len(lines) == found.rows
+    return lines
+
+
+async def added(store: ExportStore, version: str = "2026-05-01", tenant: str = "acme") -> Export:
+    export = await store.add(tenant, version)
+    assert export is not None
+    return export
+
+
+async def test_a_restart_goes_on_where_it_was(store: ExportStore, orders: Orders, clock: Clock) -> None:
+    """Killed in the middle, it is taken up when its lease is over: every order once, the pages made are not asked for
+    again."""
+    export = await added(store)
+    claimed = await store.claim()
+    assert claimed is not None
+    assert await store.claim() is None
+    asked: list[str | None] = []
+
+    page = orders.of_partner
+
+    async def watched(partner_id: str, cursor: str | None = None, limit: int = 20) -> object:
+        asked.append(cursor)
+        if len(asked) == 2:
+            raise asyncio.CancelledError
+        return await page(partner_id, cursor, limit)
+
+    orders.of_partner = watched  # type: ignore[method-assign, assignment]
+    worker = ExportWorker(store, orders)
+    with pytest.raises(asyncio.CancelledError):
+        await worker.make(claimed)
+    clock.now += LEASE + 1
+    again = await store.claim()
+    assert again is not None
+    assert (again.id, again.parts) == (export.id, 1)
+    await worker.make(again)
+    assert asked[1] == asked[2] != asked[0]
+    assert len(set(asked)) == len(asked) - 1
+    ids = [json.loads(line)["id"] for line in await content(store, export)]
+    assert len(ids) == len(set(ids)) > 300
+
+
+async def test_two_who_make_the_same(store: ExportStore, orders: Orders, clock: Clock) -> None:
+    """One whose lease ran out while it stood still does no harm."""
+    export = await added(store, "2024-11-01")
+    one = await store.claim()
+    clock.now += LEASE + 1
+    other = await store.claim()
+    assert one is not None
+    assert other is not None
+    worker = ExportWorker(store, orders)
+    await asyncio.gather(worker.make(one), worker.make(other))
+    left = await store.find("acme", export.id)
+    assert left is not None
+    if left.state == "pending":  # each has lost a race once
+        await worker.make(left)
+    lines = [json.loads(line) for line in await content(store, export)]
+    assert len({line["id"] for line in lines}) == len(lines)
+    assert set(lines[0]) == {"id", "status", "total", "currency", "lines"}
+
+
+async def test_whose_and_how_many(store: ExportStore, clock: Clock) -> None:
+    """Another's is not there; five at a time; after a week they are gone."""
+    export = await added(store)
+    assert await store.find("globex", export.id) is None
+    for _ in range(MOST - 1):
+        await added(store)
+    assert await store.add("acme", "2026-05-01") is None
+    await added(store, tenant="globex")
+    clock.now += KEPT + 1
+    await store.sweep()
+    assert await store.find("acme", export.id) is None
+    assert await store.claim() is None
