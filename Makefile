@@ -7,7 +7,7 @@ ONLY ?= a,b,c,d,e,f
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo tour test lint types imports unit bench profile wheel soak soak-sync format clean pictures
+.PHONY: help install demo tour test lint types imports unit bench profile wheel soak fuzz soak-sync format clean pictures
 
 help: ## Show what there is to make
 	@echo "Usage: make TARGET [PORT_BASE=$(PORT_BASE)]"; echo
@@ -72,6 +72,10 @@ test-wheel: wheel ## Run the tests on the compiled wheel (some minutes)
 
 soak: $(STAMP) ## Minutes of bad luck for the web gateway (SECONDS=180)
 	@$(BIN)/python -m bench.soak --seconds $(or $(SECONDS),180)
+
+fuzz: $(STAMP) ## Bytes nobody would send, for the wire and the server (SECONDS=60)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --group fuzz 2>/dev/null || echo "no atheris for this Python: inputs by number instead"
+	@$(BIN)/python -m bench.fuzz --seconds $(or $(SECONDS),60)
 
 soak-sync: $(STAMP) ## Bad luck for the sync of apps, many runs of it (STEPS=10000)
 	@$(BIN)/python -m bench.sync_soak --steps $(or $(STEPS),10000)

@@ -1,6 +1,7 @@
 """Backends-for-Frontends: declared pages over typed, resilient service clients, one gateway per client."""
 
 from .app import Bff
+from .applife import AppLife, AppState, PushProvider, PushToken, PushTokens, TokenGone, app_state
 from .auth import (
     AnyOf,
     ApiKey,
@@ -40,7 +41,7 @@ from .errors import (
 )
 from .hardening import Cors, Hardening
 from .limits import ConcurrencyLimit, Quota, RateLimit, Usage, UsageDay, booked_limits
-from .pages import Page, optional, required, section, shape
+from .pages import DensityAware, Page, optional, pick_variant, required, section, shape
 from .plain import authenticated
 from .policy import AdaptivePolicy, BreakerPolicy, HealthPolicy, HedgePolicy, OutlierPolicy, Policy, RetryPolicy
 from .settings import ExchangeSettings, ServiceSettings, Settings
@@ -68,6 +69,8 @@ __all__ = [
     "AnyOf",
     "ApiKey",
     "ApiKeys",
+    "AppLife",
+    "AppState",
     "Authenticator",
     "Authorizer",
     "AuthorizerRequest",
@@ -86,6 +89,7 @@ __all__ = [
     "Converted",
     "Cors",
     "DeclarationError",
+    "DensityAware",
     "ErrorsChanged",
     "Event",
     "EventType",
@@ -105,6 +109,9 @@ __all__ = [
     "Policy",
     "Principal",
     "Problem",
+    "PushProvider",
+    "PushToken",
+    "PushTokens",
     "Quota",
     "RateLimit",
     "Refused",
@@ -121,6 +128,7 @@ __all__ = [
     "StoredKeys",
     "StoredPlans",
     "Sync",
+    "TokenGone",
     "UnexpectedStatus",
     "Usage",
     "UsageDay",
@@ -130,6 +138,7 @@ __all__ = [
     "WebhookEvent",
     "WebhookSettings",
     "Webhooks",
+    "app_state",
     "authenticated",
     "background_context",
     "booked_limits",
@@ -142,6 +151,7 @@ __all__ = [
     "new_api_key",
     "optional",
     "patch",
+    "pick_variant",
     "post",
     "principal_from_headers",
     "principal_from_json",

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
+from .applife import AppLife
 from .auth import Allow, Authenticator, Gate, OidcSessions
 from .binding import make_last_good
 from .cache import MemoryStore
@@ -65,6 +66,7 @@ class Bff(FastAPI):
     templates: Templates | None = None
     direct: Edge | None
     versions: Versions | None
+    app_life: AppLife | None
     usage: Usage | None
     handlers: frozenset[Any]
     enter: Callable[[Scope], Awaitable[None]]
@@ -157,7 +159,6 @@ class Bff(FastAPI):
         limits: Sequence[AnyLimit] = (),
         idempotency: Mode | None = None,
         stream: bool | Streaming = False,
-        next_link: str | None = None,
     ) -> None:
         """Serve ``page`` at ``path``. Only an authenticated principal gets it, unless it is ``public``; it needs all of
         ``scopes``, and ``allow`` (a function of the principal) must say True, else 403.
@@ -169,8 +170,7 @@ class Bff(FastAPI):
 
         With ``idempotency`` a request with an ``Idempotency-Key`` (``required``, or ``optional``) is carried out once,
         and answered the same when it is sent again; such answers are not compressed. With ``stream`` a client that
-        accepts ``text/event-stream`` or ``application/x-ndjson`` gets the page section by section. ``next_link``
-        names the parameter that takes the answer's ``next``: there is a ``Link`` to the following page then.
+        accepts ``text/event-stream`` or ``application/x-ndjson`` gets the page section by section.
 
         Raises ``DeclarationError`` when the page and the path do not fit, or a client is missing.
         """
@@ -187,7 +187,7 @@ class Bff(FastAPI):
             guard=self.limiter.guard((*self._limits, *limits), private=not public),
             once=None if idempotency is None else Once(self.idempotency, idempotency),
             streaming=streaming,
-            next_link=next_link,
+            greeter=self.sessions if public and streaming is not None and streaming.greets else None,
         )
         self.router.routes += page_routes(path, page, serving, self._services, self.versions)
 
@@ -198,13 +198,25 @@ class Bff(FastAPI):
         *,
         template: str,
         csp: Mapping[str, str] | None = None,
+        cache: bool = False,
         **options: Unpack[PageOptions],
     ) -> None:
-        """Serve ``page`` at ``path`` to browsers, made by ``template`` and streamed; for the ``options`` see ``page``.
-        ``csp`` replaces directives of the content security policy. Raises ``DeclarationError``."""
+        """Serve ``page`` at ``path`` to browsers, made by ``template`` and streamed; for ``cache`` and the ``options``
+        see ``page``. ``csp`` replaces directives of the content security policy. Raises ``DeclarationError``."""
         if self.templates is None:
             raise DeclarationError(f"'{path}' needs templates: give create_bff(templates='folder')")
-        self.page(path, page, stream=self.templates.streaming(page.plan, template, csp or {}), **options)
+        streaming = self.templates.streaming(page.plan, template, csp or {})
+        self.page(path, page, stream=streaming, cache=cache, **options)
+
+    def form(
+        self, path: str, page: type[Page], *, then: str | Callable[[Any], str], **options: Unpack[PageOptions]
+    ) -> None:
+        """Take a browser's form at ``path`` (POST): its fields are the page's body, and when the page has been made the
+        browser is sent on to ``then``: a path of this gateway, or a function of the page's answer that gives one. For
+        the ``options`` see ``page``. Raises ``DeclarationError``."""
+        if self.templates is None:
+            raise DeclarationError(f"'{path}' shows mistakes by a template: give create_bff(templates='folder')")
+        self.page(path, page, method="POST", stream=self.templates.form(page.plan, then), **options)
 
     def batch(self, path: str, *, max_items: int = 20, limits: Sequence[AnyLimit] = ()) -> None:
         """Serve ``POST path``: up to ``max_items`` GET pages in one request, see ``BatchRoute``."""
@@ -239,6 +251,8 @@ class Bff(FastAPI):
         made, pokes = read_keys(keys), Pokes(on_poke)
         sync = Sync(collections, mutations, store=opened, keys=made, client=self._client, pokes=pokes)
         self.syncs.append(sync)
+        if self.app_life is not None:
+            self.app_life.reach(path)  # what an app has in its outbox is not lost with the app
         guard = self.limiter.guard(self._limits, private=True)
         self.router.routes += sync_routes(path, sync, Gate(self.auth), self._services, guard)
         return sync

@@ -55,7 +55,8 @@ class RequestContext:
     the answer, ``status`` is the answer's, 0 until it has begun; ``at_end`` is called when all is over;
     ``answer`` is the server's quicker way to send a whole answer, where it has one; ``version`` names
     the API's, once known; ``problem_page`` shows a problem to who is no program: its body and headers, None to leave it
-    a document; ``problem_types`` are the types of problems by status."""
+    a document; ``visitor`` is whom a public page greets, which is made for nobody in particular all the same;
+    ``problem_types`` are the types of problems by status."""
 
     request_id: str
     trace_id: str
@@ -64,6 +65,7 @@ class RequestContext:
     deadline: float
     started: float
     principal: Principal | None = None
+    visitor: Principal | None = None
     degraded: dict[str, str] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)
     batches: dict[Any, Any] = field(default_factory=dict)

@@ -14,6 +14,8 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from .app import Bff
+from .applife import AppLife
+from .applife import mount as mount_app_life
 from .auth import Authenticator, Gate, OidcSessions, members_of
 from .binding import bind_clients, bind_service, make_cache, make_mirror
 from .clients import ServiceClient
@@ -55,6 +57,7 @@ def create_bff(
     usage: Usage | None = None,
     problem_types: str | None = None,
     templates: str | Path | None = None,
+    app_life: AppLife | None = None,
     **options: Any,
 ) -> Bff:
     """A gateway called ``name`` over the services of ``clients``.
@@ -62,9 +65,9 @@ def create_bff(
     ``settings`` are loaded from the environment when not given. ``auth`` says who may come in. ``transport`` replaces
     the wire to every service (tests, proxies, HTTP/2). ``versions`` are those of its pages. Everything it serves is
     under ``limits``; what principals ask is counted in ``usage``. ``templates`` is the folder of those that ``html``
-    pages have (extra ``ssr``). ``problem_types`` (``"/problems/"``) is where the types of problems are: they are URIs
-    below it, and what they mean can be read there. ``options`` are FastAPI's. Raises ``SettingsError`` when a service
-    has no URL.
+    pages have (extra ``ssr``). ``app_life`` is what it knows of the apps that are its clients. ``problem_types``
+    (``"/problems/"``) is where the types of problems are: they are URIs below it, and what they mean can be read there.
+    ``options`` are FastAPI's. Raises ``SettingsError`` when a service has no URL.
     """
     settings = settings or Settings.load()
     configure_logs(name, settings.log_level)
@@ -99,6 +102,7 @@ def create_bff(
     app.auth = auth
     app.enter = entrance(app, guard, Gate(auth) if auth is not None else None)
     app.versions = versions
+    app.app_life = app_life
     app.usage = usage
     if templates is not None:
         from .ssr import Templates  # noqa: PLC0415 - Jinja2 is an extra
@@ -112,6 +116,10 @@ def create_bff(
         Route("/health/ready", ready, include_in_schema=False),
     ]
     app.sessions = _mount_sessions(app, auth)
+    if app_life is not None:
+        mount_app_life(app, app_life, gateway=name, settings=settings, auth=auth)
+    if app.templates is not None:
+        app.templates.expect(app.sessions.provider_origin if app.sessions is not None else None)
     app.add_exception_handler(HTTPException, http_problem)
     app.add_exception_handler(RequestValidationError, validation_problem)
     cors = CorsPolicy(settings.cors) if settings.cors is not None else None
@@ -133,6 +141,7 @@ def create_bff(
         "proxies": TrustedProxies(settings.trusted_proxies),
         "enter": app.enter,
         "versions": versions,
+        "version_gate": app_life.enter if app_life is not None else None,
         "usage": usage,
         "problem_types": named_types(problem_types) if problem_types is not None else None,
     }

@@ -34,8 +34,8 @@ class Edge:
     ``app`` serves what ``serve`` is not asked to. ``deadline`` is in seconds; ``admission`` says what comes in,
     ``headers`` what goes with every answer; ``challenge`` and the members ``sign_in`` of the document go with a 401;
     ``proxies`` may say who the client is; ``meter`` counts what is no page; ``enter`` lets a request of the app in
-    before its body is read; errors look as in the version of ``versions`` that the request is for;
-    ``usage`` counts what principals ask; ``problem_types`` are those of problems by status.
+    before its body is read; errors look as in the version of ``versions`` that the request is for; ``version_gate`` may
+    refuse the app that asks; ``usage`` counts what principals ask; ``problem_types`` are those of problems by status.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class Edge:
         enter: Callable[[Scope], Awaitable[None]],
         versions: Versions | None = None,
         sign_in: dict[str, str] | None = None,
+        version_gate: Callable[[Scope, RequestContext], None] | None = None,
         usage: Usage | None = None,
         problem_types: Mapping[int, str] | None = None,
     ) -> None:
@@ -69,6 +70,7 @@ class Edge:
         self._sample_below = 0 if tracer is None else tracer.below
         self._proxies = proxies
         self._versions = versions
+        self._version_gate = version_gate
         self._usage = usage
         self._problem_types = problem_types
 
@@ -91,6 +93,8 @@ class Edge:
                 receive.before = partial(self._enter, scope)
             preflight = self._admission.preflight(scope)
             if preflight is None:
+                if self._version_gate is not None:
+                    self._version_gate(scope, context)
                 await self._app(scope, receive, answer)
             else:
                 await answer({"type": "http.response.start", "status": 204, "headers": preflight})
@@ -110,6 +114,8 @@ class Edge:
             receive = self._admission.admit(scope, receive)
             # Taken out: the way back to the request would make a circle of everything that hangs on it.
             context.answer = scope.pop(WHOLE_ANSWER, None)
+            if self._version_gate is not None:
+                self._version_gate(scope, context)
             await page.serve(scope, receive, send, context, path_params)
         except Exception as error:  # noqa: BLE001 - every request is answered
             await self._fail(error, scope, context, send)
@@ -142,9 +148,11 @@ class Edge:
         try:
             if self._admission.admit(scope, _nothing) is not _nothing:
                 return None
+            context = self._begin(scope)
+            if self._version_gate is not None:
+                self._version_gate(scope, context)
         except Problem:
             return None
-        context = self._begin(scope)
         reply = page.kept(scope, context, known)
         self._end(scope, context)
         return reply

@@ -44,6 +44,8 @@ def make_lifespan(
                 upstream.wire.start()
         if mirror is not None:
             mirror.start()
+        if app.app_life is not None:
+            app.app_life.start()
         app.ready = True
         if inner is None:
             yield
@@ -61,6 +63,8 @@ def make_lifespan(
         await app.last_good.aclose()
         await app.limiter.aclose()
         await app.idempotency.aclose()
+        if app.app_life is not None:
+            await app.app_life.aclose()
         if app.usage is not None:
             await app.usage.aclose()
         for sync in app.syncs:

@@ -6,11 +6,12 @@ from typing import Annotated
 
 from fastapi import Header
 
-from bff_core import Principal, ServiceClient, delete, get, post
+from bff_core import Principal, ServiceClient, delete, get, post, put
 
 from .models import (
     Cart,
     CartItem,
+    CartQuantity,
     Listing,
     Notification,
     Order,
@@ -141,6 +142,9 @@ class Orders(ServiceClient, service="orders"):
     async def add_to_cart(
         self, user_id: str, item: CartItem, idempotency_key: Annotated[str | None, Header()] = None
     ) -> Cart: ...
+
+    @put("/carts/{user_id}/items/{product_id}")
+    async def set_in_cart(self, user_id: str, product_id: str, wanted: CartQuantity) -> Cart: ...
 
     @delete("/carts/{user_id}/items/{product_id}")
     async def remove_from_cart(self, user_id: str, product_id: str) -> Cart: ...

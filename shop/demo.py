@@ -60,6 +60,7 @@ def tour(port_base: PortBase = 8000) -> None:
         finally:
             walk.reset()
     console.print(walk.summary())
+    console.print(f'In a browser: [bold]http://127.0.0.1:{GATEWAYS["web"] + port_base - 8000}[/] · click "Sign in"')
     raise typer.Exit(1 if walk.failed else 0)
 
 

@@ -35,6 +35,7 @@ __all__ = [
     "ReviewSummary",
     "Specification",
     "Stock",
+    "Thumbnail",
     "User",
 ]
 
@@ -67,6 +68,11 @@ class Image(Resource):
     height: int
 
 
+class Thumbnail(Resource):
+    url: str
+    width: int
+
+
 class Specification(Resource):
     name: str
     value: str
@@ -80,6 +86,7 @@ class Product(Resource):
     description: str
     price: Money
     thumbnail: str
+    thumbnails: list[Thumbnail] = []
     images: list[Image]
     specifications: list[Specification]
     updated_at: datetime
@@ -199,6 +206,14 @@ class CartItem(BaseModel):
 
     product_id: Annotated[str, Field(min_length=1, max_length=64)]
     quantity: Annotated[int, Field(ge=1, le=99)] = 1
+
+
+class CartQuantity(BaseModel):
+    """How many of a product a cart is to have; 0 takes it out."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    quantity: Annotated[int, Field(ge=0, le=99)]
 
 
 class CartLine(Resource):

@@ -66,10 +66,9 @@ def serve_command(
             known = ", ".join(project.gateways) or "none"
             raise SettingsError(f"there is no gateway '{gateway}' (there is: {known}); or give module:app")
         project.enter()
-        target, own = project.gateways[gateway].app, project.gateways[gateway].port
-        if port_base != PORT_BASE:
-            for variable, value in project.gateways[gateway].environment().items():
-                os.environ.setdefault(variable, value)
+        target, own = project.gateways[gateway].app, port or project.gateways[gateway].port
+        for variable, value in project.gateways[gateway].variables(project.port_of() | {gateway: own}).items():
+            os.environ.setdefault(variable, value)
     serve(target, host, port or own)
 
 

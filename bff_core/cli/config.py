@@ -65,10 +65,13 @@ class Service(_Server):
 
 
 class Gateway(_Server):
-    """A gateway: where its app is (``module:name``), its port, and that of its metrics and console."""
+    """A gateway: where its app is (``module:name``), its port, and that of its metrics and console. ``environment`` has
+    variables for it, in which ``{name}`` is the port of the service or gateway of that name; one that is set already
+    stays as it is."""
 
     app: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
     ops_port: Port | None = None
+    environment: dict[str, str] = {}
 
     def ports(self) -> list[int]:
         """All it listens on."""
@@ -79,15 +82,33 @@ class Gateway(_Server):
         ops_port = None if self.ops_port is None else self.ops_port + offset
         return self.model_copy(update={"port": self.port + offset, "ops_port": ops_port})
 
-    def environment(self) -> dict[str, str]:
-        """What tells it so, apart from its port."""
-        return {} if self.ops_port is None else {"BFF_OPS_PORT": str(self.ops_port)}
+    def variables(self, ports: Mapping[str, int]) -> dict[str, str]:
+        """What tells it so, apart from its port; ``ports`` are those of the project."""
+        told = {name: value.format(**ports) for name, value in self.environment.items() if name not in os.environ}
+        return told if self.ops_port is None else {**told, "BFF_OPS_PORT": str(self.ops_port)}
 
 
 class _Tables(_Table):  # what the file may say; where it is, it may not
     services: dict[Name, Service] = {}
     gateways: dict[Name, Gateway] = {}
     commands: dict[str, Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]] = {}
+
+    @model_validator(mode="after")
+    def _can_be_filled_in(self) -> Self:
+        for name, gateway in self.gateways.items():
+            for variable, value in gateway.environment.items():
+                try:
+                    value.format(**self.port_of())
+                except (LookupError, AttributeError, TypeError, ValueError):
+                    raise ValueError(
+                        f"gateways.{name}.environment.{variable}: only ports by name are filled in, like {{{name}}}; "
+                        "write {{ and }} for braces"
+                    ) from None
+        return self
+
+    def port_of(self) -> dict[str, int]:
+        """The port of each service and gateway."""
+        return {name: entry.port for name, entry in [*self.services.items(), *self.gateways.items()]}
 
     @model_validator(mode="after")
     def _nothing_twice(self) -> Self:

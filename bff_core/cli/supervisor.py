@@ -41,7 +41,7 @@ class Supervisor:
             Child(
                 name,
                 _serve(gateway.app, gateway.port),
-                urls | gateway.environment(),
+                urls | gateway.variables(project.port_of()),
                 gateway.port,
                 say,
                 self._leash,

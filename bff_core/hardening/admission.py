@@ -38,7 +38,7 @@ _SINGLE = frozenset(
         b"origin",
     }
 )
-_NO_BODY = frozenset({"GET", "HEAD", "TRACE"})
+_NO_BODY = frozenset({"GET", "HEAD", "TRACE", "CONNECT"})
 _CLOSE = {"connection": "close"}
 _HEALTH = "/health/"
 

@@ -50,6 +50,7 @@ class GuardedProtocol(HttpToolsProtocol):
     _body_came = False
     _stall: asyncio.TimerHandle | None = None
     _unsent = 0
+    _let_go = False
 
     @staticmethod
     def at_once(scope: Scope) -> Reply | None:  # noqa: ARG004 - for the gateway's own
@@ -69,6 +70,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; then see whether the request goes on longer than it may."""
+        if self._let_go:
+            return
         self._body_came = False
         super().data_received(data)
         if self.transport.is_closing():
@@ -105,6 +108,9 @@ class GuardedProtocol(HttpToolsProtocol):
         self._in_head = False
         if not self.url.startswith(b"/"):
             self._read_absolute_form()
+        # To be answered here all the same, but llhttp lets go of the connection: the rest of this segment will be
+        # dropped, and the next one would be read as a request, from wherever in the stream it is.
+        self._let_go = self.parser.should_upgrade() and not self._should_upgrade()
         scope = self.scope
         self.headers = scope["headers"] = _Head(self.headers)
         super().on_headers_complete()
@@ -112,6 +118,10 @@ class GuardedProtocol(HttpToolsProtocol):
             cast("dict[str, Any]", scope)[WHOLE_ANSWER] = partial(_answer, self.cycle)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        if self.transport.is_closing():
+            return  # RFC 9112 section 9.6: nothing is done behind a last request
+        if self._let_go and cycle is self.cycle:
+            cycle.keep_alive = False
         reply = self.at_once(cast("Scope", cycle.scope))
         if reply is None or not _answer(cycle, *reply):
             super()._start_asgi_task(cycle, app)
@@ -126,6 +136,12 @@ class GuardedProtocol(HttpToolsProtocol):
         """It is whole."""
         self._receiving = False
         super().on_message_complete()
+        cycle = self.cycle
+        if cycle is not None and cycle.keep_alive and not self.parser.should_keep_alive():
+            # A trailer said so, and llhttp hears nothing from now on.
+            cycle.keep_alive = False
+            if cycle.response_complete:
+                self.transport.close()
 
     def pause_writing(self) -> None:
         """The client takes less than there is for it: it has to go on taking something."""
@@ -170,7 +186,8 @@ class GuardedProtocol(HttpToolsProtocol):
     def _read_absolute_form(self) -> None:
         """The authority of an absolute request target stands above ``Host`` (RFC 9112 section 3.2.2)."""
         target = httptools.parse_url(self.url)
-        if target.host:
+        # None, or two, are refused later.
+        if target.host and sum(name == b"host" for name, _ in self.headers) == 1:
             host = b"[%s]" % target.host if b":" in target.host else target.host
             authority = host + (b":%d" % target.port if target.port else b"")
             self.headers[:] = [header for header in self.headers if header[0] != b"host"]

@@ -2,17 +2,20 @@
 
 from .batch import BatchRoute
 from .declare import Page, optional, required, section, shape
-from .endpoint import PageEndpoint, PageServices, Serving
+from .density import DensityAware, pick_variant
+from .endpoint import PageEndpoint
 from .last_good import LastGoodValues
 from .messages import MessageStreaming
 from .plan import Plan, PlannedSection
 from .route import SECURITY, PageOptions, PageRoute, page_routes
+from .serving import PageServices, Serving
 from .stream import PageStream, Streaming
 from .table import PageTable
 
 __all__ = [
     "SECURITY",
     "BatchRoute",
+    "DensityAware",
     "LastGoodValues",
     "MessageStreaming",
     "Page",
@@ -28,6 +31,7 @@ __all__ = [
     "Streaming",
     "optional",
     "page_routes",
+    "pick_variant",
     "required",
     "section",
     "shape",

@@ -24,8 +24,9 @@ from ..errors import PROBLEM_JSON, DeclarationError, Problem, Refused
 from ..limits import Guard
 from ..telemetry import log_refused
 from .body import read_json_body
-from .endpoint import PageEndpoint, PageServices
+from .endpoint import PageEndpoint
 from .route import SECURITY, ProblemDocument
+from .serving import PageServices
 from .table import PageTable
 
 __all__ = ["BatchRoute"]
@@ -37,7 +38,7 @@ _NOT_PASSED = frozenset({
     b"accept", b"accept-encoding", b"content-encoding", b"content-length", b"content-type", b"if-none-match", b"prefer",
     b"transfer-encoding",
 })  # fmt: skip
-_SHOWN = frozenset({b"age", b"cache-control", b"etag", b"retry-after"})
+_SHOWN = frozenset({b"age", b"cache-control", b"etag", b"link", b"retry-after"})
 _PROBLEMS = {
     400: "The request is not usable.",
     401: "Credentials are missing or not valid.",

@@ -3,42 +3,37 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode
 
 from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
-from ..auth import Gate
-from ..cache import MemoryStore
-from ..clients import ServiceClient
+from ..auth.sessions import FORM
 from ..context import RequestContext, current_context
-from ..delivery import Deliverer, Delivery, check_cache_control, entity_tag
-from ..errors import PROBLEM_JSON, DeclarationError, Problem
-from ..hardening import Header, Reply
-from ..idempotency import Once
-from ..limits import Criticality, Guard, Shedder, Turns
-from ..telemetry import Event, Events, PageMeter
-from .body import read_json_body
+from ..delivery import Deliverer, entity_tag
+from ..errors import PROBLEM_JSON, Problem
+from ..hardening import Header, Reply, with_defaults
+from ..telemetry import Event, PageMeter
+from .body import read_form_body, read_json_body
 from .disconnect import DisconnectWatcher
 from .fields import Include
 from .inputs import RequestInputs, parse_query
-from .last_good import LastGoodValues
 from .page_cache import Kept, PageCache
+from .paging import CURSOR, next_link, pages_on
 from .plan import Plan
 from .prefer import MINIMAL, wants_minimal
 from .run import DONE, SKIPPED, Bound, Run
 from .select import Selection, Selector
+from .serving import PRIVATE, PageServices, Serving, page_headers
 from .stream import PageStream, Streaming
 from .versioned import OlderPage, PageVersions
 
-__all__ = ["PageEndpoint", "PageServices", "Serving"]
+__all__ = ["PageEndpoint"]
 
 JSON = (b"content-type", b"application/json")
-PRIVATE = (b"cache-control", b"private, no-store")
 NOT_MODIFIED = 304
 NO_CONTENT = 204
 SERVICE_UNAVAILABLE = 503
@@ -51,64 +46,6 @@ REFUSAL_HEADERS = (
     (b"retry-after", b"1"),
 )
 ADMITTED = "bff.admitted"
-
-
-@dataclass(frozen=True, slots=True)
-class PageServices:
-    """What pages need of their gateway. ``client`` gives a class's client, bound to its service, for the named user;
-    ``max_body`` is in bytes; ``memory`` is where whole pages are kept; ``delivery`` says how answers go out."""
-
-    client: Callable[[type[ServiceClient], str], ServiceClient]
-    max_body: int
-    shedder: Shedder
-    turns: Turns
-    last_good: LastGoodValues
-    events: Events
-    memory: MemoryStore
-    delivery: Delivery
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Serving:
-    """How a page is served: to anybody when ``gate`` is None; each request with an Idempotency-Key once by ``once``; by
-    ``streaming`` to whom that takes. For the others see ``Bff.page``."""
-
-    method: str
-    status: int
-    gate: Gate | None
-    criticality: Criticality
-    cache: bool
-    cache_control: str | None
-    compress: bool
-    guard: Guard | None
-    once: Once | None
-    streaming: Streaming | None
-    next_link: str | None = None
-
-    def check(self, plan: Plan, inputs: RequestInputs, *, versioned: bool) -> None:
-        """Raise ``DeclarationError`` for what does not fit together."""
-        if self.once is not None and (self.method == "GET" or self.gate is None):
-            raise DeclarationError(
-                f"{plan.name}: an Idempotency-Key is its principal's and for what is done once: "
-                "not for a public page, not for GET"
-            )
-        if self.streaming is not None:
-            for other, there in (("cache", self.cache), ("idempotency", self.once is not None)):
-                if there:
-                    raise DeclarationError(
-                        f"{plan.name}: a page that is streamed is not kept whole; take {other}= away"
-                    )
-            if versioned:
-                raise DeclarationError(f"{plan.name}: a page that is streamed has no older versions")
-        if self.next_link is not None:
-            known = {entry.name for entry in plan.inputs}
-            if self.next_link not in known or "next" not in plan.model.model_fields or self.cache:
-                raise DeclarationError(
-                    f"{plan.name}: next_link='{self.next_link}' is for a page that is not kept whole, with that "
-                    "parameter, whose answer has a member 'next'"
-                )
-        if self.cache:
-            PageCache.check(plan, inputs, self.method, public=self.gate is None)
 
 
 class PageEndpoint:
@@ -129,14 +66,17 @@ class PageEndpoint:
         self._meter = meter
         self._once = serving.once
         self._streaming = serving.streaming
+        self._form = serving.streaming is not None and serving.streaming.form
+        self._read_body = read_form_body if self._form else read_json_body
+        self._greeter = serving.greeter
         self._cache = PageCache(f"{serving.method} {path}", services.memory) if serving.cache else None
         self._compressed = self._cache.compressed if self._cache is not None else None
         # An answer that is recorded is for whoever sends the request again, in whichever coding.
         compress = serving.compress and serving.once is None
         self._safe = serving.method == "GET"
-        self._next_link = serving.next_link
         self._deliverer = Deliverer(services.delivery, tags=self._safe, compress=compress)
-        self._headers = _page_headers(plan.name, inputs, serving)
+        self._headers = page_headers(plan.name, inputs, serving)
+        self._pages_on = self._safe and pages_on(plan, inputs)
         clients = services.client
         self._plan = plan
         self._inputs = inputs
@@ -152,7 +92,7 @@ class PageEndpoint:
         self._guard = serving.guard
         self._last_good = services.last_good
         self.private = serving.gate is not None
-        self.is_kept = serving.cache and serving.guard is None and versions is None
+        self.is_kept = serving.cache and serving.guard is None and versions is None and serving.streaming is None
         self.is_document = serving.streaming is None or serving.streaming.in_schema
         self._path = path
         self._status = serving.status
@@ -182,14 +122,14 @@ class PageEndpoint:
             return
         context.route = self._path
         context.meter = meter = self._meter
-        if self._streaming is not None:
-            context.problem_page = self._streaming.problem_page
         meter.in_flight += 1
+        if self._streaming is not None:
+            await self._meet(self._streaming, scope, context)
         older = self._versions.enter(scope, context) if self._versions is not None and self._gate is None else None
         cache_key, known = b"", None
         if self._cache is not None:
             cache_key = self._cache.key(scope, context.version)
-            known = self._cache.get(cache_key)
+            known = self._cache.get(cache_key) if context.visitor is None else None
         if known is None and self._shedder.level and ADMITTED not in scope and not self._admits():
             raise Problem(503, OVERLOADED, headers={"retry-after": "1"})
         if self._guard is not None:
@@ -203,6 +143,13 @@ class PageEndpoint:
             await self._send(send, context, self._kept(scope, context, known))
         else:
             await self._make(scope, receive, send, context, path_params, older, cache_key)
+
+    async def _meet(self, streaming: Streaming, scope: Scope, context: RequestContext) -> None:
+        context.problem_page = streaming.problem_page
+        if self._form:
+            scope[FORM] = True
+        if self._greeter is not None:
+            context.visitor = await self._greeter.visitor(scope)
 
     async def _make(
         self,
@@ -219,7 +166,7 @@ class PageEndpoint:
             await turn
         query = parse_query(scope["query_string"]) if older is None else older.query(parse_query(scope["query_string"]))
         selection = (self._selector if older is None else older.selector).read(query)
-        body = await read_json_body(scope, receive, self._max_body) if self._inputs.body is not None else b""
+        body = await self._read_body(scope, receive, self._max_body) if self._inputs.body is not None else b""
         values = self._template.copy()
         values[self._plan.principal_slot] = context.principal
         values[self._plan.context_slot] = context
@@ -231,7 +178,7 @@ class PageEndpoint:
         watcher = DisconnectWatcher(receive, run) if self._safe else None
         try:
             if self._streaming is not None and self._streaming.takes(scope):
-                await self._stream(self._streaming, run, context, selection.fields, scope, send)
+                await self._stream(self._streaming, run, context, selection.fields, scope, send, cache_key)
                 return
             await run.complete()
         finally:
@@ -240,18 +187,17 @@ class PageEndpoint:
             self._meter.ran(run.state, run.seconds, context.degraded)
         shaped = self._plan.shape(*self._plan.shape_arguments(values))
         timing = (b"server-timing", self._timing(run, context))
-        if self._next_link is not None and (following := getattr(shaped, "next", None)) is not None:
-            context.reply_headers = (*context.reply_headers, next_link(scope, self._next_link, following))
         if not self._safe and not context.degraded and wants_minimal(scope["headers"]):
             await self._done(send, context, timing)
             return
         content, tag = self._document(shaped, selection, context, older)
+        link = self._link(scope, shaped, older) if self._pages_on else ()
         if context.degraded:
-            await self._send(send, context, self._reply(scope, context, content, tag, (timing, PRIVATE)))
+            await self._send(send, context, self._reply(scope, context, content, tag, (timing, *link, PRIVATE)))
             return
         if self._cache is not None:
-            self._cache.put(cache_key, content, tag, run.fresh_for)
-        await self._send(send, context, self._reply(scope, context, content, tag, (timing, *self._headers)))
+            self._cache.put(cache_key, content, tag, link, run.fresh_for)
+        await self._send(send, context, self._reply(scope, context, content, tag, (timing, *link, *self._headers)))
 
     async def _stream(
         self,
@@ -261,10 +207,14 @@ class PageEndpoint:
         fields: Include | None,
         scope: Scope,
         send: Send,
+        cache_key: bytes,
     ) -> None:
         stream = PageStream(self._plan, run, context, send, self._status, private=self.private, fields=fields)
         try:
             await streaming.deliver(stream, scope)
+            if self._cache is not None and stream.keepable and 0 < run.fresh_for < math.inf:
+                content, mark = streaming.kept(stream)
+                self._cache.put(cache_key, content, mark, (), run.fresh_for)
         finally:
             stream.close()
 
@@ -280,6 +230,12 @@ class PageEndpoint:
             names = [section.name for section in self._plan.sections if section.name in context.degraded]
             return _mark(content, names if older is None else older.degraded(names)), b""
         return content, entity_tag(content) if self._deliverer.tags else b""
+
+    @staticmethod
+    def _link(scope: Scope, shaped: Any, older: OlderPage | None) -> tuple[tuple[bytes, bytes], ...]:
+        """Where the listing goes on, if it does."""
+        cursor = CURSOR if older is None else older.cursor
+        return (next_link(scope["query_string"], shaped.next, cursor),) if shaped.next and cursor else ()
 
     def refuses(self, scope: Scope, headers: Callable[[Scope], tuple[Header, ...]]) -> Reply | None:
         """The answer to a request that is not admitted, made without looking at it; None when it is admitted, or has to
@@ -317,9 +273,15 @@ class PageEndpoint:
         return self._kept(scope, context, known)
 
     def _kept(self, scope: Scope, context: RequestContext, known: Kept) -> Reply:
-        content, tag, age = known
+        content, tag, link, age = known
         self._meter.cached += 1
-        return self._reply(scope, context, content, tag, ((b"age", b"%d" % age), *self._headers))
+        aged = (b"age", b"%d" % age)
+        if self._streaming is None:
+            return self._reply(scope, context, content, tag, (aged, *link, *self._headers))
+        content, own = self._streaming.again(content, tag)
+        context.status = self._status
+        length = (b"content-length", b"%d" % len(content))
+        return self._status, with_defaults([*own, aged, length], context.reply_headers), content
 
     def _reply(
         self, scope: Scope, context: RequestContext, content: bytes, tag: bytes, headers: tuple[Header, ...]
@@ -355,34 +317,6 @@ class PageEndpoint:
         ]
         entries.append(f"total;dur={total:.1f}")
         return ", ".join(entries).encode()
-
-
-def next_link(scope: Scope, parameter: str, value: str) -> tuple[bytes, bytes]:
-    """``Link`` (RFC 8288) to the following page: the same request with another cursor."""
-    query = [pair for pair in parse_qsl(scope["query_string"].decode("latin-1")) if pair[0] != parameter]
-    target = f"{quote(scope['path'], safe='/')}?{urlencode([*query, (parameter, value)])}"
-    return b"link", f'<{target}>; rel="next"'.encode()
-
-
-def _page_headers(name: str, inputs: RequestInputs, serving: Serving) -> tuple[tuple[bytes, bytes], ...]:
-    """Cache-Control and Vary of a page's whole answers; raises ``DeclarationError``."""
-    gate, cache_control = serving.gate, serving.cache_control
-    private = gate is not None
-    if cache_control is None:
-        if private:
-            return (PRIVATE,)
-        kept = serving.method == "GET"
-    else:
-        if serving.method != "GET":
-            raise DeclarationError(f"{name}: only a GET page can have cache_control")
-        kept = check_cache_control(cache_control, name, private=private)
-    vary = inputs.vary | gate.vary if gate is not None else inputs.vary
-    if serving.streaming is not None:
-        vary |= {"accept"}
-    headers = [] if cache_control is None else [(b"cache-control", cache_control.encode())]
-    if kept and vary:
-        headers.append((b"vary", ", ".join(sorted(vary)).encode()))
-    return tuple(headers)
 
 
 def _mark(content: bytes, degraded: list[str]) -> bytes:

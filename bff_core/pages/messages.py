@@ -53,6 +53,7 @@ class MessageStreaming:
 
     problem_page: Callable[[Problem, RequestContext], tuple[bytes, list[Header]] | None] | None = None
     in_schema = True
+    form = greets = keeps = False
 
     def __init__(self, plan: Plan) -> None:
         if plan.model.__pydantic_root_model__:
@@ -63,6 +64,14 @@ class MessageStreaming:
     def takes(self, scope: Scope) -> bool:
         """Whether the client likes messages better than one document."""
         return preferred(_header(scope, b"accept")) != JSON
+
+    def kept(self, stream: PageStream) -> tuple[bytes, bytes]:
+        """It is not kept."""
+        raise NotImplementedError
+
+    def again(self, content: bytes, mark: bytes) -> tuple[bytes, list[Header]]:
+        """It is not kept."""
+        raise NotImplementedError
 
     async def deliver(self, stream: PageStream, scope: Scope) -> None:
         """Send the messages. What goes wrong after the first is told by the last."""

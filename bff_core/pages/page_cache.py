@@ -15,8 +15,9 @@ from .plan import Plan
 
 __all__ = ["Kept", "PageCache"]
 
-Kept = tuple[bytes, bytes, int]
-"""A page, its entity tag, and its age in seconds."""
+Headers = tuple[tuple[bytes, bytes], ...]
+Kept = tuple[bytes, bytes, Headers, int]
+"""A page, its entity tag, its own headers, and its age in seconds."""
 
 
 class PageCache:
@@ -45,17 +46,18 @@ class PageCache:
         return key if version is None else b"%b\n%b" % (key, version.encode())
 
     def get(self, key: bytes) -> Kept | None:
-        """The page, its entity tag and its age in seconds, while it is fresh."""
+        """The page, its entity tag, its own headers and its age in seconds, while it is fresh."""
         stored = self._store.get(key)
         now = time.time()
         if stored is None or decide(stored, now) is not Decision.FRESH:
             return None
-        return stored.body, stored.etag or b"", int(max(0.0, now - stored.stored_at))
+        return stored.body, stored.etag or b"", stored.headers, int(max(0.0, now - stored.stored_at))
 
-    def put(self, key: bytes, content: bytes, tag: bytes, fresh_for: float) -> None:
-        """Keep it for ``fresh_for`` seconds; not at all for 0 or infinity, which no answer has vouched for."""
+    def put(self, key: bytes, content: bytes, tag: bytes, headers: Headers, fresh_for: float) -> None:
+        """Keep it with its own ``headers`` for ``fresh_for`` seconds; not at all for 0 or infinity, which no answer has
+        vouched for."""
         if 0 < fresh_for < math.inf:
-            self._store.put(key, _stored(content, tag, fresh_for))
+            self._store.put(key, _stored(content, tag, headers, fresh_for))
 
     def compressed(self, coding: Coding, tag: bytes, content: bytes) -> bytes:
         """``content`` in this coding, compressed once for all who ask; known by its tag, if it has one."""
@@ -66,9 +68,10 @@ class PageCache:
         if known is not None:
             return known.body
         body = coding.compress(content)
-        self._store.put(key, _stored(body, tag, math.inf))
+        self._store.put(key, _stored(body, tag, (), math.inf))
         return body
 
 
-def _stored(body: bytes, tag: bytes, fresh_for: float) -> Stored:
-    return Stored(200, (), body, (), time.time(), 0.0, fresh_for, 0.0, 0.0, False, True, tag or None, None)
+def _stored(body: bytes, tag: bytes, headers: Headers, fresh_for: float) -> Stored:
+    now, etag = time.time(), tag or None
+    return Stored(200, headers, body, (), now, 0.0, fresh_for, 0.0, 0.0, False, True, etag, None)

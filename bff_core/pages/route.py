@@ -19,12 +19,13 @@ from ..telemetry import PageMeter, SectionMeter
 from ..versions import Version, Versions
 from .declare import Page
 from .document import key_parameter, list_pattern, problem_texts, takes_key
-from .endpoint import PageEndpoint, PageServices, Serving
+from .endpoint import PageEndpoint
 from .fields import Members, members_of, members_pattern
 from .inputs import RequestInputs
 from .messages import EVENT_STREAM, NDJSON
 from .methods import without_body
 from .plan import Input, Plan
+from .serving import PageServices, Serving
 from .versioned import PageVersions
 
 __all__ = [

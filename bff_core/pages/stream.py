@@ -35,11 +35,29 @@ class Streaming(Protocol):
     def in_schema(self) -> bool:
         """Whether the page is for programs, and so in the OpenAPI document."""
 
+    @property
+    def form(self) -> bool:
+        """Whether what comes in is a browser's form."""
+
+    @property
+    def greets(self) -> bool:
+        """Whether who is signed in is shown, on a public page too."""
+
     def takes(self, scope: Scope) -> bool:
         """Whether this request is to be answered so."""
 
     async def deliver(self, stream: PageStream, scope: Scope) -> None:
         """Answer it."""
+
+    @property
+    def keeps(self) -> bool:
+        """Whether a page that is nobody's in particular can be kept whole."""
+
+    def kept(self, stream: PageStream) -> tuple[bytes, bytes]:
+        """The whole page, and its mark: what of it must be another in each answer."""
+
+    def again(self, content: bytes, mark: bytes) -> tuple[bytes, list[Header]]:
+        """A page that was kept, with another mark, and its headers."""
 
 
 class PageStream:
@@ -102,6 +120,11 @@ class PageStream:
         """Forget what has come until now: it has been delivered."""
         self._arrived.clear()
 
+    @property
+    def keepable(self) -> bool:
+        """Whether it is whole, and the same for everybody."""
+        return not (self.pending or self.personal or self.context.degraded)
+
     def close(self) -> None:
         """Let go of what still runs."""
         self._task.cancel()
@@ -121,6 +144,11 @@ class PageStream:
     def failed(self, indexes: Collection[int]) -> bool:
         """Whether one of them failed and shows its fallback."""
         return any(self._run.state[index] == FAILED for index in indexes)
+
+    @property
+    def personal(self) -> bool:
+        """Whether it shows something of somebody."""
+        return self.private or self.context.visitor is not None
 
     @property
     def pending(self) -> list[str]:
@@ -151,7 +179,7 @@ class PageStream:
         self.context.status = self._status
         own = [
             (b"content-type", content_type),
-            (b"cache-control", b"private, no-store" if self.private else b"private, no-cache"),
+            (b"cache-control", b"private, no-store" if self.personal else b"private, no-cache"),
             (b"server-timing", self.server_timing().encode()),
             _UNBUFFERED,
             *headers,
@@ -161,9 +189,16 @@ class PageStream:
 
     async def nothing(self) -> None:
         """Answer 204: there is no more."""
-        self.context.status = 204
-        headers = [(b"cache-control", b"no-store"), *self.context.reply_headers]
-        await self._send({"type": "http.response.start", "status": 204, "headers": headers})
+        await self._empty(204)
+
+    async def redirect(self, path: str) -> None:
+        """Answer 303: what was to be done is done, go to ``path`` (RFC 9110 section 15.4.4)."""
+        await self._empty(303, (b"location", path.encode("ascii")))
+
+    async def _empty(self, status: int, *own: Header) -> None:
+        self.context.status = status
+        headers = [*own, (b"cache-control", b"no-store"), *self.context.reply_headers]
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": b""})
 
     async def write(self, content: bytes, *, last: bool = False) -> None:

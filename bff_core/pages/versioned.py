@@ -15,6 +15,7 @@ from ..versions import Removed, Renamed, Version, Versions
 from .declare import Page
 from .fields import only
 from .inputs import Query, RequestInputs
+from .paging import CURSOR
 from .plan import Plan
 from .select import Selection, Selector
 
@@ -67,6 +68,7 @@ class OlderPage:
         "_up",
         "answer",
         "body_model",
+        "cursor",
         "down",
         "parameters",
         "selector",
@@ -84,6 +86,7 @@ class OlderPage:
         self._inputs = inputs
         self._changes = versions.parameters(page, version)
         self.parameters = _older_parameters(plan, inputs, self._changes)
+        self.cursor = next((older for older, head in self.parameters.items() if head == CURSOR), None)
         self.body_model: Any = None
         self._body: TypeAdapter[Any] | None = None
         self._up: Callable[[Any], Any] | None = None

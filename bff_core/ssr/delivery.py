@@ -7,7 +7,7 @@ that is still to come, on from there when it is there.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import structlog
 from jinja2 import Template
@@ -15,17 +15,15 @@ from jinja2.runtime import Context
 from markupsafe import Markup, escape
 from starlette.types import Scope
 
-from ..context import RequestContext
-from ..errors import Problem
 from ..pages import PageStream, Plan
 from ..pages.stream import Header
 from .deferred import CONTENT, FAILED, PENDING, VARIABLE
-from .policy import policy
+from .policy import Policy
+from .problems import HTML, ProblemPage, here
 
 __all__ = ["HtmlStreaming"]
 
 log = structlog.get_logger("bff.ssr")
-HTML = b"text/html; charset=utf-8"
 PLAIN = "nojs"
 _SCRIPT = (
     "function __bff(n){var p=document.getElementById('deferred-'+n),t=document.getElementById('arrived-'+n);"
@@ -35,25 +33,28 @@ _SCRIPT = (
 
 
 class HtmlStreaming:
-    """One page through one template. ``parts`` are the deferred ones, with their sections' indexes; ``error`` is the
-    template for problems."""
+    """One page through one template. ``parts`` are the deferred ones, with their sections' indexes; ``greets`` says
+    that the template shows who is signed in."""
 
-    in_schema = False
+    in_schema = form = False
+    keeps = True
 
     def __init__(
         self,
         plan: Plan,
         template: Template,
-        error: Template | None,
         parts: Mapping[str, frozenset[int]],
-        csp: Mapping[str, str],
+        policy: Policy,
+        problem_page: ProblemPage,
+        *,
+        greets: bool,
     ) -> None:
         self._template = template
-        self._error = error
         self.parts = parts
-        self._policy = policy(csp)
+        self._policy = policy
+        self.greets = greets
         self._awaited = _awaited(plan, frozenset[int]().union(*parts.values()))
-        self.problem_page: Callable[[Problem, RequestContext], tuple[bytes, list[Header]] | None] = self._problem
+        self.problem_page = problem_page
 
     def takes(self, scope: Scope) -> bool:  # noqa: ARG002 - others look at what is accepted
         """A browser's page is HTML for everybody."""
@@ -65,11 +66,23 @@ class HtmlStreaming:
         await stream.until(self._awaited)
         plain = _is_plain(scope["query_string"])
         rendering = _Rendering(self._template, stream, self.parts, plain=plain)
-        start = self._head(rendering.nonce)
+        start = [self._policy.header(rendering.nonce)]
         if plain:
             await self._in_order(rendering, stream, start)
         else:
             await self._as_it_comes(rendering, stream, start, scope["query_string"])
+
+    def kept(self, stream: PageStream) -> tuple[bytes, bytes]:
+        """The page in one piece, and its nonce."""
+        rendering = _Rendering(self._template, stream, self.parts, plain=False)
+        return "".join(rendering.pieces()).encode(), rendering.nonce.encode()
+
+    def again(self, content: bytes, mark: bytes) -> tuple[bytes, list[Header]]:
+        """It, with a nonce that nobody has seen. The one that goes was as little to be guessed when the page was made,
+        so that it can stand nowhere but where the template put it."""
+        nonce = secrets.token_urlsafe(16)
+        own = [(b"content-type", HTML), (b"cache-control", b"private, no-cache"), self._policy.header(nonce)]
+        return content.replace(mark, nonce.encode()), own
 
     async def _as_it_comes(self, rendering: _Rendering, stream: PageStream, start: list[Header], query: bytes) -> None:
         shell = "".join(rendering.pieces())
@@ -102,20 +115,6 @@ class HtmlStreaming:
             await stream.start(HTML, start)
         await stream.write("".join(pieces).encode(), last=True)
 
-    def _head(self, nonce: str) -> list[Header]:
-        return [(b"content-security-policy", self._policy.replace("{nonce}", nonce).encode())]
-
-    def _problem(self, problem: Problem, context: RequestContext) -> tuple[bytes, list[Header]] | None:
-        if self._error is None:
-            return None
-        nonce = secrets.token_urlsafe(16)
-        try:
-            body = self._error.render(problem=problem, request_id=context.request_id, nonce=nonce)
-        except Exception:
-            log.exception("ssr.error_page", request_id=context.request_id)
-            return None
-        return body.encode(), [(b"content-type", HTML), *self._head(nonce)]
-
 
 class _Rendering:
     """One response of a template. ``open`` are the parts whose place is held; ``awaits`` is the one that the template
@@ -140,6 +139,8 @@ class _Rendering:
             "inputs": self._stream.inputs(),
             "nonce": self.nonce,
             "ordered": self._plain,
+            "principal": self._stream.context.principal or self._stream.context.visitor,
+            "here": here(self._stream.context),
             VARIABLE: self,
         }
         return self._template.root_render_func(self._template.new_context(variables))

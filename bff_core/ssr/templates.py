@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError, meta, nodes
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, TemplateError, meta, nodes
 
 from ..errors import DeclarationError
 from ..pages import Plan
 from .deferred import Deferred, parts_of
 from .delivery import HtmlStreaming
+from .form import FormAnswer
+from .policy import Policy
+from .problems import ProblemPage
 
 __all__ = ["Templates"]
 
+ERROR = "error.html"
+
 
 class Templates:
-    """Those of one folder. ``environment`` is Jinja's, for filters and globals of one's own."""
+    """Those of one folder. ``environment`` is Jinja's, for filters and globals of one's own; ``csp`` has the directives
+    of all pages that are not the usual ones."""
 
     def __init__(self, folder: str | Path) -> None:
         if not Path(folder).is_dir():
             raise DeclarationError(f"there is no folder of templates at '{folder}'")
+        self.csp: dict[str, str] = {}
         self.environment = Environment(
             loader=FileSystemLoader(folder),
             autoescape=True,
@@ -31,10 +39,17 @@ class Templates:
             auto_reload=False,
         )
 
+    def expect(self, provider: str | None) -> None:
+        """Whether browsers sign in here, and where, which is where the form that signs out leads."""
+        self.environment.globals["has_sessions"] = provider is not None
+        if provider is not None:
+            self.csp["form-action"] = f"'self' {provider}"
+
     def streaming(self, plan: Plan, template: str, csp: Mapping[str, str]) -> HtmlStreaming:
         """How ``plan`` is served through ``template``. Raises ``DeclarationError`` when that cannot be compiled, or
         defers what the page does not have."""
-        parts = self._check(template, plan.name, set())
+        used: set[str] = set()
+        parts = self._check(template, plan.name, set(), used)
         known = {section.name: section.index for section in plan.sections}
         for names in parts.values():
             if unknown := [name for name in names if name not in known]:
@@ -43,16 +58,24 @@ class Templates:
                     f"{', '.join(known)}"
                 )
         indexes = {part: frozenset(known[name] for name in names) for part, names in parts.items()}
-        error = "error.html"
-        if error in self.environment.list_templates():
-            self._check(error, plan.name, set())
-            shown = self.environment.get_template(error)
-        else:
-            shown = None
-        return HtmlStreaming(plan, self.environment.get_template(template), shown, indexes, csp)
+        policy = Policy({**self.csp, **csp})
+        shown = ProblemPage(self._error(plan), policy)
+        found = self.environment.get_template(template)
+        return HtmlStreaming(plan, found, indexes, policy, shown, greets="principal" in used)
 
-    def _check(self, name: str, page: str, seen: set[str]) -> dict[str, list[str]]:
-        """The deferred parts of a template and of all that it extends or includes."""
+    def form(self, plan: Plan, then: str | Callable[[Any], str]) -> FormAnswer:
+        """How a form is answered, see ``FormAnswer``; who has to sign in first is sent to ``then``, too, or home."""
+        shown = ProblemPage(self._error(plan), Policy(self.csp), then if isinstance(then, str) else "/")
+        return FormAnswer(plan, then, shown)
+
+    def _error(self, plan: Plan) -> Template | None:
+        if ERROR not in self.environment.list_templates():
+            return None
+        self._check(ERROR, plan.name, set(), set())
+        return self.environment.get_template(ERROR)
+
+    def _check(self, name: str, page: str, seen: set[str], used: set[str]) -> dict[str, list[str]]:
+        """The deferred parts of a template and of all that it extends or includes; ``used`` gets the variables."""
         seen.add(name)
         loader = self.environment.loader
         try:
@@ -66,7 +89,8 @@ class Templates:
                 f"{page}: template '{name}' sets autoescape, which is always on; mark single values '| safe'"
             )
         parts = parts_of(tree)
+        used |= meta.find_undeclared_variables(tree)
         for other in meta.find_referenced_templates(tree):
             if other is not None and other not in seen:
-                parts |= self._check(other, page, seen)
+                parts |= self._check(other, page, seen, used)
         return parts

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -77,6 +77,10 @@ class Enumeration:
     partial: dict[int, int] = field(default_factory=dict)
     digest: str = ""
     complete: bool = False
+    # Of the memos, so that an answer's work does not grow with the answers before it.
+    _items: int = field(default=0, compare=False)
+    _cursors: set[str] = field(default_factory=set, compare=False)
+    _tagged: dict[str | None, Memo] | None = field(default=None, compare=False)
 
     @classmethod
     def of(cls, base: View, shape: str, through: int) -> Enumeration:
@@ -87,7 +91,14 @@ class Enumeration:
         """What is known of the answer to be asked for next, if it has a tag that makes the request conditional."""
         if self.partial or self.base.shape != self.shape:
             return None
-        return next((memo for memo in self.base.memos if memo.cursor == self.cursor and memo.etag), None)
+        if self._tagged is None:
+            self._tagged = {memo.cursor: memo for memo in reversed(self.base.memos) if memo.etag}
+        return self._tagged.get(self.cursor)
+
+    def resume(self, memos: Iterable[Memo]) -> None:
+        """These are the answers so far."""
+        for memo in memos:
+            self._add(memo)
 
     def not_modified(self, memo: Memo) -> None:
         """The answer is the one of ``memo``. Raises ``BadResponse`` for a listing without end."""
@@ -158,17 +169,23 @@ class Enumeration:
         return index
 
     def _check(self, following: str | None, items: int) -> None:
-        if following is not None and (following == self.cursor or any(m.cursor == following for m in self.memos)):
+        if following is not None and (following == self.cursor or following in self._cursors):
             raise BadResponse("the listing's cursors go round in a circle")
-        if items + sum(len(memo.keys) for memo in self.memos) > MOST_ITEMS:
+        if items + self._items > MOST_ITEMS:
             raise BadResponse(f"the listing has more than {MOST_ITEMS} items")
 
     def _turn(self, memo: Memo) -> None:
-        self.memos.append(memo)
+        self._add(memo)
         self.digest = hashlib.sha256(self.digest.encode() + memo.keys.tobytes()).hexdigest()[:16]
         self.partial = {}
         self.complete = memo.following is None
         self.cursor = memo.following
+
+    def _add(self, memo: Memo) -> None:
+        self.memos.append(memo)
+        self._items += len(memo.keys)
+        if memo.cursor is not None:
+            self._cursors.add(memo.cursor)
 
     def _view(self, without: list[int], through: int, doubt: Doubt | None) -> View:
         view = self.base

@@ -12,11 +12,12 @@ from starlette.types import Receive, Scope, Send
 
 from ..auth import Gate
 from ..context import RequestContext, current_context
+from ..delivery import Deliverer
 from ..errors import Problem
 from ..limits import Guard
 from ..pages.body import read_json_body
-from ..pages.endpoint import PageServices
 from ..pages.route import SECURITY, ProblemDocument
+from ..pages.serving import PageServices
 from ..stores import StoreUnavailable
 from ..telemetry import Event
 from .messages import SyncAnswer, SyncRequest
@@ -95,6 +96,7 @@ class _SyncEndpoint:
         self._sync = sync
         self._enter = enter
         self._services = services
+        self._deliverer = Deliverer(services.delivery, tags=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         context = await self._enter(self._path, scope)
@@ -107,12 +109,14 @@ class _SyncEndpoint:
             content = await self._sync.answer(request, context)
         except StoreUnavailable:
             raise Problem(503, "Nothing can be synchronized now.", headers={"retry-after": "5"}) from None
+        status, content, own = self._deliverer.deliver(scope["headers"], 200, content, b"")
         headers = [
+            *own,
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(content)),
             (b"cache-control", b"private, no-store"),
         ]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": content})
 
 

@@ -117,7 +117,7 @@ def _unpack_entry(packed: dict[str, Any], reader: _Reader) -> Entry:
         partial=dict(run["partial"]),
         digest=run["digest"],
     )
-    enumeration.memos = [_unpack_memo(memo, reader) for memo in run["memos"]]
+    enumeration.resume(_unpack_memo(memo, reader) for memo in run["memos"])
     return Entry(view, enumeration)
 
 

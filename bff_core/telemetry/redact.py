@@ -102,7 +102,8 @@ def _redact(value: Any, depth: int) -> Any:
             for key, item in value.items()
         }
     if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], (str, bytes)):  # noqa: PLR2004 - a header
-        return [_key(value[0]), REDACTED if is_secret_name(_key(value[0])) else _redact(value[1], depth + 1)]
+        name = _key(value[0])
+        return [redact_text(name), REDACTED if is_secret_name(name) else _redact(value[1], depth + 1)]
     if isinstance(value, (list, tuple, set, frozenset)):
         return [_redact(item, depth + 1) for item in value]
     return redact_text(str(value))

@@ -14,8 +14,9 @@ from .protocol import WireResponse
 __all__ = ["Answer", "Limits", "Sink", "StopParsing"]
 
 _MOST_INFORMATIONAL = 16
-_CONTINUE, _SWITCHING, _FINAL, _NOT_MODIFIED = 100, 101, 200, 304
+_CONTINUE, _SWITCHING, _EARLY_HINTS, _FINAL, _NOT_MODIFIED = 100, 101, 103, 200, 304
 _SPECIAL = frozenset({b"content-length", b"transfer-encoding", b"connection", b"content-encoding"})
+_HEEDED = frozenset({*_SPECIAL, b"proxy-connection", b"upgrade"})
 _CODED = frozenset({b"content-encoding", b"content-length"})
 
 
@@ -120,7 +121,7 @@ class Answer:
         if self.in_body:
             self._trailer(name)
             return
-        self.headers.append((name, value))
+        self.headers.append((name, value.rstrip(b" \t")))  # llhttp leaves what stands behind
         if name in _SPECIAL:
             self._special(name, value)
 
@@ -130,6 +131,9 @@ class Answer:
         if status < _FINAL:
             if status < _CONTINUE or status == _SWITCHING:
                 self._refuse(f"status {status} was not asked for")
+            if status > _EARLY_HINTS and (self.chunked or self.length > 0):
+                # There is none (RFC 9110 15.2), but llhttp would read one, except after those it knows.
+                self._refuse("an informational answer with a body")
             self.informational += 1
             if self.informational > _MOST_INFORMATIONAL:
                 self._refuse("too many informational answers")
@@ -139,8 +143,8 @@ class Answer:
             self._refuse(f"more than {limits.max_headers} headers")
         if self.head_bytes > limits.max_head and sum(len(n) + len(v) + 4 for n, v in headers) > limits.max_head:
             self._refuse(f"the head is larger than {limits.max_head} bytes")
-        self.keep = self._parser.should_keep_alive()
-        if not self.keep and self._parser.get_http_version() not in {"1.1", "1.0"}:
+        self.keep = self._parser.should_keep_alive() and not self._said_close
+        if self._parser.get_http_version() not in {"1.1", "1.0"}:
             self._refuse("not HTTP/1.1")
         self.in_body = True
         if self.head_only:
@@ -197,7 +201,7 @@ class Answer:
     def _trailer(self, name: bytes) -> None:
         if self.complete:
             raise StopParsing
-        if name in _SPECIAL:
+        if name in _HEEDED:
             self.keep = False  # llhttp heeds them, which is wrong, and may now be in any state
         self._trailers += 1
         if self._trailers > self._limits.max_headers:

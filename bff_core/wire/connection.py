@@ -198,7 +198,7 @@ class Connection(Answer, asyncio.Protocol):
             try:
                 response = self.response()
             except BadResponse as bad:
-                error = bad
+                error, keep = bad, False
         elif exchange.sending:
             keep = False
         if keep:

@@ -19,7 +19,7 @@ _HEAD = re.compile(
 )  # fmt: skip
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,15})[ \t]*\r\n")
 _UNUSUAL = re.compile(
-    rb"\r\n(?:transfer-encoding:|content-encoding:|upgrade:|connection:(?![ \t]*keep-alive[ \t]*\r\n))"
+    rb"\r\n(?:transfer-encoding:|content-encoding:|upgrade:|(?:proxy-)?connection:(?![ \t]*keep-alive[ \t]*\r\n))"
 )
 _BODILESS = frozenset({b"204", b"304"})
 

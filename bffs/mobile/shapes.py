@@ -6,9 +6,11 @@ from datetime import datetime
 
 from pydantic import BaseModel
 
-from shop.models import CartLine, Money, Notification, Order, OrderStatus, Product
+from bff_core import AppState, pick_variant
+from shop.models import CartLine, Listing, Money, Notification, Order, OrderStatus, Product, User
 
 __all__ = [
+    "MobileBootstrap",
     "MobileCartLine",
     "MobileHome",
     "MobileOrder",
@@ -16,9 +18,12 @@ __all__ = [
     "MobileOrderRow",
     "MobileProduct",
     "cart_line",
+    "mobile_home",
     "order_row",
     "product_card",
 ]
+
+CARD_WIDTH = 160  # CSS pixels
 
 
 class MobileProduct(BaseModel):
@@ -67,9 +72,23 @@ class MobileHome(BaseModel):
     recommendations: list[MobileProduct]
 
 
-def product_card(product: Product) -> MobileProduct:
+class MobileBootstrap(MobileHome):
+    app: AppState
+
+
+def thumbnail_of(product: Product, density: float = 1.0) -> str:
+    """The picture of a product for a screen of this density; the usual one when there is no choice."""
+    if density <= 1:
+        return product.thumbnail
+    picked = pick_variant(product.thumbnails, lambda one: one.width, CARD_WIDTH * density)
+    return product.thumbnail if picked is None else picked.url
+
+
+def product_card(product: Product, density: float = 1.0) -> MobileProduct:
     """A product as the app lists it."""
-    return MobileProduct(id=product.id, name=product.name, price=product.price, thumbnail=product.thumbnail)
+    return MobileProduct(
+        id=product.id, name=product.name, price=product.price, thumbnail=thumbnail_of(product, density)
+    )
 
 
 def cart_line(line: CartLine) -> MobileCartLine:
@@ -88,9 +107,9 @@ def order_row(order: Order) -> MobileOrderRow:
     )
 
 
-def order_detail(order: Order, products: list[Product]) -> MobileOrder:
+def order_detail(order: Order, products: list[Product], density: float) -> MobileOrder:
     """An order with its lines; a line whose product could not be looked up has no thumbnail."""
-    thumbnails = {product.id: product.thumbnail for product in products}
+    thumbnails = {product.id: thumbnail_of(product, density) for product in products}
     lines = [
         MobileOrderLine(
             product_id=line.product_id,
@@ -104,6 +123,19 @@ def order_detail(order: Order, products: list[Product]) -> MobileOrder:
     return MobileOrder(id=order.id, status=order.status, total=order.total, created_at=order.created_at, lines=lines)
 
 
-def unread_of(notifications: list[Notification]) -> int:
-    """How many of the latest notifications are unread."""
-    return sum(not notification.read for notification in notifications)
+def mobile_home(
+    user: User | None,
+    orders: Listing[Order] | None,
+    notifications: Listing[Notification] | None,
+    cards: list[Product],
+    density: float,
+) -> MobileHome:
+    """The first screen; ``unread`` counts among the latest notifications."""
+    news = notifications.items if notifications else []
+    return MobileHome(
+        name=user.name if user else None,
+        unread=sum(not notification.read for notification in news),
+        headline=news[0].title if news else None,
+        orders=[order_row(order) for order in orders.items] if orders else [],
+        recommendations=[product_card(card, density) for card in cards],
+    )

@@ -41,9 +41,9 @@ app = create_bff(
     problem_types="/problems/",
     lifespan=lifespan,
 )
-app.page("/products", ProductsPage, next_link="cursor")
+app.page("/products", ProductsPage)
 app.page("/products/{product_id}", ProductPage)
-app.page("/orders", OrdersPage, next_link="cursor")
+app.page("/orders", OrdersPage)
 app.page("/orders", PlaceOrder, method="POST", status=201, idempotency="required")
 app.page("/orders/{order_id}", OrderPage)
 app.page("/orders/{order_id}/cancel", CancelOrder, method="POST", idempotency="required")

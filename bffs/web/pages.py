@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import Header, Query
+from pydantic import BaseModel, ConfigDict, Field
 
 from bff_core import Page, optional, required, shape
 from shop.clients import Catalog, Inventory, Notifications, Orders, Recommendations, Reviews, Users, subject
 from shop.models import (
     Cart,
     CartItem,
+    CartQuantity,
     Listing,
     NewOrder,
     Notification,
@@ -25,10 +27,12 @@ from shop.models import (
 from .shapes import (
     ProductCard,
     StartDocument,
+    WebCart,
     WebHome,
     WebOrder,
     WebProduct,
     WebUser,
+    cart_of,
     order_of,
     product_card,
     review_of,
@@ -37,12 +41,15 @@ from .shapes import (
 
 __all__ = [
     "AddToCart",
+    "CartPage",
     "HomePage",
+    "OrderCart",
     "OrderPage",
     "OrdersPage",
     "PlaceOrder",
     "ProductPage",
     "SearchPage",
+    "SetInCart",
     "StartPage",
 ]
 
@@ -180,12 +187,34 @@ class SearchPage(Page):
         return Listing[ProductCard](items=[product_card(product) for product in results.items], next=results.next)
 
 
+class CartPage(Page):
+    """What the user means to order."""
+
+    cart = required(Orders.cart, user_id=subject)
+    products = optional(Catalog.products, ids=lambda cart: [line.product_id for line in cart.lines], fallback=[])
+
+    @shape
+    def shown(self, cart: Cart, products: list[Product]) -> WebCart:
+        return cart_of(cart, {product.id: product for product in products})
+
+
 class AddToCart(Page):
     """Put a product into the user's cart."""
 
     item: CartItem
     idempotency_key: Annotated[str | None, Header()] = None
     cart = required(Orders.add_to_cart, user_id=subject, relay_status=[404, 409, 422])
+
+    @shape
+    def after(self, cart: Cart) -> Cart:
+        return cart
+
+
+class SetInCart(Page):
+    """Have so many of a product in the user's cart; 0 takes it out."""
+
+    wanted: CartQuantity
+    cart = required(Orders.set_in_cart, user_id=subject, relay_status=[422])
 
     @shape
     def after(self, cart: Cart) -> Cart:
@@ -203,6 +232,30 @@ class PlaceOrder(Page):
     order = required(
         Orders.place,
         order=lambda new_order, principal: OrderRequest(user_id=principal.subject, lines=new_order.lines),
+        relay_status=[409, 422],
+    )
+
+    @shape
+    def placed(self, order: Order) -> WebOrder:
+        return order_of(order, {})
+
+
+class CartForm(BaseModel):
+    """The form under the cart; ``key`` is new each time it is shown, so that a second click orders nothing more."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    key: Annotated[str, Field(min_length=16, max_length=64)]
+
+
+class OrderCart(Page):
+    """Order the user's cart."""
+
+    form: CartForm
+    order = required(
+        Orders.place,
+        order=lambda principal: OrderRequest(user_id=principal.subject),
+        idempotency_key=lambda form: form.key,
         relay_status=[409, 422],
     )
 

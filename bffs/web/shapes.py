@@ -7,6 +7,8 @@ from datetime import datetime
 from pydantic import BaseModel
 
 from shop.models import (
+    Cart,
+    CartLine,
     Image,
     Money,
     Notification,
@@ -23,6 +25,7 @@ from shop.models import (
 __all__ = [
     "ProductCard",
     "StartDocument",
+    "WebCart",
     "WebHome",
     "WebOrder",
     "WebOrderLine",
@@ -30,6 +33,7 @@ __all__ = [
     "WebReview",
     "WebStock",
     "WebUser",
+    "cart_of",
     "order_of",
     "product_card",
     "review_of",
@@ -89,6 +93,12 @@ class WebOrder(BaseModel):
     lines: list[WebOrderLine]
 
 
+class WebCart(BaseModel):
+    lines: list[WebOrderLine]
+    total: Money
+    quantity: int
+
+
 class WebUser(BaseModel):
     id: str
     name: str
@@ -132,24 +142,34 @@ def stock_of(stock: Stock) -> WebStock:
     return WebStock(available=stock.available, warehouse=stock.warehouse)
 
 
+def line_of(line: OrderLine | CartLine, products: dict[str, Product]) -> WebOrderLine:
+    """A line that shows its product, if ``products`` (by id) has it."""
+    product = products.get(line.product_id)
+    return WebOrderLine(
+        product_id=line.product_id,
+        name=line.name,
+        quantity=line.quantity,
+        unit_price=line.unit_price,
+        product=product_card(product) if product else None,
+    )
+
+
+def cart_of(cart: Cart, products: dict[str, Product]) -> WebCart:
+    """A cart, each line with its product."""
+    return WebCart(
+        lines=[line_of(line, products) for line in cart.lines],
+        total=cart.total,
+        quantity=sum(line.quantity for line in cart.lines),
+    )
+
+
 def order_of(order: Order, products: dict[str, Product]) -> WebOrder:
-    """An order whose lines show their products, as far as ``products`` (by id) has them."""
-
-    def line_of(line: OrderLine) -> WebOrderLine:
-        product = products.get(line.product_id)
-        return WebOrderLine(
-            product_id=line.product_id,
-            name=line.name,
-            quantity=line.quantity,
-            unit_price=line.unit_price,
-            product=product_card(product) if product else None,
-        )
-
+    """An order, each line with its product."""
     return WebOrder(
         id=order.id,
         status=order.status,
         total=order.total,
         created_at=order.created_at,
         updated_at=order.updated_at,
-        lines=[line_of(line) for line in order.lines],
+        lines=[line_of(line, products) for line in order.lines],
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from datetime import UTC, datetime, timedelta
 
-from ..models import Image, Money, Product, Specification
+from ..models import Image, Money, Product, Specification, Thumbnail
 from .database import Rows
 
 __all__ = ["NOW", "PRODUCTS", "generate", "rows"]
@@ -65,6 +65,10 @@ def _product(number: int, chance: random.Random) -> Product:
         description=" ".join(chance.sample(SENTENCES, 6)),
         price=Money(amount=chance.randrange(490, 79_000, 10), currency="EUR"),
         thumbnail=f"https://img.shop.example/{key}/t.jpg",
+        thumbnails=[
+            Thumbnail(url=f"https://img.shop.example/{key}/{name}.jpg", width=width)
+            for name, width in (("t", 160), ("t2", 320), ("t3", 480))
+        ],
         images=images,
         specifications=_specifications(chance),
         updated_at=NOW - timedelta(minutes=chance.randrange(500_000)),

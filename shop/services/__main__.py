@@ -29,7 +29,8 @@ def main() -> int:
     if options.service == "all":
         return _run_all(options)
     offset = options.port_base - 8000
-    for name in ("catalog", "inventory", "payments"):
+    os.environ.setdefault("SHOP_WEB_URL", f"http://127.0.0.1:{8002 + offset}")
+    for name in ("identity", "catalog", "inventory", "payments"):
         os.environ.setdefault(f"SHOP_{name.upper()}_URL", f"http://127.0.0.1:{PORTS[name] + offset}")
     create_app = importlib.import_module(f"shop.services.{options.service}").create_app
     uvicorn.run(

@@ -1,4 +1,4 @@
-"""Access tokens for the seeded users, and the keys to verify them with."""
+"""Access tokens for the seeded users, the keys to verify them with, and the provider at which browsers sign in."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from ..models import User
 from ..seed import seed
 from ..seeding.database import connect
 from .base import Service
+from .openid import Demo, OpenIdProvider
 from .problems import not_found
 
 __all__ = ["AUDIENCE", "ISSUER", "create_app", "issue_token"]
@@ -24,6 +25,7 @@ __all__ = ["AUDIENCE", "ISSUER", "create_app", "issue_token"]
 ISSUER = "https://identity.shop.example"
 AUDIENCE = "shop"
 LIFETIME = 3600
+GUESTS = 8
 
 
 class TokenRequest(BaseModel):
@@ -91,10 +93,21 @@ def _sign(key: RSAKey, user: User, lifetime: int) -> str:
     return jwt.encode({"alg": "RS256", "kid": key.kid, "typ": "at+jwt"}, claims, key)
 
 
-def create_app(data: Path, *, faults: bool = False) -> FastAPI:
-    """The identity service."""
+def _guests(data: Path) -> list[User]:
+    """Those of the seeded users who can sign in at the demo: the first few."""
+    connection = connect(data / "users.db")
+    try:
+        rows = connection.execute("SELECT document FROM users ORDER BY seq LIMIT ?", (GUESTS,)).fetchall()
+    finally:
+        connection.close()
+    return [User.model_validate_json(row["document"]) for row in rows]
+
+
+def create_app(data: Path, *, faults: bool = False, demo: Demo | None = None) -> FastAPI:
+    """The identity service; ``demo`` says where browsers find it and the web gateway."""
     app = Service("identity", data, faults=faults, database=False)
-    public = signing_key(data).as_dict(private=False)
+    key = signing_key(data)
+    public = key.as_dict(private=False)
 
     @app.post("/token")
     async def token(request: TokenRequest) -> Token:
@@ -107,13 +120,9 @@ def create_app(data: Path, *, faults: bool = False) -> FastAPI:
     async def jwks() -> dict[str, Any]:
         return {"keys": [public]}
 
-    @app.get("/.well-known/openid-configuration")
-    async def configuration() -> dict[str, Any]:
-        return {
-            "issuer": ISSUER,
-            "jwks_uri": "/.well-known/jwks.json",
-            "token_endpoint": "/token",
-            "id_token_signing_alg_values_supported": ["RS256"],
-        }
-
+    guests = _guests(data)
+    provider = OpenIdProvider(
+        demo or Demo.from_environment(), key, lambda: guests, lambda user, lifetime: _sign(key, user, lifetime)
+    )
+    provider.mount(app)
     return app

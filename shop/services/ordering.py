@@ -168,6 +168,14 @@ class CartStore:
             )
         return self.read(user_id)
 
+    def put(self, user_id: str, product: Product, quantity: int) -> Cart:
+        """Have so many of a product in, however many there were."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO cart_lines VALUES (?, ?, ?, ?, ?, ?)",
+            (user_id, product.id, product.name, quantity, product.price.amount, product.price.currency),
+        )
+        return self.read(user_id)
+
     def remove(self, user_id: str, product_id: str) -> Cart:
         """Take a product out, if it is in."""
         self._db.execute("DELETE FROM cart_lines WHERE user_id = ? AND product_id = ?", (user_id, product_id))

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import FastAPI, Header, Query
 from starlette.responses import Response
 
-from ..models import Cart, CartItem, Listing, Order, OrderEvents, OrderRequest, OrderStatus
+from ..models import Cart, CartItem, CartQuantity, Listing, Order, OrderEvents, OrderRequest, OrderStatus
 from .base import Cursor, Limit, Service, decode_cursor, encode_cursor
 from .ordering import CartStore, Checkout, Partners, cancel_order, prepare_writes, read_events, read_orders
 from .problems import Problem, not_found
@@ -92,6 +92,13 @@ def create_app(data: Path, *, faults: bool = False, partners: Partners | None = 
     async def add_item(user_id: str, item: CartItem, idempotency_key: Key = None) -> Cart:
         product = (await partners.products([item.product_id]))[item.product_id]
         return carts.add(user_id, product, item.quantity, idempotency_key)
+
+    @app.put("/carts/{user_id}/items/{product_id}")
+    async def set_item(user_id: str, product_id: str, wanted: CartQuantity) -> Cart:
+        if wanted.quantity == 0:
+            return carts.remove(user_id, product_id)
+        product = (await partners.products([product_id]))[product_id]
+        return carts.put(user_id, product, wanted.quantity)
 
     @app.delete("/carts/{user_id}/items/{product_id}")
     async def remove_item(user_id: str, product_id: str) -> Cart:

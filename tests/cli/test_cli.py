@@ -118,6 +118,10 @@ def service(command: str) -> str:
             "tool.bff: a and b have the same port, 1",
         ),
         (service("x") + "[tool.bff.gateways]\na = { app = 'x:y', port = 2 }", "'a' is a service and a gateway"),
+        (
+            service("x") + "[tool.bff.gateways]\nb = { app = 'x:y', port = 2, environment = { V = '{c}' } }",
+            "tool.bff: gateways.b.environment.V: only ports by name are filled in, like {b}",
+        ),
     ],
 )
 def test_wrong_configuration(tmp_path: Path, text: str, message: str) -> None:
@@ -151,6 +155,18 @@ def test_ports_are_moved() -> None:
     assert (project.services["a-b"].port, project.gateways["web"].port) == (21_000, 20_001)
     assert project.service_urls() == {"BFF_SERVICES__A_B__URL": "http://127.0.0.1:21000"}
     assert Project().moved(1024) == Project()
+
+
+def test_a_gateways_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ports by name, as they were moved; what is set already stays."""
+    monkeypatch.setenv("V", "mine")
+    told = {"U": "http://127.0.0.1:{a-b}/{{{web}}}", "V": "theirs"}
+    project = Project(
+        services={"a-b": Service(command="x", port=9000)},
+        gateways={"web": Gateway(app="x:y", port=8001, ops_port=8101, environment=told)},
+    ).moved(20_000)
+    variables = project.gateways["web"].variables(project.port_of())
+    assert variables == {"U": "http://127.0.0.1:21000/{20001}", "BFF_OPS_PORT": "20101"}
 
 
 @given(st.lists(st.integers(1, 65535), min_size=1, unique=True), st.integers(1024, 65535))

@@ -11,15 +11,16 @@ import bff_core.testing
 ROOT = Path(__file__).parents[2]
 
 PUBLIC = """
-    AdaptivePolicy Added AnyOf ApiKey ApiKeys Authenticator Authorizer AuthorizerRequest BadResponse BearerJwt Bff
-    BffError BreakerPolicy BulkheadFull CallTimeout CircuitOpen Collection ConcurrencyLimit ConnectFailed
-    ConnectionLost Converted Cors DeclarationError ErrorsChanged Event EventType ExchangeSettings ForwardAuth
-    Hardening HealthPolicy HedgePolicy KeyRecord Moved OidcSessions OidcSettings Operation OutlierPolicy Page
-    PageAdded Policy Principal Problem Quota RateLimit Refused Removed Renamed Replaced RequestContext RetryPolicy
-    ServiceClient ServiceError ServiceSettings Settings SettingsError StoredKeys StoredPlans Sync UnexpectedStatus
-    Usage UsageDay ValueAdded Version Versions WebhookEvent WebhookSettings Webhooks authenticated
-    background_context booked_limits create_bff current_context delete get migrate mutation new_api_key optional
-    patch post principal_from_headers principal_from_json put required section shape step_up
+    AdaptivePolicy Added AnyOf ApiKey ApiKeys AppLife AppState Authenticator Authorizer AuthorizerRequest
+    BadResponse BearerJwt Bff BffError BreakerPolicy BulkheadFull CallTimeout CircuitOpen Collection
+    ConcurrencyLimit ConnectFailed ConnectionLost Converted Cors DeclarationError DensityAware ErrorsChanged Event
+    EventType ExchangeSettings ForwardAuth Hardening HealthPolicy HedgePolicy KeyRecord Moved OidcSessions
+    OidcSettings Operation OutlierPolicy Page PageAdded Policy Principal Problem PushProvider PushToken PushTokens
+    Quota RateLimit Refused Removed Renamed Replaced RequestContext RetryPolicy ServiceClient ServiceError
+    ServiceSettings Settings SettingsError StoredKeys StoredPlans Sync TokenGone UnexpectedStatus Usage UsageDay
+    ValueAdded Version Versions WebhookEvent WebhookSettings Webhooks app_state authenticated background_context
+    booked_limits create_bff current_context delete get migrate mutation new_api_key optional patch pick_variant
+    post principal_from_headers principal_from_json put required section shape step_up
 """
 
 

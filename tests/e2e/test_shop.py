@@ -32,6 +32,7 @@ def test_the_tour_said_so(project: Project) -> None:
     assert "20 lines, 1 call" in project.output
     assert "_degraded ['reviews']" in project.output
     assert "✗" not in project.output
+    assert f"In a browser: {project.url('web')} " in project.output
 
 
 def test_three_shapes(project: Project) -> None:
@@ -78,6 +79,20 @@ def test_home(project: Project) -> None:
     assert len(mobile["recommendations"]) == 4
 
 
+def test_bootstrap_is_home_and_what_the_app_must_know(project: Project) -> None:
+    """In one call; an app that is too old is refused everything else but its sync."""
+    home = project.get("mobile", "/home", project.bearer()).json()
+    for said, update in (("ios/99", "none"), ("ios/3.0.0", "available"), ("ios/2.9", "required")):
+        headers = project.bearer() | {"app-version": said}
+        page = project.get("mobile", "/bootstrap", headers).json()
+        app = page.pop("app")
+        assert (page, app["update"]) == (home, update)
+        assert app["flags"].keys() == {"one-tap-order"}
+        assert project.get("mobile", "/home", headers).status_code == (403 if update == "required" else 200)
+        sync = httpx.post(project.url("mobile") + "/sync", headers=headers, json={"client": "c1"})
+        assert sync.status_code == 200
+
+
 def test_an_order_of_twenty_lines_asks_once(project: Project) -> None:
     """No N+1."""
     before = project.requests("catalog")
@@ -118,7 +133,8 @@ def test_bad_credentials(project: Project) -> None:
             assert answer.headers["content-type"] == "application/problem+json"
             # invalid_token only where there was one (RFC 6750 section 3.1)
             bare = token in (None, "Bearer", "Basic dTE6eA==")
-            assert answer.headers["www-authenticate"] == ("Bearer" if bare else 'Bearer error="invalid_token"')
+            challenge = answer.headers["www-authenticate"].partition(", Cookie ")[0]
+            assert challenge == ("Bearer" if bare else 'Bearer error="invalid_token"')
     assert project.get("partner", "/v1/products").status_code == 401
     assert (
         project.get(
@@ -283,6 +299,7 @@ def test_a_second_project_says_which_port_is_taken(project: Project) -> None:
     assert "--port-base" in second.output
 
 
+@pytest.mark.timeout(180)  # three times a dozen processes
 def test_interrupted_it_leaves_nothing_behind(project: Project, tmp_path: Path) -> None:
     """Ctrl-C stops everything, and so does the death of the supervisor itself."""
     for number, status in ((signal.SIGINT, 0), (signal.SIGTERM, 0), (signal.SIGKILL, -9)):

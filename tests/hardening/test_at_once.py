@@ -57,6 +57,19 @@ async def test_a_body_that_comes_later_is_no_request() -> None:
         assert statuses(answer) == [503, 503]
 
 
+async def test_nothing_is_done_behind_a_last_request() -> None:
+    """Nor kept open what llhttp has let go of."""
+    async with served() as edge:
+        await once_known(edge)
+        edge.app.shedder.level = 1.5  # every other default page
+        upgrade = GET[:-2] + b"Connection: upgrade\r\nUpgrade: h2c\r\n\r\n"
+        for last in (LAST, upgrade) * 2:
+            answer = await edge.say(last + GET)
+            assert len(statuses(answer)) == 1
+            assert answer.endswith(b"<EOF>")
+        assert len(edge.service.heads) == 2
+
+
 async def test_what_is_no_page_is_served() -> None:
     """Health checks and plain routes are not shed."""
     async with served() as edge:

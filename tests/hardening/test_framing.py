@@ -51,10 +51,13 @@ AMBIGUOUS = {
     "body before another protocol": POST + b"Connection: upgrade\r\nUpgrade: h2c\r\nContent-Length: 40\r\n\r\n",
     "no host": b"GET /things/a HTTP/1.1\r\n\r\n",
     "two hosts": b"GET /things/a HTTP/1.1\r\n" + HOST + HOST + b"\r\n",
+    "two hosts and a target with one": b"GET http://127.0.0.1/things/a HTTP/1.1\r\n" + HOST + HOST + b"\r\n",
+    "a host in the target only": b"GET http://127.0.0.1/things/a HTTP/1.1\r\n\r\n",
     "a host that is none": b"GET /things/a HTTP/1.1\r\nHost: a b\r\n\r\n",
     "a host with a user": b"GET /things/a HTTP/1.1\r\nHost: x@127.0.0.1\r\n\r\n",
     "a host with a path": b"GET /things/a HTTP/1.1\r\nHost: 127.0.0.1/x\r\n\r\n",
     "CONNECT": b"CONNECT 127.0.0.1:80 HTTP/1.1\r\n" + HOST + b"\r\n",
+    "body of a CONNECT": b"CONNECT /things/a HTTP/1.1\r\n" + HOST + b"Content-Length: 3\r\n\r\nabc",
     "a tunnel's target": b"GET 127.0.0.1:80 HTTP/1.1\r\n" + HOST + b"\r\n",
     "OPTIONS *": b"OPTIONS * HTTP/1.1\r\n" + HOST + b"\r\n",
     "no target": b"GET  HTTP/1.1\r\n" + HOST + b"\r\n",
@@ -106,6 +109,42 @@ async def test_the_body_of_an_upgrade_is_no_request(guard: bool) -> None:
         assert statuses(answer) == [400]
         assert answer.endswith(b"<EOF>")
         assert edge.service.heads == []
+
+
+LETS_GO = {
+    "CONNECT": b"CONNECT /things/a HTTP/1.1\r\n" + HOST + b"\r\n",
+    "CONNECT with a body": b"CONNECT /things/a HTTP/1.1\r\n" + HOST + b"Content-Length: %d\r\n\r\n" % len(SMUGGLED),
+    "an upgrade": b"GET /things/a HTTP/1.1\r\n" + HOST + b"Connection: upgrade\r\nUpgrade: h2c\r\n\r\n",
+    "an upgrade to websockets": b"GET /things/a HTTP/1.1\r\n"
+    + HOST
+    + b"Connection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize(
+    "pieces", [("", SMUGGLED), (SMUGGLED, SMUGGLED), (POST + b"Content-Length: 90\r\n\r\n", SMUGGLED)]
+)
+@pytest.mark.parametrize("name", LETS_GO)
+async def test_nothing_is_read_behind_a_request_that_asks_for_another_protocol(
+    edge: Served, name: str, pieces: tuple[bytes, bytes]
+) -> None:
+    """llhttp lets go of the connection there. What came with such a request would be dropped, and what comes later be
+    read as requests, from wherever in the stream it is."""
+    edge.service.heads.clear()
+    answer = await edge.say(LETS_GO[name] + (pieces[0] or b""), pieces[1], pause=0.05)
+    assert len(statuses(answer)) == 1
+    assert answer.endswith(b"<EOF>")
+    assert b"smuggled" not in b"".join(edge.service.heads)
+
+
+@pytest.mark.parametrize("path", [b"/things", b"/no-such-thing"])
+@pytest.mark.parametrize("pause", [0, 0.05])
+async def test_a_connection_that_a_trailer_closes_is_closed(edge: Served, path: bytes, pause: float) -> None:
+    """llhttp heeds it and hears nothing from then on; who came next would wait for nothing."""
+    head = POST.replace(b"/things", path) + b"Transfer-Encoding: chunked\r\n\r\n"
+    answer = await edge.say(head, b"2\r\n{}\r\n0\r\nConnection: close\r\n\r\n" + SMUGGLED, pause=pause)
+    assert len(statuses(answer)) == 1
+    assert answer.endswith(b"<EOF>")
 
 
 async def test_what_is_well_framed_passes(edge: Served) -> None:

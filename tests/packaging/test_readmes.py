@@ -15,7 +15,7 @@ def test_a_readme_has_every_endpoint_and_setting(name: str) -> None:
     """Its tables name the pages and settings there are, say who may ask, and name no others."""
     text = (ROOT / "bffs" / name / "README.md").read_text()
     module = importlib.import_module(f"bffs.{name}.app")
-    rows = dict(re.findall(r"^\| `((?:GET|POST) \S+)` \|.*\| (.+) \|$", text, re.MULTILINE))
+    rows = dict(re.findall(r"^\| `((?:GET|POST|PUT) \S+)` \|.*\| (.+) \|$", text, re.MULTILINE))
     assert list(rows) == [f"{page.method} {page.path}" for page in module.app.pages]
     for page in module.app.pages:
         who = rows[f"{page.method} {page.path}"]

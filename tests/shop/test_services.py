@@ -241,6 +241,13 @@ async def test_cart(ask: Ask) -> None:
     assert (await orders.post("/carts/u2/items", json={"product_id": "p1", "quantity": 97})).status_code == 409
     assert (await orders.post("/carts/u2/items", json={"product_id": "none"})).status_code == 422
     assert (await orders.post("/carts/u2/items", json={"product_id": "p1", "quantity": 0})).status_code == 422
+    for wanted in (99, 5):
+        cart = (await orders.put("/carts/u2/items/p1", json={"quantity": wanted})).json()
+        assert [(line["product_id"], line["quantity"]) for line in cart["lines"]] == [("p1", wanted)]
+    assert (await orders.put("/carts/u2/items/none", json={"quantity": 1})).status_code == 422
+    assert (await orders.put("/carts/u2/items/p1", json={"quantity": 100})).status_code == 422
+    assert (await orders.put("/carts/u2/items/p1", json={"quantity": 0})).json()["lines"] == []
+    await orders.put("/carts/u2/items/p1", json={"quantity": 1})
     assert (await orders.delete("/carts/u2/items/p1")).json()["lines"] == []
     nothing = await orders.post("/orders", json={"user_id": "u2"}, headers={"idempotency-key": "k"})
     assert nothing.status_code == 409

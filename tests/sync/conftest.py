@@ -41,10 +41,10 @@ class Clock:
 
 
 def make_app(shop: Shop, store: Any, clock: Callable[[], float], **options: Any) -> tuple[Bff, Sync]:
-    """A replica of the gateway; ``options`` are those of the collections, and ``keys`` and ``limits``."""
-    keys, limits = options.pop("keys", ()), options.pop("limits", ())
+    """A replica of the gateway; ``options`` are those of the collections, and ``keys``, ``limits`` and ``delivery``."""
+    keys, limits, delivery = options.pop("keys", ()), options.pop("limits", ()), options.pop("delivery", {})
     policy = {"breaker": {"minimum_calls": 1000}, "retry": {"attempts": 1}}
-    settings = Settings(services=shop.settings, policy=policy, log_level="CRITICAL")
+    settings = Settings(services=shop.settings, policy=policy, delivery=delivery, log_level="CRITICAL")
     app = create_bff(
         "mobile",
         settings=settings,

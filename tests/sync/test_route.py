@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from typing import Any
 
@@ -120,6 +121,29 @@ async def test_other_scopes_are_not_another_client() -> None:
 async def test_answers_are_private(world: World) -> None:
     answer = await world.device().post()
     assert answer.headers["cache-control"] == "private, no-store"
+
+
+async def test_long_answers_are_compressed() -> None:
+    """As the gateway's pages are, and no other way: there is no entity tag, and a short answer stays as it is."""
+    shop = Shop()
+    shop.fill("u1", 100)
+    app, _ = make_app(shop, MemoryStore(), Clock(), delivery={"codings": ("gzip",)})
+    async with bff_client(app, headers={"x-user": "u1"}) as http:
+        sizes = {}
+        for coding in ("gzip", "identity"):
+            async with http.stream(
+                "POST", "/sync", json={"client": "c1"}, headers={"accept-encoding": coding}
+            ) as answer:
+                assert answer.headers.get("content-encoding", "identity") == coding
+                assert (answer.headers["vary"], "etag" in answer.headers) == ("Accept-Encoding", False)
+                raw = b"".join([part async for part in answer.aiter_raw()])
+            sizes[coding] = len(raw)
+            text = gzip.decompress(raw) if coding == "gzip" else raw
+            assert len(json.loads(text)["collections"]["notes"]["put"]) == 100
+            token = json.loads(text)["token"]
+        assert sizes["gzip"] < sizes["identity"] / 2
+        short = await http.post("/sync", json={"client": "c1", "token": token}, headers={"accept-encoding": "gzip"})
+        assert "content-encoding" not in short.headers
 
 
 async def test_collections_of_another_time_do_not_hold_up_the_outbox(world: World) -> None:

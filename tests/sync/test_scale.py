@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tracemalloc
 
 import pytest
@@ -57,6 +58,36 @@ async def cost(world: World, count: int) -> tuple[list[int], int, int]:
     assert len(device.texts()) == count
     state = max(len(value) for key, value in world.store.values.items() if key.startswith("state:"))
     return peaks, len(world.shop.requests), state
+
+
+async def calls(world: World, count: int) -> tuple[int, int]:
+    """The function calls of a first sync of ``count`` items, and of one without news."""
+    user = f"c{count}"
+    world.shop.fill(user, count)
+    device = Device(world.http, user)
+    totals = []
+    for _ in range(2):
+        total = 0
+
+        def counted(frame: object, event: str, arg: object) -> None:
+            nonlocal total
+            total += event in ("call", "c_call")
+
+        sys.setprofile(counted)
+        try:
+            await device.sync()
+        finally:
+            sys.setprofile(None)
+        totals.append(total)
+    return totals[0], totals[1]
+
+
+async def test_the_work_is_linear(world: World) -> None:
+    """Five times the items are five times the calls, the model shop's included; less where something is per sync."""
+    await calls(world, 100)
+    few, many = await calls(world, 500), await calls(world, 2500)
+    assert many[0] <= few[0] * 5 * 1.05
+    assert many[1] <= few[1] * 5 * 1.05
 
 
 async def test_10_000_items_take_about_the_memory_of_1000(world: World) -> None:

@@ -255,11 +255,13 @@ class Site:
         self.provider = Provider(self.clock)
         self.store: KeyValueStore = MemoryKeyValueStore(clock=self.clock)
         self.stack = AsyncExitStack()
+        self.notes_fresh: str | None = None
 
     async def _answer(self, request: httpx.Request) -> httpx.Response:
         if request.url.host == "notes.test":
             seen = {name: request.headers.get(name) for name in ("authorization", "cookie")}
-            return httpx.Response(200, json=seen)
+            headers = {} if self.notes_fresh is None else {"cache-control": self.notes_fresh}
+            return httpx.Response(200, json=seen, headers=headers)
         return await self.provider.answer(request)
 
     def sessions(self, **options: Any) -> OidcSessions:

@@ -30,32 +30,39 @@ INSTALL_SECONDS = 180
 START_SECONDS = 30
 
 
-def installed_provider() -> Path:
-    """The folder with the provider, installed once for this machine; skips the test when that cannot be."""
+def installed(sources: Path, what: str) -> Path:
+    """A folder with the npm packages that ``sources`` locks, installed once for this machine; skips the test when that
+    cannot be."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
-        pytest.skip("node and npm are not installed, on which the provider runs")
+        pytest.skip(f"node and npm are not installed, on which {what} runs")
     version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
     if int(version.removeprefix("v").partition(".")[0]) < OLDEST_NODE:
-        pytest.skip(f"the provider needs Node {OLDEST_NODE}, here is {version.strip()}")
-    lock = (HERE / "package-lock.json").read_bytes()
+        pytest.skip(f"{what} needs Node {OLDEST_NODE}, here is {version.strip()}")
+    lock = (sources / "package-lock.json").read_bytes()
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "bff-core-tests"
-    folder = cache / f"oidc-provider-{hashlib.sha256(lock).hexdigest()[:12]}"
+    folder = cache / f"{what}-{hashlib.sha256(lock).hexdigest()[:12]}"
     if not folder.is_dir():
         cache.mkdir(parents=True, exist_ok=True)
         making = Path(tempfile.mkdtemp(dir=cache))
         for name in ("package.json", "package-lock.json"):
-            shutil.copy(HERE / name, making)
+            shutil.copy(sources / name, making)
         command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
         try:
             subprocess.run(command, cwd=making, check=True, capture_output=True, text=True, timeout=INSTALL_SECONDS)
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
             shutil.rmtree(making)
-            pytest.skip(f"npm could not install the provider: {str(error.stderr or error)[-300:]}")
+            pytest.skip(f"npm could not install {what}: {str(error.stderr or error)[-300:]}")
         try:
             making.rename(folder)
         except OSError:  # somebody else was quicker
             shutil.rmtree(making)
+    return folder
+
+
+def installed_provider() -> Path:
+    """The folder with the provider."""
+    folder = installed(HERE, "oidc-provider")
     shutil.copy(HERE / "server.mjs", folder)
     return folder
 
@@ -70,6 +77,13 @@ class RealProvider:
 
     def count(self, event: str, **fields: str) -> int:
         return sum(found["event"] == event and fields.items() <= found.items() for found in list(self.events))
+
+    def wait_for(self, count: int, event: str) -> None:
+        """What it said comes through a pipe, later than its answers."""
+        until = time.monotonic() + START_SECONDS
+        while self.count(event) < count:
+            assert time.monotonic() < until, f"{event} never came"
+            time.sleep(0.01)
 
     def read(self) -> None:
         assert self.process.stdout is not None

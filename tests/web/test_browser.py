@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,8 @@ pytestmark = pytest.mark.timeout(240)
 
 FRONT = """<!doctype html><title>shop</title><h1 id="who">?</h1>
 <a id="in" href="/auth/login?return_to=/front">sign in</a>
-<form id="out" method="post" action="/auth/logout"><button>sign out</button></form><script>
+<form id="out" method="post" action="/auth/logout"><button>sign out</button></form>
+<form id="write" method="post" action="/notes"><input name="text" value="hi"><button>write</button></form><script>
 fetch('/auth/user', {headers: {'X-CSRF': '1'}}).then(async answer => {
   const body = await answer.json()
   document.getElementById('who').textContent = answer.ok ? body.claims.name : `nobody, ${answer.status}, ${body.login}`
@@ -68,15 +70,24 @@ class WritePage(Page):
     note = required(Notes.write)
 
 
+class NoteForm(BaseModel):
+    text: str
+
+
+class WriteForm(WritePage):
+    form: NoteForm
+
+
 class Scene:
     """The shop at ``shop.test``, an attacker's pages at ``evil.test`` and at ``blog.shop.test``, the provider."""
 
-    def __init__(self, provider: RealProvider, port: int) -> None:
+    def __init__(self, provider: RealProvider, port: int, templates: Path) -> None:
         self.port = port
         self.site = f"https://shop.test:{port}"
         self.provider = provider
         self.store = MemoryKeyValueStore()
         self.relayed: list[tuple[str, str | None]] = []
+        self.asked: list[str] = []
         self.sessions = OidcSessions(
             issuer=provider.issuer,
             client_id="web",
@@ -89,15 +100,21 @@ class Scene:
         )
         settings = Settings(services={"notes": ServiceSettings(url="http://notes.test", auth="relay")})
         transport = httpx.MockTransport(self._note)
-        gateway = create_bff("web", clients=[Notes], settings=settings, auth=self.sessions, transport=transport)
+        (templates / "error.html").write_text('"status": {{ problem.status }}')
+        gateway = create_bff(
+            "web", clients=[Notes], settings=settings, auth=self.sessions, transport=transport, templates=templates
+        )
         gateway.page("/api/note", ReadPage)
         gateway.page("/api/note", WritePage, method="POST")
+        gateway.form("/notes", WriteForm, then="/front")
         gateway.router.routes.append(Route("/front", _front))
         gateway.router.routes.append(Route("/", _front))
         others = Starlette(routes=[Route("/{path:path}", _elsewhere)])
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
             host = dict(scope.get("headers", ())).get(b"host", b"").decode()
+            if scope["type"] == "http":
+                self.asked.append(f"{scope['method']} {scope['path']}")
             here = scope["type"] != "http" or host.partition(":")[0] in ("shop.test", "127.0.0.1")
             await (gateway if here else others)(scope, receive, send)
 
@@ -139,7 +156,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         "scope": "openid profile offline_access orders:read",
     }
     with real_provider([client], seconds=8, ca=certificate) as provider:
-        scene = Scene(provider, port)
+        scene = Scene(provider, port, tmp_path_factory.mktemp("templates"))
         with served(scene.app, port, certificate):
             yield scene
 
@@ -231,6 +248,24 @@ form.append(field); document.body.append(form); form.submit()
 """
 
 
+SANDBOXED = """
+const frame = document.createElement('iframe'), fields = '<input name=text value=1>'
+frame.sandbox = 'allow-forms allow-scripts'
+frame.srcdoc = `<form method=post action="${arguments[0]}">${fields}</form><script>document.forms[0].submit()</script>`
+document.body.append(frame)
+"""
+
+
+def test_a_form_of_our_own(browser: Chromium, scene: Scene) -> None:
+    """Without a script, with the user's token at the service."""
+    sign_in(browser, scene)
+    scene.relayed.clear()
+    browser.click("#write button")
+    browser.wait("document.getElementById('who').textContent === 'alice of the tests'")
+    assert browser.driver.current_url == f"{scene.site}/front"
+    assert scene.relayed == [("POST", f"Bearer {scene.secrets(cookie_of(browser)['value'])[0]}")]
+
+
 @pytest.mark.parametrize("attacker", ["evil.test", "blog.shop.test"])
 def test_other_sites_do_and_read_nothing(browser: Chromium, scene: Scene, attacker: str) -> None:
     """A sub-domain is of the same site, so its requests do bear the cookie."""
@@ -247,11 +282,22 @@ def test_other_sites_do_and_read_nothing(browser: Chromium, scene: Scene, attack
     assert browser.fetch(target, **asked)[0] == 0
     browser.fetch(f"{scene.site}/auth/logout", method="POST", **with_cookies)
     for enctype in ("application/x-www-form-urlencoded", "text/plain", "multipart/form-data"):
-        for path in ("/api/note", "/auth/logout"):
+        for path in ("/api/note", "/notes", "/auth/logout"):
             browser.open(f"https://{attacker}:{scene.port}/")
             browser.driver.execute_script(FORM, scene.site + path, enctype)
             browser.wait(f"location.href === '{scene.site}{path}' && document.readyState === 'complete'")
             assert '"status": 40' in browser.driver.page_source
+    # A form in a frame that has no origin.
+    browser.open(f"https://{attacker}:{scene.port}/")
+    before = scene.asked.count("POST /notes")
+    browser.driver.execute_script(SANDBOXED, f"{scene.site}/notes")
+    for _ in range(200):
+        if scene.asked.count("POST /notes") > before:
+            break
+        time.sleep(0.05)
+    else:
+        raise AssertionError("the frame sent no form")
+    browser.fetch(f"{scene.site}/", mode="no-cors")  # so that what came before has been answered
     assert scene.relayed == []
     # A link is no attack.
     browser.open(f"https://{attacker}:{scene.port}/")

@@ -259,7 +259,7 @@ async def test_the_provider_signs_the_user_out_everywhere(
             confirm = f"{provider.issuer}/session/end/confirm"
             ended = await browser.post(confirm, data={"xsrf": xsrf[1], "logout": "yes"})
             assert ended.headers["location"] == f"{SITE}/"
-            assert provider.count("backchannel.success") == told + 1
+            await asyncio.to_thread(provider.wait_for, told + 1, "backchannel.success")
             assert provider.count("backchannel.error") == 0
             assert (await me(browser)).status_code == 401
 

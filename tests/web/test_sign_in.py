@@ -435,7 +435,9 @@ async def test_a_document_that_points_to_plain_http(site: Site) -> None:
 async def test_cookies_for_development(site: Site) -> None:
     """Over http they have another name: no production gateway takes them."""
     browser: Browser = await site.browser(base_url="http://localhost:8002", insecure_cookies=True)
-    answer = await browser.navigate("/auth/login")
+    elsewhere = await browser.navigate("http://127.0.0.1:8002/auth/login?return_to=/a")
+    assert elsewhere.headers["location"] == "http://localhost:8002/auth/login?return_to=/a", "cookies go by the name"
+    answer = await browser.navigate("http://localhost:8002/auth/login")
     (cookie,) = answer.headers.get_list("set-cookie")
     assert cookie.startswith("dev-login-")
     assert "Secure" not in cookie

@@ -11,6 +11,7 @@ import uvloop
 
 from bff_core.wire import Http1Wire
 
+from .others import Others
 from .raw import Make, RawServer, Script, settled
 
 
@@ -65,3 +66,11 @@ async def serve(anyio_backend: Any) -> AsyncIterator[Callable[[Script], Any]]:
     yield start
     for _, manager in running:
         await manager.__aexit__(None, None, None)
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Others]:
+    """Servers as processes, ended with the module."""
+    servers = Others(tmp_path_factory.mktemp("others"))
+    yield servers
+    servers.close()

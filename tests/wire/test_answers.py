@@ -76,8 +76,9 @@ async def test_head_has_no_body_and_keeps_the_connection(make, serve, head: byte
     assert len(server.peers) == 1
 
 
-async def test_a_trailer_about_framing_ends_the_connection(make, serve) -> None:
-    server = await serve(answers(CHUNKED + b"5\r\nhello\r\n0\r\nconnection: close\r\n\r\n"))
+@pytest.mark.parametrize("trailer", [b"connection: close", b"Proxy-Connection: close", b"upgrade: x"])
+async def test_a_trailer_about_framing_ends_the_connection(make, serve, trailer: bytes) -> None:
+    server = await serve(answers(CHUNKED + b"5\r\nhello\r\n0\r\n" + trailer + b"\r\n\r\n"))
     wire = make(server)
     for _ in range(2):
         assert (await fetch(wire)).body == b"hello"
@@ -101,6 +102,15 @@ async def test_names_are_lower_case_values_and_order_are_kept(make, serve) -> No
     server = await serve(answers(ok(b"", b"X-A: One", b"SET-cookie: a", b"Set-Cookie: b", b"x-empty:")))
     response = await fetch(make(server))
     assert response.headers[:4] == [(b"x-a", b"One"), (b"set-cookie", b"a"), (b"set-cookie", b"b"), (b"x-empty", b"")]
+
+
+async def test_what_surrounds_a_value_is_not_part_of_it_however_it_comes(make, serve) -> None:
+    whole, pieces = (
+        ok(b"", b"x-a: \tone two \t "),
+        CHUNKED.replace(b"\r\n\r\n", b"\r\nx-a: \tone two \t \r\n\r\n0\r\n\r\n"),
+    )
+    for data in (whole, pieces):
+        assert (await fetch(make(await serve(answers(data))))).header(b"x-a") == b"one two"
 
 
 async def test_a_large_body_in_many_pieces(make, serve) -> None:

@@ -46,6 +46,7 @@ BAD_FRAMING = {
     "RTSP": b"RTSP/1.0 200 OK\r\ncontent-length: 0\r\n\r\n",
     "leading empty line": b"\r\n" + ok(),
     "HTTP/2": b"HTTP/2.0 200 OK\r\ncontent-length: 0\r\n\r\n",
+    "HTTP/2 kept alive": b"HTTP/2.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 0\r\n\r\n",
     "HTTP/0.9": b"HTTP/0.9 200 OK\r\ncontent-length: 0\r\n\r\n",
     "status of four digits": b"HTTP/1.1 2000 OK\r\ncontent-length: 0\r\n\r\n",
     "status 000": b"HTTP/1.1 000 OK\r\ncontent-length: 0\r\n\r\n",
@@ -53,6 +54,8 @@ BAD_FRAMING = {
     "status 101 without upgrade": b"HTTP/1.1 101 S\r\n\r\n" + ok(),
     "storm of 103": b"HTTP/1.1 103 Early Hints\r\n\r\n" * 1000,
     "endless 100": b"HTTP/1.1 100 Continue\r\n\r\n" * 17 + ok(),
+    "body of an informational answer": b"HTTP/1.1 150 X\r\ncontent-length: 5\r\n\r\nhello" + ok(),
+    "chunks of an informational answer": b"HTTP/1.1 104 X\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n" + ok(),
     "too many headers": HEAD + b"".join(b"x%d: y\r\n" % n for n in range(129)) + b"content-length: 0\r\n\r\n",
     "too many trailers": CHUNKED + b"0\r\n" + b"".join(b"x%d: y\r\n" % n for n in range(129)) + b"\r\n",
     "head too large": HEAD + b"x: " + b"y" * 70_000 + b"\r\ncontent-length: 0\r\n\r\n",
@@ -173,6 +176,15 @@ async def test_bytes_after_an_answer_to_head_end_the_connection(make, serve, fra
     for _ in range(2):
         response = await fetch(wire, "HEAD")
         assert (response.status, response.body) == (200, b"")
+    assert len(server.peers) == 2
+
+
+async def test_a_damaged_body_ends_the_connection(make, serve) -> None:
+    server = await serve(answers(ok(b"hello", b"content-encoding: gzip")))
+    wire = make(server)
+    for _ in range(2):
+        with pytest.raises(BadResponse):
+            await fetch(wire)
     assert len(server.peers) == 2
 
 

@@ -19,6 +19,7 @@ from ...errors import DeclarationError, Problem, Refused, SettingsError
 from ...stores import KeyValueStore, StoreUnavailable, open_store
 from ..expiring import cannot_verify
 from ..sessions import (
+    FORM,
     SAFE,
     Cookies,
     Grant,
@@ -29,6 +30,7 @@ from ..sessions import (
     Session,
     Tokens,
     Vault,
+    cross_site_form,
     cross_site_read,
     forged,
 )
@@ -104,6 +106,7 @@ class OidcSessions:
             )
         self.clock = clock
         self.cookies = Cookies(secure=not insecure_cookies)
+        self.local = insecure_cookies
         self.discovery = Discovery(issuer, transport)
         self.verifier = TokenVerifier(issuer, client_id, algorithms, leeway=leeway, clock=clock)
         self._client = Client(self.discovery, client_id, secret=client_secret, key=client_key, clock=clock)
@@ -141,13 +144,28 @@ class OidcSessions:
         self._refresher = Refresher(self.vault, Grant(self._renew, self._client.revoke), self.clock)
         return make_routes(self)
 
+    @property
+    def provider_origin(self) -> str:
+        """Where the provider is, to whose pages forms lead."""
+        return "{0.scheme}://{0.netloc}".format(urlsplit(self.discovery.issuer))
+
     async def authenticate(self, scope: Scope) -> Principal | None:
         """See ``Authenticator.authenticate``. Raises ``Refused`` (403) for what another site may have asked for."""
         session = await self.session_of(scope, slide=True)
         return None if session is None else session.principal
 
-    async def session_of(self, scope: Scope, *, slide: bool) -> Session | None:
-        """The session whose cookie a request bears, None without a cookie. Raises as ``authenticate``."""
+    async def visitor(self, scope: Scope) -> Principal | None:
+        """Whom a public page may greet: nobody when that cannot be told, which is no reason not to show the page. Does
+        not wait for the provider."""
+        try:
+            session = await self.session_of(scope, slide=True, wait=False)
+        except Problem:
+            return None
+        return None if session is None else session.principal
+
+    async def session_of(self, scope: Scope, *, slide: bool, wait: bool = True) -> Session | None:
+        """The session whose cookie a request bears, None without a cookie; with tokens that are good, unless it should
+        not ``wait`` for them. Raises as ``authenticate``."""
         cookie = site = mode = origin = header = None
         for name, value in scope["headers"]:
             if name == b"cookie":
@@ -164,12 +182,13 @@ class OidcSessions:
         if session_id is None:
             return None
         if scope["method"] not in SAFE:
-            reason = forged(site, origin, header, self.origin)
+            own = self.origin
+            reason = cross_site_form(site, origin, own) if FORM in scope else forged(site, origin, header, own)
             if reason is not None:
                 raise Refused(403, reason)
         elif site is not None and cross_site_read(site, mode):
             raise Refused(403, "csrf_site")
-        session = await self._living(session_id, slide=slide)
+        session = await self._living(session_id, slide=slide, wait=wait)
         if session is None:
             raise Refused(401, "session_ended", challenge=self.challenge, foreign=True)
         return session
@@ -208,7 +227,7 @@ class OidcSessions:
                 await self.vault.store.aclose()
         await self.discovery.aclose()
 
-    async def _living(self, session_id: str, *, slide: bool) -> Session | None:
+    async def _living(self, session_id: str, *, slide: bool, wait: bool) -> Session | None:
         """The session with tokens that are good, None when it has ended. Raises a 503 problem when nobody can tell."""
         try:
             held = await self.vault.read(session_id)
@@ -223,7 +242,7 @@ class OidcSessions:
         if now >= session.renew:
             renewal = self._refresher.start(session_id)
             # Ahead of its end the old token is still good: nobody waits for the new one.
-            if now >= session.until:
+            if wait and now >= session.until:
                 return await _soon(renewal)
         return session
 

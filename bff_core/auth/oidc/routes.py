@@ -60,6 +60,10 @@ class _Login:
     async def serve(self, request: Request) -> Response:
         """``return_to``, ``max_age``, ``acr_values`` and ``prompt`` may be asked for."""
         _check_navigation(request)
+        own = self._sessions.origin.decode()
+        if self._sessions.local and f"http://{request.headers.get('host')}" != own:
+            # localhost and 127.0.0.1 are the same machine, but not to cookies.
+            return _redirect(f"{own}{request.url.path}?{request.url.query}")
         asked = dict(request.query_params)
         max_age, acr_values, prompt = asked.get("max_age"), asked.get("acr_values", ""), asked.get("prompt")
         if max_age is not None and not _SECONDS.fullmatch(max_age):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["HEADER", "SAFE", "cross_site_form", "cross_site_read", "forged"]
+__all__ = ["FORM", "HEADER", "SAFE", "cross_site_form", "cross_site_read", "forged"]
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 HEADER = b"x-csrf"
 OWN = b"same-origin"
+FORM = "bff.form"
+"""In the scope of a request for a route that takes browsers' forms, which can have no headers of their own."""
 
 
 def forged(site: bytes | None, origin: bytes | None, header: bytes | None, own: bytes) -> str | None:
