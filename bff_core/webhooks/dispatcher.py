@@ -21,6 +21,7 @@ LANES_A_TURN = 8  # so that other dispatchers find some too
 FAILING_SHARE = 4  # one lane in so many may be one that fails
 FULL = 200  # results that are written down without waiting for a lane to end
 PURGE_EVERY = 600.0
+STRAYS_EVERY = 10.0
 LONGEST_BACKOFF = 5.0
 LAST_TRIES = 3
 
@@ -41,6 +42,7 @@ class Dispatcher:
         self._wake = asyncio.Event()
         self._stopping = False
         self._purge_at = 0.0
+        self._strays_at = 0.0
 
     def wake(self) -> None:
         """Something is due: look now."""
@@ -108,9 +110,14 @@ class Dispatcher:
 
     async def _tidy(self) -> bool:
         now = self._clock()
-        if now < self._purge_at or self._stopping:
+        if now < min(self._purge_at, self._strays_at) or self._stopping:
             return True
         try:
+            if now >= self._strays_at:
+                await self._queue.drop_strays()
+                self._strays_at = now + STRAYS_EVERY
+            if now < self._purge_at:
+                return True
             removed = await self._queue.purge(now - self._settings.retention)
         except Exception as error:  # noqa: BLE001 - as above
             log.warning("webhook.store_failed", error=type(error).__name__)

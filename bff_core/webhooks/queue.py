@@ -57,6 +57,11 @@ DISABLE = text(
     "UPDATE bff_webhook_endpoints SET status = 'disabled', reason = :reason "
     "WHERE id = :id AND status = 'enabled' AND url = :url"
 )
+# What was published while its endpoint was being disabled: PostgreSQL lets either of the two not see the other.
+STRAYS = text(
+    "UPDATE bff_webhook_deliveries SET state = 'dead', reason = 'disabled' WHERE state = 'pending' "
+    "AND endpoint IN (SELECT id FROM bff_webhook_endpoints WHERE status = 'disabled')"
+)
 OLD = text(
     "SELECT v.id FROM bff_webhook_events v WHERE v.created_at < :before AND NOT EXISTS (SELECT 1 "
     "FROM bff_webhook_deliveries d WHERE d.event = v.id AND d.state = 'pending') ORDER BY v.created_at LIMIT :most"
@@ -167,6 +172,11 @@ class Queue:
             if lanes:
                 await self._load(connection, lanes, now)
         return lanes
+
+    async def drop_strays(self) -> int:
+        """End what waits for endpoints that are disabled: how many."""
+        async with self._engine.begin() as connection:
+            return int((await connection.execute(STRAYS)).rowcount)
 
     async def purge(self, before: float) -> int:
         """Remove events from before that instant (Unix time) that nobody waits for: how many, some at a time."""

@@ -183,3 +183,4 @@ async def test_the_service_is_away(place: Place, ask: Ask) -> None:
     else:
         raise AssertionError("nothing came")
     task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

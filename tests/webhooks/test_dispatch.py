@@ -546,3 +546,31 @@ async def test_the_database_is_down(make: Make, tmp_path) -> None:
     webhooks = make()
     with pytest.raises(Exception, match="bff_webhook_events"):  # there are no tables yet
         await webhooks.publish("order.updated", Order(id="o1"), to="acme")
+
+
+async def test_what_was_published_while_its_endpoint_was_disabled(
+    make: Make, database: str, receiver: Receiver
+) -> None:
+    """Neither transaction sees the other on PostgreSQL. It does not wait for ever: it is dead, and can be replayed."""
+    webhooks = make()
+    await webhooks.prepare()
+    where = await endpoint(webhooks, receiver.url("a"))
+    if database.startswith("postgresql"):
+        async with webhooks.engine.begin() as connection:
+            event = await webhooks.publish("order.updated", Order(id="o1"), to="acme", connection=connection)
+            await webhooks.endpoints.change("acme", where, {"enabled": False})
+    else:  # which has one writer at a time
+        event = await webhooks.publish("order.updated", Order(id="o1"), to="acme")
+        async with webhooks.engine.begin() as connection:
+            await connection.execute(text("UPDATE bff_webhook_endpoints SET status = 'disabled'"))
+    assert await state(webhooks, where, event) == ("pending", 0)
+    dispatcher = webhooks.dispatcher()
+    running = asyncio.create_task(dispatcher.run())
+    for _ in range(500):
+        if await state(webhooks, where, event) == ("dead", 0):
+            break
+        await asyncio.sleep(0.01)
+    dispatcher.stop()
+    await running
+    assert await state(webhooks, where, event) == ("dead", 0)
+    assert receiver.got == {}
