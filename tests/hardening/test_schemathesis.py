@@ -35,7 +35,7 @@ DOCUMENTS = [
 ]
 MODULES = (catalog, identity, inventory, notifications, payments, recommendations, reviews, users)
 KEY = {"x-api-key": "bff_test_AcmeDemoKey0123456789abcdefghi0FEhNq"}
-EXAMPLES = 25
+EXAMPLES = 15
 
 
 def _transport(app: Any) -> httpx.ASGITransport:

@@ -62,7 +62,7 @@ def body_and_reuse(data: bytes, cuts: list[int]) -> tuple[bytes, bool]:
 CUTS = st.lists(st.integers(0, 2000), max_size=30)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(responses(), CUTS)
 def test_however_a_sound_answer_is_cut_it_is_the_same(answer: tuple[bytes, bytes, bool], cuts: list[int]) -> None:
     data, body, reusable = answer
@@ -94,7 +94,7 @@ def test_what_follows_is_never_mixed_in_nor_the_connection_reused(
         assert body_and_reuse(data + extra, cuts) == (body, False)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(st.binary(max_size=400), CUTS, st.booleans())
 def test_any_bytes(data: bytes, cuts: list[int], head_only: bool) -> None:
     run(data, cuts, head_only)
@@ -102,7 +102,7 @@ def test_any_bytes(data: bytes, cuts: list[int], head_only: bool) -> None:
     run(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + data, cuts, head_only)
 
 
-@settings(max_examples=700, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_nearly_sound_answers_mean_what_llhttp_and_h11_read(random: Random) -> None:
     check(wrong_answers(random))
@@ -178,7 +178,7 @@ LINE = st.sampled_from([
 ])  # fmt: skip
 
 
-@settings(max_examples=700, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(
     st.sampled_from(["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "G ET", "GET\r\n", "CONNECT", ""]),
     st.lists(PIECE, max_size=4).map("".join),
