@@ -27,17 +27,3 @@ settings.load_profile("no deadline")
 def anyio_backend() -> str:
     """The framework runs on asyncio."""
     return "asyncio"
-
-
-# What takes longest goes first, so that no process is left alone with it at the end.
-LONGEST = ("tests/e2e/", "tests/hardening/test_schemathesis.py", "tests/web/", "tests/partner/", "tests/idempotency/")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All of a file run in one process, for the fixtures that they share; all of e2e share one running shop."""
-    items.sort(
-        key=lambda item: next((n for n, path in enumerate(LONGEST) if item.nodeid.startswith(path)), len(LONGEST))
-    )
-    for item in items:
-        file = item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group("e2e" if file.startswith("tests/e2e/") else file))
