@@ -174,7 +174,7 @@ async def test_waiting_is_fair(make, serve) -> None:
     await asyncio.gather(*(one(number) for number in range(50)))
     sent = [int(request.split(b" ")[1][1:]) for request in server.requests]
     assert all(abs(number - place) <= 2 for place, number in enumerate(sent))
-    assert len(server.peers) == 2
+    assert 1 <= len(server.peers) <= 2  # the second may come when the first has done it all
 
 
 async def test_a_new_request_does_not_overtake_those_that_wait(make, serve) -> None:
