@@ -266,11 +266,13 @@ class PageEndpoint:
         return None if self._cache is None else self._cache.get(self._cache.key(scope))
 
     def kept(self, scope: Scope, context: RequestContext, known: Kept) -> Reply:
-        """The whole answer with what is ``known``."""
+        """The whole answer with what is ``known``, of a page that ``is_kept``."""
+        content, tag, link, age = known
         context.route = self._path
-        context.meter = self._meter
-        self._meter.in_flight += 1
-        return self._kept(scope, context, known)
+        meter = context.meter = self._meter
+        meter.in_flight += 1
+        meter.cached += 1
+        return self._reply(scope, context, content, tag, ((b"age", b"%d" % age), *link, *self._headers))
 
     def _kept(self, scope: Scope, context: RequestContext, known: Kept) -> Reply:
         content, tag, link, age = known

@@ -7,7 +7,7 @@ import time
 
 from starlette.types import Scope
 
-from ..cache import Decision, MemoryStore, Stored, decide
+from ..cache import MemoryStore, Stored
 from ..delivery import Coding
 from ..errors import DeclarationError
 from .inputs import RequestInputs
@@ -48,10 +48,13 @@ class PageCache:
     def get(self, key: bytes) -> Kept | None:
         """The page, its entity tag, its own headers and its age in seconds, while it is fresh."""
         stored = self._store.get(key)
-        now = time.time()
-        if stored is None or decide(stored, now) is not Decision.FRESH:
+        if stored is None:
             return None
-        return stored.body, stored.etag or b"", stored.headers, int(max(0.0, now - stored.stored_at))
+        # What was put here has no age of its own. A clock that was set back makes nothing younger than it came.
+        age = max(0.0, time.time() - stored.stored_at)
+        if age >= stored.lifetime:
+            return None
+        return stored.body, stored.etag or b"", stored.headers, int(age)
 
     def put(self, key: bytes, content: bytes, tag: bytes, headers: Headers, fresh_for: float) -> None:
         """Keep it with its own ``headers`` for ``fresh_for`` seconds; not at all for 0 or infinity, which no answer has

@@ -105,7 +105,7 @@ TOKENS = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(st.one_of(st.lists(TOKENS, max_size=12).map("".join), st.from_regex(PATTERN)))
 def test_the_document_says_exactly_what_is_taken(fields: str) -> None:
     try:

@@ -35,7 +35,7 @@ DOCUMENTS = [
 ]
 MODULES = (catalog, identity, inventory, notifications, payments, recommendations, reviews, users)
 KEY = {"x-api-key": "bff_test_AcmeDemoKey0123456789abcdefghi0FEhNq"}
-EXAMPLES = 15
+EXAMPLES = 25
 
 
 def _transport(app: Any) -> httpx.ASGITransport:

@@ -91,7 +91,7 @@ async def test_what_is_required_is_painted_long_before_the_rest(tab: Tab, tmp_pa
     app.mount("/static", StaticFiles(directory=ROOT / "bffs/web/static"))
     pictures = ROOT / "docs/images" if os.environ.get("BFF_PICTURES") else tmp_path
 
-    def look(url: str) -> None:
+    def look(url: str) -> float:
         tab.problems.clear()
         tab.do("Emulation.setScriptExecutionDisabled", value=not scripts)
         tab.do("Emulation.setDeviceMetricsOverride", width=1000, height=1100, deviceScaleFactor=1, mobile=False)
@@ -113,8 +113,12 @@ async def test_what_is_required_is_painted_long_before_the_rest(tab: Tab, tmp_pa
         assert parent == "reviews"
         tab.screenshot(pictures / f"streamed-{'whole' if scripts else 'whole-no-script'}.png")
         print(json.dumps({"scripts": scripts, "first paint after first byte (ms)": first}))
-        assert first < DELAY * 1000 * 0.5  # on a quiet machine below 0.15; this one is shared
         assert tab.problems == []
+        return float(first)
 
     async with on_a_socket(app) as origin:
-        await asyncio.to_thread(look, f"{origin}/products/p1")
+        # The machine is shared: what it can do is what it does once in three times.
+        for _ in range(3):
+            if await asyncio.to_thread(look, f"{origin}/products/p1") < DELAY * 1000 * 0.15:
+                return
+    pytest.fail("the shell was never painted early")

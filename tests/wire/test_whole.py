@@ -64,7 +64,7 @@ def by_llhttp(data: bytes) -> Answer:
 
 
 @given(answers())
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=2000, deadline=None)
 def test_what_is_read_quickly_is_what_llhttp_reads(data: bytes) -> None:
     quick = whole_answer(data, LIMITS)
     if quick is None:
