@@ -17,6 +17,11 @@ from ..server import http1_protocol
 
 __all__ = ["load", "load_app", "serve"]
 
+LISTENERS = 8
+"""How many times the one socket is listened to: libuv takes a single connection from each in a turn of the event loop,
+and when there is much to do, turns are long and the queue of those who want to be connected overflows."""
+STARTUP_FAILURE = 3
+
 
 def load_app(target: str) -> Bff:
     """The app at ``module:name``; see ``load``."""
@@ -49,7 +54,7 @@ def serve(target: str, host: str, port: int) -> None:
         # asked for is a success.
         signal.signal(number, lambda *_: sys.exit(0))
     app = load_app(target)
-    uvicorn.run(
+    config = uvicorn.Config(
         app,
         host=host,
         port=port,
@@ -61,3 +66,8 @@ def serve(target: str, host: str, port: int) -> None:
         http=cast("Any", http1_protocol(app.settings.hardening, app.at_once)),
         timeout_graceful_shutdown=math.ceil(app.settings.shutdown_grace),
     )
+    listener = config.bind_socket()
+    server = uvicorn.Server(config)
+    server.run(sockets=[listener, *(listener.dup() for _ in range(LISTENERS - 1))])
+    if not server.started:
+        sys.exit(STARTUP_FAILURE)
