@@ -19,7 +19,7 @@ from hypothesis import settings
 
 from shop.seed import seed
 
-pytest_plugins = ["tests.servers"]
+pytest_plugins = ["tests.servers", "tests.ops.browser"]
 
 
 # Where the demo's database is made when a test imports the partner gateway.

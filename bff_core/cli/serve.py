@@ -20,25 +20,24 @@ __all__ = ["load", "load_app", "serve"]
 
 
 def load_app(target: str) -> Bff:
-    """The app at ``module:name``; see ``load``. What it is made of is no garbage: nobody looks for some in it, neither
-    now nor while it serves, when looking through all of it would be a pause."""
-    gc.disable()
-    try:
-        app = load(target, "app")
-    finally:
-        gc.freeze()
-        gc.enable()
+    """The app at ``module:name``; see ``load``."""
+    app = load(target, "app")
     if not isinstance(app, Bff):
         raise SettingsError(f"{target} is a {type(app).__name__}, not what create_bff gives")
     return app
 
 
 def load(target: str, default: str) -> Any:
-    """What is at ``module:name``; modules of the working directory are found. Raises ``SettingsError``."""
+    """What is at ``module:name``; modules of the working directory are found. Raises ``SettingsError``.
+
+    What is loaded stays: nobody looks for garbage in it, neither now nor later, when to look through all of it would be
+    a pause for those who are served.
+    """
     module, _, name = target.partition(":")
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
+    gc.disable()
     try:
         return getattr(importlib.import_module(module), name or default)
     except ModuleNotFoundError as error:
@@ -47,6 +46,9 @@ def load(target: str, default: str) -> Any:
         raise SettingsError(f"there is no module '{error.name}' (looked for {target})") from None
     except AttributeError:
         raise SettingsError(f"module '{module}' has no '{name or default}'") from None
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def serve(target: str, host: str, port: int) -> None:
