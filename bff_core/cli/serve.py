@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import math
 import signal
@@ -32,11 +33,16 @@ def load_app(target: str) -> Bff:
 
 
 def load(target: str, default: str) -> Any:
-    """What is at ``module:name``; modules of the working directory are found. Raises ``SettingsError``."""
+    """What is at ``module:name``; modules of the working directory are found. Raises ``SettingsError``.
+
+    What is loaded stays: nobody looks for garbage in it, neither now nor later, when to look through all of it would be
+    a pause for those who are served.
+    """
     module, _, name = target.partition(":")
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
+    gc.disable()
     try:
         return getattr(importlib.import_module(module), name or default)
     except ModuleNotFoundError as error:
@@ -45,6 +51,9 @@ def load(target: str, default: str) -> Any:
         raise SettingsError(f"there is no module '{error.name}' (looked for {target})") from None
     except AttributeError:
         raise SettingsError(f"module '{module}' has no '{name or default}'") from None
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def serve(target: str, host: str, port: int) -> None:

@@ -15,8 +15,8 @@ from typing import Any, Literal, Self
 
 import httpx
 
-from ..clients import PORTS
 from ..models import Cart, CartItem, CartLine, Money, Order, OrderEvent, OrderLine, OrderRequest, Product
+from ..ports import PORTS
 from .base import transaction
 from .problems import Problem, not_found
 

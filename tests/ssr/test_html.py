@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
@@ -17,18 +16,6 @@ from bff_core.ssr import Templates
 from bff_core.testing import HostileServer
 
 from .gateway import Stage, ThingPage, make_gateway, on_a_socket, reading, until
-
-
-@pytest.fixture
-def stage() -> Stage:
-    return Stage()
-
-
-@pytest.fixture
-async def url(stage: Stage) -> AsyncIterator[str]:
-    async with on_a_socket(make_gateway(stage)) as origin:
-        yield origin
-        stage.open(*stage.gates)
 
 
 async def test_deferred_parts_come_when_they_are_there(stage: Stage, url: str) -> None:
