@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from fastapi import Depends
+from fastapi import Depends, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
@@ -19,6 +19,7 @@ from .applife import mount as mount_app_life
 from .auth import Authenticator, Gate, OidcSessions, members_of
 from .binding import bind_clients, bind_service, make_cache, make_mirror
 from .clients import ServiceClient
+from .context import current_context
 from .edge import Edge
 from .errors import DeclarationError
 from .forwarded import TrustedProxies
@@ -158,6 +159,11 @@ def _mount_sessions(app: Bff, auth: Authenticator | None) -> OidcSessions | None
     found = [member for member in (members_of(auth) if auth is not None else ()) if isinstance(member, OidcSessions)]
     if len(found) > 1:
         raise DeclarationError(f"gateway '{app.name}' has {len(found)} OidcSessions; browsers have one cookie")
+    guard = app.limiter.guard(app._limits, private=False) or Guard()  # noqa: SLF001 - assembled here
+
+    async def admit(request: Request) -> None:
+        await guard.enter(request.scope, current_context(), None)
+
     for sessions in found:
-        app.router.routes += sessions.mount(app.name)
+        app.router.routes += sessions.mount(app.name, admit)
     return found[0] if found else None

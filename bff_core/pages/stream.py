@@ -145,6 +145,11 @@ class PageStream:
         """Whether one of them failed and shows its fallback."""
         return any(self._run.state[index] == FAILED for index in indexes)
 
+    def degrade(self, indexes: Collection[int]) -> None:
+        """These sections have come, but nothing could be made of them."""
+        for index in indexes:
+            self.context.degraded.setdefault(self.plan.sections[index].name, "shape")
+
     @property
     def personal(self) -> bool:
         """Whether it shows something of somebody."""

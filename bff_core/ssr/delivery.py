@@ -109,7 +109,7 @@ class HtmlStreaming:
                 await stream.write("".join(pieces).encode())
                 pieces.clear()
                 await stream.until(self.parts[rendering.awaits])
-                rendering.refresh()
+                rendering.refresh([rendering.awaits])
             rendering.awaits = None
         if not started:
             await stream.start(HTML, start)
@@ -131,6 +131,7 @@ class _Rendering:
         self.awaits: str | None = None
         self._template = template
         self._page = stream.document()
+        self._spoiled = False
 
     def pieces(self) -> Iterator[str]:
         """The template's text, as it is rendered."""
@@ -145,9 +146,17 @@ class _Rendering:
         }
         return self._template.root_render_func(self._template.new_context(variables))
 
-    def refresh(self) -> None:
-        """What is rendered from now on shows what has come until now."""
-        self._page = self._stream.document()
+    def refresh(self, parts: list[str]) -> None:
+        """What is rendered from now on shows what has come until now, ``parts`` among it. When nothing can be made of
+        that, the page stays what it was, and its parts have failed."""
+        try:
+            self._page = self._stream.document()
+            self._spoiled = False
+        except Exception:
+            log.exception("ssr.shape", page=self._stream.plan.name, request_id=self._stream.context.request_id)
+            self._spoiled = True
+            for part in parts:
+                self._stream.degrade(self._parts[part])
 
     def reach(self, part: str) -> None:
         """The template has come to ``part``."""
@@ -166,7 +175,7 @@ class _Rendering:
         """The open parts all of whose sections have come; they are open no longer when they have been rendered."""
         found = [part for part in self.open if self._stream.settled(self._parts[part])]
         if found:
-            self.refresh()
+            self.refresh(found)
         return found
 
     def late(self, part: str) -> str:
@@ -178,7 +187,7 @@ class _Rendering:
 
     def _content(self, context: Context, part: str) -> Markup:
         failed = FAILED + part
-        if self._stream.failed(self._parts[part]) and failed in context.blocks:
+        if (self._spoiled or self._stream.failed(self._parts[part])) and failed in context.blocks:
             return self._block(context, failed)
         try:
             return self._block(context, CONTENT + part)

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from bff_core import Bff, Page, Policy, RetryPolicy, ServiceClient, Settings, create_bff, get, optional, required, shape
 from bff_core.testing import FakeServices
 
-__all__ = ["Reader", "Stage", "ThingPage", "Things", "make_gateway", "on_a_socket", "reading", "until"]
+__all__ = ["Reader", "Stage", "Thing", "ThingPage", "Things", "make_gateway", "on_a_socket", "reading", "until"]
 
 TEMPLATES = Path(__file__).parent / "templates"
 

@@ -13,12 +13,11 @@ from urllib.parse import quote_plus, urlencode
 
 import structlog
 from joserfc import jwt
-from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 
 from ...errors import DeclarationError, ServiceError
 from ..ask import Asked
 from ..sessions import Tokens
+from ..signing_key import read_signing_key
 from .discovery import Discovery, Provider, no_sign_in
 
 __all__ = ["Client", "Denied"]
@@ -32,7 +31,6 @@ ASSERTION_LASTS = 60
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{1,8192}=*")  # b64token, RFC 6750 section 2.1
 _OPAQUE = re.compile(r"[\x20-\x7e]{1,8192}")
 _CODE = re.compile(r"[a-z_]{1,40}")
-_KINDS: dict[type[Key], str] = {RSAKey: "RS256", ECKey: "ES256", OKPKey: "EdDSA"}
 
 
 class Denied(Exception):
@@ -57,7 +55,7 @@ class Client:
         self.id = client_id
         self._discovery = discovery
         self._secret = secret or ""
-        self._key = None if key is None else _private_key(key)
+        self._key = None if key is None else read_signing_key(key, "OidcSessions(client_key=...)")
         self._clock = clock
 
     async def push(self, provider: Provider, endpoint: Asked, request: dict[str, str]) -> str:
@@ -133,10 +131,11 @@ class Client:
 
     def _assertion(self) -> str:
         assert self._key is not None  # noqa: S101 - asked for by _credentials alone
+        key, algorithm = self._key
         now = int(self._clock())
-        header = {"alg": _KINDS[type(self._key)], "typ": "JWT"}
-        if self._key.kid:
-            header["kid"] = self._key.kid
+        header = {"alg": algorithm, "typ": "JWT"}
+        if key.kid:
+            header["kid"] = key.kid
         claims = {
             "iss": self.id,
             "sub": self.id,
@@ -145,18 +144,7 @@ class Client:
             "exp": now + ASSERTION_LASTS,
             "jti": secrets.token_urlsafe(16),
         }
-        return jwt.encode(header, claims, self._key, algorithms=[header["alg"]])
-
-
-def _private_key(text: str) -> Key:
-    for kind in _KINDS:
-        try:
-            key = kind.import_key(json.loads(text) if text.lstrip().startswith("{") else text)
-        except (JoseError, ValueError, TypeError, KeyError, AttributeError):
-            continue
-        if key.is_private:
-            return key
-    raise DeclarationError("OidcSessions(client_key=...) is no private RSA, EC or OKP key as PEM or JWK")
+        return jwt.encode(header, claims, key, algorithms=[algorithm])
 
 
 def _object(body: bytes) -> dict[str, Any]:

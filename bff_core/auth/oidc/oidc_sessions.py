@@ -37,7 +37,7 @@ from ..sessions import (
 from .client import Client, Denied
 from .discovery import Discovery
 from .return_to import safe_return
-from .routes import PREFIX, end_session_url, make_routes
+from .routes import PREFIX, Admit, end_session_url, make_routes
 from .settings import OidcSettings
 from .sign_in import SignIn
 from .step_up import LOGIN, SIGN_IN
@@ -133,8 +133,9 @@ class OidcSessions:
         """As ``settings`` say, with ``further`` arguments."""
         return cls(**{**settings.arguments(), **further})
 
-    def mount(self, gateway: str) -> list[Route]:
-        """Open the store for ``gateway``; the routes it needs. Done by ``create_bff``."""
+    def mount(self, gateway: str, admit: Admit) -> list[Route]:
+        """Open the store for ``gateway``; the routes it needs, each of whose requests ``admit`` lets in. Done by
+        ``create_bff``."""
         store = self._store
         opened = open_store(store, namespace=f"{gateway}:sessions") if isinstance(store, str) else store
         self.vault = Vault(opened, self._sealer, idle=self._idle, clock=self.clock)
@@ -142,7 +143,7 @@ class OidcSessions:
             self.discovery, self._client, self.verifier, self._sealer, self.vault, **self._sign_in_options
         )
         self._refresher = Refresher(self.vault, Grant(self._renew, self._client.revoke), self.clock)
-        return make_routes(self)
+        return make_routes(self, admit)
 
     @property
     def provider_origin(self) -> str:
@@ -280,4 +281,5 @@ def _origin(base_url: str, *, insecure: bool) -> str:
             "browsers send session cookies over TLS only: base_url is https://…; for development on http://localhost "
             "there is insecure_cookies=True"
         )
-    return f"{url.scheme}://{url.netloc}".lower()
+    usual = ":443" if url.scheme == "https" else ":80"
+    return f"{url.scheme}://{url.netloc}".lower().removesuffix(usual)  # as browsers write it in Origin (RFC 6454)

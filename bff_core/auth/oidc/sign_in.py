@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -32,9 +32,9 @@ PROTOCOL_CLAIMS = frozenset({"nonce", "at_hash", "c_hash", "s_hash", "azp", "exp
 class Begun:
     """A sign-in that was begun: what its end must fit. Kept sealed in the browser that began it."""
 
-    state: str
-    nonce: str
-    verifier: str
+    state: str = field(repr=False)
+    nonce: str = field(repr=False)
+    verifier: str = field(repr=False)
     return_to: str
     max_age: int | None
     acr_values: tuple[str, ...]
@@ -179,6 +179,10 @@ class SignIn:
             claims = await self._verifier.renewed(tokens.identity, provider.jwks, subject=session.principal.subject)
         except BadToken as bad:
             raise Denied(f"id_token_{bad}") from None
+        except Problem:
+            # Nobody can tell now; but the refresh token that was used is gone, and the new one must not be lost.
+            log.warning("oidc.renewed_unverified", subject=session.principal.subject)
+            return replace(tokens, identity=None), None
         return self._kept(tokens), {name: value for name, value in claims.items() if name not in PROTOCOL_CLAIMS}
 
     def _kept(self, tokens: Tokens) -> Tokens:

@@ -21,10 +21,10 @@ DEAD_SHARE = 0.05
 class Tokens:
     """What a token endpoint gave. ``lasts`` is in seconds, None when it did not say."""
 
-    access: str
+    access: str = field(repr=False)
     lasts: float | None
-    refresh: str | None
-    identity: str | None
+    refresh: str | None = field(repr=False)
+    identity: str | None = field(repr=False)
     scopes: frozenset[str] | None
 
 
@@ -35,9 +35,9 @@ class Session:
 
     claims: dict[str, Any]
     scopes: tuple[str, ...]
-    access: str
-    refresh: str | None
-    identity: str | None
+    access: str = field(repr=False)
+    refresh: str | None = field(repr=False)
+    identity: str | None = field(repr=False)
     renew: float
     until: float
     created: float
@@ -110,11 +110,14 @@ class Session:
         return json.dumps(values, separators=(",", ":")).encode()
 
     @classmethod
-    def load(cls, data: bytes) -> Self:
-        """From what ``dump`` gave."""
-        values = json.loads(data)
-        values["scopes"] = tuple(values["scopes"])
-        return cls(**values)
+    def load(cls, data: bytes) -> Self | None:
+        """From what ``dump`` gave, maybe that of another version; None for what cannot be one of ours."""
+        found = json.loads(data)
+        values = {name: found[name] for name in _KEPT if name in found}
+        try:
+            return cls(**{**values, "scopes": tuple(values["scopes"])})
+        except (KeyError, TypeError):
+            return None
 
 
 _KEPT = [name for name in Session.__slots__ if name != "principal"]
