@@ -74,7 +74,8 @@ def create_bff(
     configure_logs(name, settings.log_level)
     events = Events()
     cache = make_cache(name, settings)
-    bound, upstreams = bind_clients(clients, settings, transport, events, cache, name)
+    proofs = next((found.proofs for found in _sessions_in(auth) if found.proofs is not None), None)
+    bound, upstreams = bind_clients(clients, settings, transport, events, cache, name, proofs)
     limiter = Limiter(name, settings.limits_url, settings.deadline, events)
     guard = limiter.guard(limits, private=auth is not None) or Guard()
     docs = {} if settings.docs else {"openapi_url": None}
@@ -156,7 +157,7 @@ def create_bff(
 
 def _mount_sessions(app: Bff, auth: Authenticator | None) -> OidcSessions | None:
     """The browser sessions among the ways of ``auth``, with their routes in ``app``."""
-    found = [member for member in (members_of(auth) if auth is not None else ()) if isinstance(member, OidcSessions)]
+    found = _sessions_in(auth)
     if len(found) > 1:
         raise DeclarationError(f"gateway '{app.name}' has {len(found)} OidcSessions; browsers have one cookie")
     guard = app.limiter.guard(app._limits, private=False) or Guard()  # noqa: SLF001 - assembled here
@@ -167,3 +168,7 @@ def _mount_sessions(app: Bff, auth: Authenticator | None) -> OidcSessions | None
     for sessions in found:
         app.router.routes += sessions.mount(app.name, admit)
     return found[0] if found else None
+
+
+def _sessions_in(auth: Authenticator | None) -> list[OidcSessions]:
+    return [member for member in (members_of(auth) if auth is not None else ()) if isinstance(member, OidcSessions)]

@@ -29,6 +29,7 @@ class Asked:
         if parsed.scheme not in ("http", "https") or not parsed.host or parsed.userinfo or parsed.fragment:
             raise ValueError("must be http(s)://host[:port]/path, without user and fragment")
         origin = f"{parsed.scheme}://{parsed.netloc.decode()}"
+        self.url = url
         self.target = parsed.raw_path.decode()
         self._wire: Wire
         if transport is None:

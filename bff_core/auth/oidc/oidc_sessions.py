@@ -17,6 +17,7 @@ from starlette.types import Scope
 from ...context import Principal
 from ...errors import DeclarationError, Problem, Refused, SettingsError
 from ...stores import KeyValueStore, StoreUnavailable, open_store
+from ..dpop import ProofKey
 from ..expiring import cannot_verify
 from ..sessions import (
     FORM,
@@ -66,6 +67,9 @@ class OidcSessions:
     ends with its first access token. ``parameters`` go with every authorization request. ``insecure_cookies`` lets a
     gateway on ``http://`` at this machine's own address be signed in to, for development.
 
+    With ``dpop_key``, a private key as PEM or JWK that is the gateway's alone, access tokens are bound to it, and
+    services to which they are relayed get a proof with each call (DPoP, RFC 9449).
+
     ``id_token_hint`` sends the ID token along when signing out, for a provider that will not sign out without; then it
     passes through the browser. Raises ``DeclarationError`` and ``SettingsError``.
     """
@@ -86,6 +90,7 @@ class OidcSessions:
         lifetime: float = 8 * 3600,
         after_logout: str = "/",
         id_token_hint: bool = False,
+        dpop_key: str | None = None,
         insecure_cookies: bool = False,
         algorithms: Sequence[str] = ALGORITHMS,
         tenant_claim: str = "tenant",
@@ -109,7 +114,10 @@ class OidcSessions:
         self.local = insecure_cookies
         self.discovery = Discovery(issuer, transport)
         self.verifier = TokenVerifier(issuer, client_id, algorithms, leeway=leeway, clock=clock)
-        self._client = Client(self.discovery, client_id, secret=client_secret, key=client_key, clock=clock)
+        self.proofs = None if dpop_key is None else ProofKey(dpop_key, "OidcSessions(dpop_key=...)", clock)
+        self._client = Client(
+            self.discovery, client_id, secret=client_secret, key=client_key, clock=clock, proofs=self.proofs
+        )
         self._sealer = Sealer(keys)
         self._store = store
         self._idle, self._id_token_hint = idle, id_token_hint
@@ -138,7 +146,13 @@ class OidcSessions:
         ``create_bff``."""
         store = self._store
         opened = open_store(store, namespace=f"{gateway}:sessions") if isinstance(store, str) else store
-        self.vault = Vault(opened, self._sealer, idle=self._idle, clock=self.clock)
+        self.vault = Vault(
+            opened,
+            self._sealer,
+            idle=self._idle,
+            clock=self.clock,
+            key=None if self.proofs is None else self.proofs.thumbprint,
+        )
         self.sign_in = SignIn(
             self.discovery, self._client, self.verifier, self._sealer, self.vault, **self._sign_in_options
         )

@@ -49,7 +49,9 @@ def make_routes(sessions: OidcSessions, admit: Admit) -> list[Route]:
     one address for all of its users, and a logout that is refused is none."""
 
     def route(path: str, serve: Serve, method: str = "GET") -> Route:
-        return Route(PREFIX + path, serve, methods=[method], include_in_schema=False)
+        made = Route(PREFIX + path, serve, methods=[method], include_in_schema=False)
+        made.methods = {method}  # Starlette adds HEAD to GET; a code must not be spent by it
+        return made
 
     def admitted(serve: Serve) -> Serve:
         async def serve_admitted(request: Request) -> Response:
@@ -58,18 +60,13 @@ def make_routes(sessions: OidcSessions, admit: Admit) -> list[Route]:
 
         return serve_admitted
 
-    routes = [
+    return [
         route("/login", admitted(_Login(sessions).serve)),
         route("/callback", admitted(_Callback(sessions).serve)),
         route("/user", admitted(_User(sessions).serve)),
         route("/logout", admitted(_Logout(sessions).serve), "POST"),
         route("/backchannel-logout", _BackChannel(sessions).serve, "POST"),
     ]
-    for route_ in routes:
-        route_.methods = (route_.methods or set()) - {
-            "HEAD"
-        }  # Starlette adds it to GET; a code must not be spent by it
-    return routes
 
 
 class _Login:

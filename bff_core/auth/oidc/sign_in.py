@@ -93,6 +93,8 @@ class SignIn:
             "code_challenge_method": "S256",
             **self._parameters,
         }
+        if self._client.proof_key is not None:
+            request["dpop_jkt"] = self._client.proof_key  # the code is bound as well (RFC 9449 section 10)
         if max_age is not None:
             request["max_age"] = str(max_age)
         if acr_values:
@@ -188,7 +190,7 @@ class SignIn:
     def _kept(self, tokens: Tokens) -> Tokens:
         if self._keep_identity:
             return tokens
-        return Tokens(tokens.access, tokens.lasts, tokens.refresh, None, tokens.scopes)
+        return replace(tokens, identity=None)
 
     def _tenant(self, claims: dict[str, Any]) -> str | None:
         tenant = claims.get(self._tenant_claim)

@@ -36,13 +36,22 @@ def handle_of(session_id: str) -> str:
 class Vault:
     """Sessions in ``store``, each for ``idle`` seconds from its last use. The store is asked every time, so that what
     is ended is ended on every replica; what it gives is unsealed once as long as it is the same. ``clock`` gives Unix
-    time.
+    time; ``key`` is the thumbprint of the key that access tokens are bound to, None for bearer tokens.
 
     Every method raises ``StoreUnavailable``.
     """
 
-    def __init__(self, store: KeyValueStore, sealer: Sealer, *, idle: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        store: KeyValueStore,
+        sealer: Sealer,
+        *,
+        idle: float,
+        clock: Callable[[], float],
+        key: str | None = None,
+    ) -> None:
         self.store = store
+        self._key = key
         self._sealer = sealer
         self._idle = idle
         self._clock = clock
@@ -65,6 +74,9 @@ class Vault:
             return None
         session = Session.load(plain)
         if session is None or now >= session.ends:
+            return None
+        session = session.with_key(self._key)
+        if session is None:
             return None
         held = Held(raw, session)
         self._known.put(key, held, session.ends)
