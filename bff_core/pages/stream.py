@@ -179,6 +179,11 @@ class PageStream:
         """``timing`` as a value of Server-Timing (W3C)."""
         return ", ".join(f"{name};dur={milliseconds}" for name, milliseconds in self.timing().items())
 
+    async def hint(self, links: Sequence[bytes]) -> None:
+        """Tell the browser what it will need (values of ``Link``) while the page is made; the answer is still to
+        come. Only for a server that offers the extension (ASGI, "Early Hints")."""
+        await self._send({"type": "http.response.early_hint", "links": links})
+
     async def start(self, content_type: bytes, headers: Sequence[Header] = ()) -> None:
         """Begin the answer: from here on its status stands."""
         self.context.status = self._status

@@ -7,7 +7,7 @@ that is still to come, on from there when it is there.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import structlog
 from jinja2 import Template
@@ -18,6 +18,7 @@ from starlette.types import Scope
 from ..pages import PageStream, Plan
 from ..pages.stream import Header
 from .deferred import CONTENT, FAILED, PENDING, VARIABLE
+from .hints import is_hinted
 from .policy import Policy
 from .problems import HTML, ProblemPage, here
 
@@ -34,7 +35,7 @@ _SCRIPT = (
 
 class HtmlStreaming:
     """One page through one template. ``parts`` are the deferred ones, with their sections' indexes; ``greets`` says
-    that the template shows who is signed in."""
+    that the template shows who is signed in; ``links`` are what it needs of its browser in any case."""
 
     in_schema = form = False
     keeps = True
@@ -48,11 +49,13 @@ class HtmlStreaming:
         problem_page: ProblemPage,
         *,
         greets: bool,
+        links: Sequence[bytes] = (),
     ) -> None:
         self._template = template
         self.parts = parts
         self._policy = policy
         self.greets = greets
+        self._links = links
         self._awaited = _awaited(plan, frozenset[int]().union(*parts.values()))
         self.problem_page = problem_page
 
@@ -63,6 +66,8 @@ class HtmlStreaming:
     async def deliver(self, stream: PageStream, scope: Scope) -> None:
         """Send the page. Raises what a required section raised, and what rendering the shell raised, before the first
         byte; afterwards a part that cannot be rendered is left out."""
+        if self._links and is_hinted(scope):
+            await stream.hint(self._links)
         await stream.until(self._awaited)
         plain = _is_plain(scope["query_string"])
         rendering = _Rendering(self._template, stream, self.parts, plain=plain)

@@ -13,6 +13,7 @@ from ..pages import Plan
 from .deferred import Deferred, parts_of
 from .delivery import HtmlStreaming
 from .form import FormAnswer
+from .hints import links_of
 from .policy import Policy
 from .problems import ProblemPage
 
@@ -49,7 +50,8 @@ class Templates:
         """How ``plan`` is served through ``template``. Raises ``DeclarationError`` when that cannot be compiled, or
         defers what the page does not have."""
         used: set[str] = set()
-        parts = self._check(template, plan.name, set(), used)
+        links: list[bytes] = []
+        parts = self._check(template, plan.name, set(), used, links)
         known = {section.name: section.index for section in plan.sections}
         for names in parts.values():
             if unknown := [name for name in names if name not in known]:
@@ -61,7 +63,8 @@ class Templates:
         policy = Policy({**self.csp, **csp})
         shown = ProblemPage(self._error(plan), policy)
         found = self.environment.get_template(template)
-        return HtmlStreaming(plan, found, indexes, policy, shown, greets="principal" in used)
+        links = list(dict.fromkeys(links))
+        return HtmlStreaming(plan, found, indexes, policy, shown, greets="principal" in used, links=links)
 
     def form(self, plan: Plan, then: str | Callable[[Any], str]) -> FormAnswer:
         """How a form is answered, see ``FormAnswer``; who has to sign in first is sent to ``then``, too, or home."""
@@ -71,11 +74,12 @@ class Templates:
     def _error(self, plan: Plan) -> Template | None:
         if ERROR not in self.environment.list_templates():
             return None
-        self._check(ERROR, plan.name, set(), set())
+        self._check(ERROR, plan.name, set(), set(), [])
         return self.environment.get_template(ERROR)
 
-    def _check(self, name: str, page: str, seen: set[str], used: set[str]) -> dict[str, list[str]]:
-        """The deferred parts of a template and of all that it extends or includes; ``used`` gets the variables."""
+    def _check(self, name: str, page: str, seen: set[str], used: set[str], links: list[bytes]) -> dict[str, list[str]]:
+        """The deferred parts of a template and of all that it extends or includes; ``used`` gets the variables,
+        ``links`` what their browser needs."""
         seen.add(name)
         loader = self.environment.loader
         try:
@@ -90,7 +94,8 @@ class Templates:
             )
         parts = parts_of(tree)
         used |= meta.find_undeclared_variables(tree)
+        links += links_of(tree)
         for other in meta.find_referenced_templates(tree):
             if other is not None and other not in seen:
-                parts |= self._check(other, page, seen, used)
+                parts |= self._check(other, page, seen, used, links)
         return parts

@@ -8,7 +8,7 @@ import base64
 import hashlib
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -167,7 +167,7 @@ def sessions_of(provider: RealProvider, **options: Any) -> OidcSessions:
 
 @pytest.mark.parametrize("key", [KEY, OKPKey.generate_key("Ed25519").as_pem(private=True).decode()], ids=["EC", "OKP"])
 async def test_bound_tokens_of_a_real_provider(provider: RealProvider, key: str) -> None:
-    """It wants a nonce in every proof, for the code and for the refresh token, and refuses this client bearer tokens."""
+    """It wants a nonce in every proof, for the code and for the refresh token, and gives this client no bearer token."""
     service = Service()
     service.nonce = "of the service"
     app = make_gateway(sessions_of(provider, dpop_key=key), httpx.MockTransport(service))
@@ -255,10 +255,10 @@ def service(site: Site) -> Service:
 
 
 @pytest.fixture
-async def browser(site: Site, binding: Binding, service: Service) -> AsyncIterator[Browser]:
+async def browser(site: Site, binding: Binding, service: Service) -> Browser:
     made = await enter(site, service)
     await made.sign_in(site.provider)
-    yield made
+    return made
 
 
 async def enter(site: Site, service: Service, url: str = "http://notes.test", **options: Any) -> Browser:
