@@ -167,7 +167,7 @@ def sessions_of(provider: RealProvider, **options: Any) -> OidcSessions:
 
 @pytest.mark.parametrize("key", [KEY, OKPKey.generate_key("Ed25519").as_pem(private=True).decode()], ids=["EC", "OKP"])
 async def test_bound_tokens_of_a_real_provider(provider: RealProvider, key: str) -> None:
-    """It wants a nonce in every proof, for the code and for the refresh token, and gives this client no bearer token."""
+    """It wants a nonce in every proof, for code and refresh token, and gives this client no bearer token."""
     service = Service()
     service.nonce = "of the service"
     app = make_gateway(sessions_of(provider, dpop_key=key), httpx.MockTransport(service))
