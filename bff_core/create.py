@@ -146,6 +146,7 @@ def create_bff(
         "version_gate": app_life.enter if app_life is not None else None,
         "usage": usage,
         "problem_types": named_types(problem_types) if problem_types is not None else None,
+        "problem_page": app.templates.problem_page if app.templates is not None else None,
     }
     if problem_types is not None:
         app.router.routes.append(problems_route(problem_types))

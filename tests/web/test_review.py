@@ -141,12 +141,28 @@ async def test_what_a_sign_in_keeps_fits_into_a_cookie(site: Site, filling: str)
     """A cookie that is too large is dropped by the browser, and the sign-in could never end."""
     browser = await site.browser()
     long = "/x?" + filling * ((2048 - 3) // len(filling))
-    answer = await browser.client.get("/auth/login", params={"return_to": long, "acr_values": "a" * 512})
+    answer = await browser.client.get("/auth/login", params={"return_to": long, "acr_values": "a" * 256})
     assert answer.status_code == 303
     (cookie,) = answer.headers.get_list("set-cookie")
     assert len(cookie.partition(";")[0]) <= LARGEST_COOKIE
-    answer = await browser.client.get("/auth/login", params={"acr_values": "a" * 513})
+    answer = await browser.client.get("/auth/login", params={"acr_values": "a" * 257})
     assert answer.status_code == 400
+
+
+async def test_sign_ins_that_others_begin_do_not_shut_the_user_out(site: Site) -> None:
+    """Links of another site begin sign-ins with long addresses to return to: their cookies together must leave room for
+    those of the site, of which there may be 16 KiB."""
+    browser = await site.browser()
+    for number in range(10):
+        answer = await browser.navigate(f"/auth/login?return_to=/x%3F{number}{'x' * 3000}"[:2048], "cross-site")
+        assert answer.status_code == 303
+        answer = await browser.navigate(
+            f"/auth/login?acr_values={'a' * 256}&return_to=/x%3F{number}{'x' * 1000}", "cross-site"
+        )
+        assert answer.status_code == 303
+        sent = sum(len(cookie.name) + len(cookie.value or "") + 3 for cookie in browser.client.cookies.jar)
+        assert sent < 10 * 1024
+    assert (await browser.sign_in(site.provider)).status_code == 303
 
 
 def test_nothing_secret_is_shown_by_mistake() -> None:

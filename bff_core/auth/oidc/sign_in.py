@@ -202,4 +202,6 @@ class SignIn:
 def refused(reason: str, detail: str = "This sign-in cannot be completed; begin again.") -> Problem:
     """A sign-in that ends here; the log says why."""
     log.warning("security", kind="sign_in_failed", reason=reason)
-    return Problem(400, detail, type_="urn:problem-type:bff:sign-in-failed", login="/auth/login")
+    return Problem(
+        400, detail, title="You are not signed in", type_="urn:problem-type:bff:sign-in-failed", login="/auth/login"
+    )
