@@ -212,13 +212,15 @@ async def test_another_key_at_a_real_provider(provider: RealProvider) -> None:
 
 
 class Binding:
-    """Makes the fake provider bind tokens. ``nonce`` is what it wants in proofs, ``never`` has it want another."""
+    """Makes the fake provider bind tokens. ``nonce`` is what it wants in proofs, ``never`` has it want another,
+    ``error`` is what it says instead."""
 
     def __init__(self, site: Site) -> None:
         self.site = site
         self.proofs: list[dict[str, Any]] = []
         self.nonce: str | None = None
         self.never = False
+        self.error: str | None = None
         self.token_type = "DPoP"
         self._answer = site.provider.answer
         site.provider.answer = self.answer  # type: ignore[method-assign]
@@ -236,6 +238,8 @@ class Binding:
             if self.never or (self.nonce is not None and claims.get("nonce") != self.nonce):
                 headers = {"dpop-nonce": f"{self.nonce}{len(self.proofs) if self.never else ''}"}
                 return httpx.Response(400, json={"error": "use_dpop_nonce"}, headers=headers)
+        if self.error is not None:
+            return httpx.Response(400, json={"error": self.error})
         found = await self._answer(request)
         if found.status_code != 200:
             return found
@@ -338,10 +342,22 @@ async def test_the_providers_nonce_is_learnt(site: Site, binding: Binding, servi
 
 
 async def test_a_provider_that_is_never_content(site: Site, binding: Binding, service: Service) -> None:
-    binding.never = True
+    """It is asked twice, not for ever; and that it takes no proof of ours says nothing about the user's grant."""
     browser = await enter(site, service)
-    assert (await browser.sign_in(site.provider)).status_code == 400
+    await browser.sign_in(site.provider)
+    binding.never = True
+    site.clock.now += 1000
+    binding.proofs.clear()
+    assert (await browser.fetch("/api/notes/1")).status_code == 503
     assert len(binding.proofs) == 2
+    other = await enter(site, service)
+    assert (await other.sign_in(site.provider)).status_code == 503
+    binding.never, binding.error = False, "invalid_dpop_proof"  # our clock is wrong, say
+    site.clock.now += 10
+    assert (await browser.fetch("/api/notes/1")).status_code == 503
+    binding.error = None
+    site.clock.now += 10
+    assert (await browser.fetch("/api/notes/1")).status_code == 200
 
 
 async def test_a_provider_that_does_not_bind(site: Site, binding: Binding, service: Service) -> None:

@@ -26,6 +26,7 @@ __all__ = ["Client", "Denied"]
 log = structlog.get_logger("bff.auth")
 TIMEOUT = 10.0
 REVOKE_TIMEOUT = 2.0
+NO_PROOF = frozenset({NONCE_WANTED, "invalid_dpop_proof"})
 PASSING = frozenset({"server_error", "temporarily_unavailable", "slow_down"})
 ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ASSERTION_LASTS = 60
@@ -111,13 +112,16 @@ class Client:
         for again in (True, False):
             proof = self._proofs.header("POST", provider.token.url, self._nonce)
             try:
-                document = await self._post(provider, provider.token, form, proof=proof)
+                # Both together take no longer than one does without proofs: whoever renews has a lease for that.
+                document = await self._post(provider, provider.token, form, TIMEOUT / 2, proof=proof)
+                return _tokens(document, self._proofs.thumbprint)
             except Denied as denied:
-                if not again or str(denied) != NONCE_WANTED:
+                if str(denied) not in NO_PROOF:
                     raise
-            else:
-                break
-        return _tokens(document, self._proofs.thumbprint)
+                if not again or str(denied) != NONCE_WANTED:
+                    log.error("oidc.proof_refused", reason=str(denied))
+                    break
+        raise no_sign_in()  # the proof was refused, which says nothing about the grant
 
     async def _post(
         self,
