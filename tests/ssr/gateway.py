@@ -109,9 +109,9 @@ def make_gateway(stage: Stage, **settings: Any) -> Bff:
 
 
 @asynccontextmanager
-async def on_a_socket(app: Bff) -> AsyncIterator[str]:
+async def on_a_socket(app: Bff, **options: Any) -> AsyncIterator[str]:
     """The origin at which ``app`` is served."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False, **options))
     serving = asyncio.create_task(server.serve())
     await until(lambda: server.started, "the gateway is up")
     yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"

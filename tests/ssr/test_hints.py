@@ -11,10 +11,11 @@ import pytest
 from jinja2 import Environment
 
 from bff_core import Bff
+from bff_core.server import Http1Protocol
 from bff_core.ssr import Templates
 from bff_core.ssr.hints import links_of
 
-from .gateway import Stage, make_gateway
+from .gateway import Stage, ThingPage, make_gateway, on_a_socket
 
 pytestmark = pytest.mark.anyio
 
@@ -38,8 +39,6 @@ def app(stage: Stage, tmp_path: Path) -> Bff:
     (tmp_path / "page.html").write_text(PAGE)
     made = make_gateway(stage)
     made.templates = Templates(tmp_path)
-    from .gateway import ThingPage
-
     made.html("/hinted/{thing_id}", ThingPage, template="page.html", public=True)
     return made
 
@@ -102,6 +101,21 @@ async def test_an_error_can_still_be_told(app: Bff, stage: Stage) -> None:
     asked = Asked(app)
     assert await asked.run() == ["early_hint", "start", "body"]
     assert asked.sent[1]["status"] == 502
+
+
+async def test_over_our_own_server(app: Bff, stage: Stage) -> None:
+    """What a browser reads: the interim answer at once, the page when its required section has come."""
+    stage.shut("thing")
+    async with on_a_socket(app, http=Http1Protocol) as origin:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(origin.rsplit(":", 1)[1]))
+        writer.write(b"GET /hinted/t1 HTTP/1.1\r\nhost: x\r\nsec-fetch-mode: navigate\r\nconnection: close\r\n\r\n")
+        hint = await reader.readuntil(b"\r\n\r\n")
+        assert hint == b"HTTP/1.1 103 Early Hints\r\nlink: %b\r\nlink: %b\r\n\r\n" % tuple(LINKS)
+        stage.open("thing")
+        page = await reader.read()
+        assert page.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert b"<h1>Lamp</h1>" in page
+        writer.close()
 
 
 @pytest.mark.parametrize(
