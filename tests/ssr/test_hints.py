@@ -145,6 +145,7 @@ async def test_only_where_it_helps(app: Bff, changes: dict[str, Any]) -> None:
         ('<script type="module" src="/a.js"></script>', ["</a.js>; rel=modulepreload"]),
         ('<link rel="stylesheet" href="/a.css?v=2">', ["</a.css?v=2>; rel=preload; as=style"]),
         ('<link rel="stylesheet" href="/{{ version }}/a.css">', []),
+        ('<link rel="stylesheet" href="/a{{ version }}.css">', []),
         (
             '<link rel="stylesheet" href="{{ a }}"><link rel="stylesheet" href="/b.css">',
             ["</b.css>; rel=preload; as=style"],
