@@ -34,7 +34,9 @@ class Visitor:
         self.tab.until(f"document.readyState === 'complete' && {at}", what or f"{path} is there")
 
     def press(self, css: str, path: str) -> None:
-        """Click, and be on another page afterwards."""
+        """Click, and be on another page afterwards. Without scripts a page with something late is loaded anew, in
+        order: what is to be clicked may be a moment away."""
+        self.tab.until(f"!!document.querySelector({json.dumps(css)})", f"{css} is there")
         self.tab.run("window.stale = true")
         self.tab.run(f"document.querySelector({json.dumps(css)}).click()")
         self.tab.until("!window.stale && document.readyState === 'complete'", f"{css} led somewhere")
