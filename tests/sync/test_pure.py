@@ -314,11 +314,21 @@ OUTCOMES: list[tuple[ServiceError | None, dict[str, Any], str]] = [
     (UnexpectedStatus(400), {}, "rejected"),
     (UnexpectedStatus(404), {}, "rejected"),
     (UnexpectedStatus(302), {}, "rejected"),
+    (UnexpectedStatus(404), {"first": False}, "rejected"),
+    (UnexpectedStatus(404), {"first": False, "keyed": False}, "unknown"),
+    (UnexpectedStatus(404), {"first": False, "keyed": False, "deletes": True}, "applied"),
+    (UnexpectedStatus(404), {"deletes": True}, "rejected"),
+    (UnexpectedStatus(403), {}, "rejected"),
+    (UnexpectedStatus(403), {"first": False}, "unknown"),
+    (UnexpectedStatus(401), {}, "retry"),
+    (UnexpectedStatus(401), {"resendable": False}, "rejected"),
+    (UnexpectedStatus(401), {"strikes": 4}, "rejected"),
+    (UnexpectedStatus(401), {"first": False, "strikes": 4}, "unknown"),
     (UnexpectedStatus(408), {}, "retry"),
 ]
 
 
 @pytest.mark.parametrize(("error", "options", "status"), OUTCOMES, ids=str)
 def test_outcomes(error: ServiceError | None, options: dict[str, Any], status: str) -> None:
-    given_ = {"sent": True, "resendable": True, "first": True, "strikes": 0} | options
+    given_ = {"sent": True, "resendable": True, "keyed": True, "deletes": False, "first": True, "strikes": 0} | options
     assert outcome(error, **given_)[0] == status
