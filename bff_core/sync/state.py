@@ -91,7 +91,8 @@ def _pack_entry(entry: Entry, add: Callable[[Buffer], None]) -> dict[str, Any]:
             "digest": run.digest,
         }
         add(run.seen)
-        for before, since in zip(run.earlier, (run.keys, run.versions, run.ids), strict=True):
+        sent: tuple[Buffer, ...] = (run.keys, run.versions, run.ids)
+        for before, since in zip(run.earlier, sent, strict=True):
             add(before)
             add(since)
         packed["run"]["memos"] = [_pack_memo(memo, add) for memo in run.memos]
