@@ -51,4 +51,4 @@ async def test_it_syncs(served: tuple[Shop, str], tmp_path: Path) -> None:  # no
         gateway.kill()
     assert node.returncode == 0, errors.decode()
     assert json.loads(output) == shop.texts("u1")
-    assert len(shop.effects) == 126, "each once"
+    assert len(shop.effects) == 129, "each once"
