@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Annotated, Any
 
 from fastapi import Body
@@ -105,7 +106,11 @@ class _SyncEndpoint:
         if not services.shedder.admits("default"):
             services.events.emit(Event("OnShed", "warning", "Sync", "LoadShedding", detail="default"))
             raise Problem(503, "There is more to do than can be done; try again soon.", headers={"retry-after": "1"})
-        request = _parse(await read_json_body(scope, receive, services.max_body))
+        began = time.monotonic()
+        body = await read_json_body(scope, receive, services.max_body)
+        # What a phone takes to send is not the services' time: with none left it would send the same again, for ever.
+        context.deadline += time.monotonic() - began
+        request = _parse(body)
         try:
             content = await self._sync.answer(request, context)
         except StoreUnavailable:

@@ -92,7 +92,7 @@ type Wake = { again: boolean; stop: () => void };
 const MOST = 100; // mutations in one request
 const SHORTEST = 1;
 const LONGEST = 300;
-const TOO_MUCH = [400, 413, 422]; // a request that will be refused again as it is
+const TOO_MUCH = [400, 408, 413, 422]; // a request that will be refused again as it is, or that took too long to send
 
 const fresh: Fresh = (options, id) => ({
   client: id, schema: options.schema, token: null, seq: 0, ack: 0, outbox: [], sent: [], items: {},
@@ -200,7 +200,7 @@ export const openSync: Open = async (options) => {
   const drop: Drop = async (mutation, refusal) => {
     const problem: Problem = await refusal.json();
     const without = await ask(state, 0, true);
-    if (!without.ok) throw new Error(`sync: ${without.status}`);
+    if (!without.ok || refusal.status === 408) throw new Error(`sync: ${without.status}`);
     await take(await without.json());
     await commit((next) => {
       next.outbox = next.outbox.filter((each) => each.id !== mutation.id);

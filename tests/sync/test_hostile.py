@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -181,3 +184,28 @@ async def test_a_function_that_raises_costs_its_collection() -> None:
         assert answer["stale"] == ["broken"]
         assert device.final[id_]["status"] == "applied"
         assert len(device.data["notes"]) == 2
+
+
+# The network.
+
+
+async def test_a_slow_upload_leaves_time_for_the_services(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a phone takes to send its outbox is not the services' time: it would ask again, for ever, and get nowhere."""
+    device = await settled(world)
+    id_ = device.mutate("note.append", note_id="n1", text={"text": "a"})
+    late = 0.0
+    now = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: now() + late)
+
+    async def slowly() -> AsyncIterator[bytes]:
+        nonlocal late
+        body = json.dumps(device.request()).encode()
+        yield body[:10]
+        late += 100.0
+        yield body[10:]
+
+    response = await world.http.post("/sync", content=slowly(), headers=device.headers)
+    assert response.status_code == 200
+    device.apply(response.json())
+    assert device.final[id_]["status"] == "applied"
+    assert not response.json().get("stale")
