@@ -62,7 +62,8 @@ class Enumeration:
     """``base`` is what the client had when it began, ``through`` the last mutation that was done by then.
 
     ``seen`` marks the items of ``base`` that were there; ``keys``, ``versions`` and ``ids`` are what was sent since,
-    ``earlier`` the same of the answers before this one; ``partial`` is what was sent of an answer that did not fit as a whole; ``digest`` is of all keys in their order.
+    ``earlier`` the same of the answers before this one; ``partial`` is what was sent of an answer that did not fit as a
+    whole; ``digest`` is of all keys in their order.
     """
 
     base: View
@@ -202,7 +203,6 @@ class Enumeration:
             # Of an item in two answers it cannot be told which of its versions either tag vouches for.
             memos = tuple(replace(memo, etag=None) for memo in memos)
         return replace(view, memos=memos, shape=self.shape, through=through, doubt=doubt)
-
 
     def _all_sent(self) -> tuple[Words, Words, Bytes]:
         keys, versions, ids = self.earlier

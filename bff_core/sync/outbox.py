@@ -120,10 +120,10 @@ def outcome(
 ) -> tuple[Status, bool]:
     """What the answer to a mutation means, and whether the service may have seen it.
 
-    ``sent``: whether anything went out. ``resendable``: it may be sent again without a second effect; ``keyed``: because
-    the service knows it by its key, so that it tells what became of it the first time; ``deletes``: it is a DELETE. ``first``: no attempt was made
-    before; else ``strikes`` of them failed. An outage is waited for; what fails in the service itself is given up as
-    ``unknown`` after five times, so that it does not hold up what comes after it.
+    ``sent``: whether anything went out. ``resendable``: it may be sent again without a second effect; ``keyed``:
+    because the service knows it by its key, so that it tells what became of it the first time; ``deletes``: it is a
+    DELETE. ``first``: no attempt was made before; else ``strikes`` of them failed. An outage is waited for; what fails
+    in the service itself is given up as ``unknown`` after five times, so that it does not hold up what comes after it.
     """
     if error is None:
         return "applied", True

@@ -114,7 +114,7 @@ class Push:
             return
         try:
             values = sink.values(self.context, arguments, self._key(each))
-        except Exception as error:  # noqa: BLE001 - a function of the gateway's own, which may raise anything
+        except Exception as error:  # a function of the gateway's own, which may raise anything
             log.warning("sync.values", op=each.op, exc_info=not isinstance(error, ValueError))
             await self._settle(outbox, each, "rejected", _invalid(error))
             return
@@ -127,9 +127,7 @@ class Push:
         elif await self._unchanged(outbox, each, sink, item):
             await self._send_alone(outbox, each, sink, values, item)
 
-    async def _send_alone(
-        self, outbox: Outbox, each: SyncMutation, sink: Sink, values: list[Any], item: str
-    ) -> None:
+    async def _send_alone(self, outbox: Outbox, each: SyncMutation, sink: Sink, values: list[Any], item: str) -> None:
         """Look at the version once more with nobody else between the look and the write. Only who may see the item, and
         has seen it as it is, gets so far as to keep others from it."""
         name = hashlib.sha256(item.encode()).hexdigest()[:32]
@@ -181,9 +179,7 @@ class Push:
         source, projection = self.views[sink.mutation.touches[0]]
         return await source.find(self.context, projection, item, self.context.deadline)
 
-    async def _send(
-        self, outbox: Outbox, each: SyncMutation, sink: Sink, values: list[Any], *, first: bool
-    ) -> None:
+    async def _send(self, outbox: Outbox, each: SyncMutation, sink: Sink, values: list[Any], *, first: bool) -> None:
         if first and not await self._record(outbox := outbox.begin(each.seq, each.id)):
             self._later(each, "busy", "Another request of this client is under way.")
             return

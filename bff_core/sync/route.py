@@ -154,8 +154,8 @@ def _parse(body: bytes) -> SyncRequest:
 
 
 def _mended(body: bytes) -> SyncRequest | None:
-    """A request with text that UTF-8 cannot hold, such as half of an emoji that an app cut off: with U+FFFD in its place,
-    for if it were refused, all that is in the outbox behind it were, too."""
+    """A request with text that UTF-8 cannot hold, such as half of an emoji that an app cut off: with U+FFFD in its
+    place, for if it were refused, all that is in the outbox behind it were, too."""
     try:
         text = json.dumps(json.loads(body), ensure_ascii=False)
         clean = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

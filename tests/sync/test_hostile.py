@@ -75,7 +75,9 @@ async def test_half_an_emoji_is_no_reason_to_refuse_an_outbox(world: World) -> N
 # The item of an `if_version` cannot be looked at.
 
 
-@pytest.mark.parametrize(("fault", "asked", "status"), [(403, 1, "rejected"), (500, 5, "rejected"), (401, 5, "rejected")])
+@pytest.mark.parametrize(
+    ("fault", "asked", "status"), [(403, 1, "rejected"), (500, 5, "rejected"), (401, 5, "rejected")]
+)
 async def test_an_item_that_cannot_be_looked_at(world: World, fault: int, asked: int, status: str) -> None:
     """Such as one that was taken away from its user since: what was done to it must not hold up the rest for ever."""
     device = await settled(world)
@@ -190,7 +192,7 @@ async def test_a_function_that_raises_costs_its_collection() -> None:
 
 
 async def test_a_slow_upload_leaves_time_for_the_services(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a phone takes to send its outbox is not the services' time: it would ask again, for ever, and get nowhere."""
+    """What a phone takes to send is not the services' time: it would ask again, for ever, and get nowhere."""
     device = await settled(world)
     id_ = device.mutate("note.append", note_id="n1", text={"text": "a"})
     late = 0.0

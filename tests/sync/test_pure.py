@@ -207,7 +207,9 @@ def test_states_survive_the_store(old: dict[str, bytes], new: dict[str, bytes], 
 
 
 @given(listings, st.lists(st.tuples(names, contents), max_size=30), st.data())
-def test_a_merge_is_that_of_two_tables(old: dict[str, bytes], sent: list[tuple[str, bytes]], data: st.DataObject) -> None:
+def test_a_merge_is_that_of_two_tables(
+    old: dict[str, bytes], sent: list[tuple[str, bytes]], data: st.DataObject
+) -> None:
     base = view(old)
     without = data.draw(st.sets(st.integers(0, len(base) - 1))) if len(base) else set()
     gone = set(base.names(sorted(without)))
@@ -233,7 +235,9 @@ def test_a_merge_of_many() -> None:
         assert set(merged.versions) == {2}
 
 
-@pytest.mark.parametrize("packed", [b"", b"\0\0\0\2{}", b"\0\0\0\1x", b"".join(pack(State())).replace(b'"f":1', b'"f":9')])
+@pytest.mark.parametrize(
+    "packed", [b"", b"\0\0\0\2{}", b"\0\0\0\1x", b"".join(pack(State())).replace(b'"f":1', b'"f":9')]
+)
 def test_a_state_of_another_format_is_refused(packed: bytes) -> None:
     with pytest.raises((ValueError, KeyError)):
         unpack(packed)
