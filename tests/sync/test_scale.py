@@ -65,6 +65,7 @@ async def cost(world: World, count: int, monkeypatch: pytest.MonkeyPatch) -> Cos
     """What a sync of ``count`` items takes, the store's own copy of the state and the client's of the answer apart."""
     user = f"u{count}"
     world.shop.fill(user, count)
+    notes = world.shop.notes[user]
     device = Device(world.http, user)
     peaks: list[int] = []
     answer = Sync.answer
@@ -83,14 +84,14 @@ async def cost(world: World, count: int, monkeypatch: pytest.MonkeyPatch) -> Cos
     assert len(device.texts()) == count
     first, requests = peaks.copy(), len(world.shop.requests)
     state = max(len(value) for key, value in world.store.values.items() if key.startswith("state:"))
-    await device.sync()
-    world.shop.put(user, "n5", "changed")
-    await device.sync()
-    quiet, change = peaks[len(first) :]
-    del world.shop.notes[user]["n5"]
-    await device.sync()
+    later = []
+    for change in (lambda: None, lambda: world.shop.put(user, "n5", "changed"), lambda: notes.pop("n5")):
+        change()
+        peaks.clear()
+        await device.sync()
+        later.append(max(peaks))
     monkeypatch.undo()
-    return Cost(first, quiet, change, max(peaks[len(first) + 2 :]), requests, state)
+    return Cost(first, *later, requests, state)
 
 
 async def calls(world: World, count: int) -> tuple[int, int]:
