@@ -26,16 +26,17 @@ class Subject(NamedTuple):
 
 
 class Evaluated(NamedTuple):
-    """A flag's value, and why; configuration has no variant."""
+    """A flag's value, and why; the only variant of configuration is ``config``, for there are clients that fail
+    without one."""
 
     value: Any
-    variant: str | None
+    variant: str
     reason: Reason
 
 
 def evaluate_all(definitions: Definitions, subject: Subject) -> dict[str, Evaluated]:
     """Configuration and flags by key, in the order of the file."""
-    found = {key: Evaluated(value, None, "STATIC") for key, value in definitions.config.items()}
+    found = {key: Evaluated(value, "config", "STATIC") for key, value in definitions.config.items()}
     return found | {key: evaluate(key, flag, subject) for key, flag in definitions.flags.items()}
 
 

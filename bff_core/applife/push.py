@@ -89,9 +89,10 @@ class PushTokens:
         owner, now = _owner(principal), self._clock()
         index = _index(token.token)
         before = await self._store.get(index)
+        # From here on it is nobody else's, whatever their lists say: see _of.
+        await self._store.put(index, owner.encode(), TTL)
         if before is not None and before.decode() != owner:
             await self._drop(before.decode(), lambda known: known.token == token.token)
-        await self._store.put(index, owner.encode(), TTL)
         new = Registration(platform=token.platform, token=token.token, install=install, seen=now)
 
         def add(known: list[Registration]) -> list[Registration]:
@@ -174,7 +175,10 @@ class PushTokens:
             log.warning("push.failed", platform=registration.platform, error=type(error).__name__)
 
     async def _of(self, owner: str) -> list[Registration]:
-        return self._living(await self._store.get(f"owner:{owner}"))
+        """Those in the owner's list whose token is still the owner's. Two may register one at the same time, or a
+        process may end between the two writes; what the token's own entry says counts."""
+        known = self._living(await self._store.get(f"owner:{owner}"))
+        return [one for one in known if await self._store.get(_index(one.token)) == owner.encode()]
 
     def _living(self, raw: bytes | None) -> list[Registration]:
         since = self._clock() - TTL

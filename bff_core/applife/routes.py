@@ -77,7 +77,7 @@ class Evaluation(BaseModel):
     key: str
     value: Any
     reason: str
-    variant: str = ""
+    variant: str
 
 
 class Evaluations(BaseModel):
@@ -182,8 +182,7 @@ class _Tokens:
 
 
 def _shown(key: str, flag: Evaluated) -> dict[str, Any]:
-    shown = {"key": key, "value": flag.value, "reason": flag.reason}
-    return shown if flag.variant is None else {**shown, "variant": flag.variant}
+    return {"key": key, "value": flag.value, "reason": flag.reason, "variant": flag.variant}
 
 
 def _problems(*codes: int) -> dict[int | str, dict[str, Any]]:

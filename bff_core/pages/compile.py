@@ -38,7 +38,7 @@ class _Compiler:
         self.template: list[Any] = [None, None]
         self.inputs: dict[str, Input] = {}
         self.clients: dict[int, type[ServiceClient]] = {}
-        self.uses_principal = False
+        self.uses_principal = self.uses_context = False
         members = {name: getattr(page, name) for cls in reversed(page.__mro__[:-1]) for name in vars(cls)}
         self.sections = {name: value for name, value in members.items() if isinstance(value, Section)}
         self.shapes = [value for value in members.values() if isinstance(value, Shape)]
@@ -73,6 +73,7 @@ class _Compiler:
             shape_arguments=getter,
             model=model,
             uses_principal=self.uses_principal,
+            uses_context=self.uses_context,
             optional_names=frozenset(section.name for section in sections if not section.required),
         )
 
@@ -204,6 +205,7 @@ class _Compiler:
                 self.clients[slot] = annotation
                 return slot
             if issubclass(annotation, RequestContext):
+                self.uses_context = True
                 return CONTEXT
             if issubclass(annotation, Principal):
                 self.uses_principal = True

@@ -36,6 +36,11 @@ class PageCache:
             raise DeclarationError(f"{plan.name}: only a public GET page can be cached as a whole")
         if not inputs.by_path_and_query:
             raise DeclarationError(f"{plan.name}: a page that reads headers or cookies cannot be cached as a whole")
+        if plan.uses_context:
+            raise DeclarationError(
+                f"{plan.name}: a page with a section that takes the request's context, which knows the app and its "
+                "headers, cannot be cached as a whole"
+            )
         if not any(section.operation is not None for section in plan.sections):
             raise DeclarationError(f"{plan.name}: nothing says how long a page without service calls is fresh")
 

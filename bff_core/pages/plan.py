@@ -79,4 +79,5 @@ class Plan:
     shape_arguments: Getter
     model: type[BaseModel]
     uses_principal: bool
+    uses_context: bool = False
     optional_names: frozenset[str] = field(default_factory=frozenset)

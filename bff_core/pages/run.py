@@ -230,10 +230,11 @@ class Run:
             self.error = self._problem(section, error)
             self._settle(section, FAILED)
             return
-        if section.stale_for and self._last_good is not None:
-            known = self._last_good.get(self._stale_key(section), section.stale_for)
+        key = self._known_key(section) if section.stale_for and self._last_good is not None else None
+        if key is not None and self._last_good is not None:
+            known = self._last_good.get(key, section.stale_for)
             if known is None and self._last_good.remote is not None:
-                task = asyncio.get_running_loop().create_task(self._recall(section, self._last_good))
+                task = asyncio.get_running_loop().create_task(self._recall(section, self._last_good, key))
                 self._handles[section.index] = task
                 return
             if known is not None:
@@ -242,11 +243,18 @@ class Run:
         self._tell("OnFallback", section)
         self._degrade(section)
 
-    async def _recall(self, section: PlannedSection, last_good: LastGoodValues) -> None:
+    def _known_key(self, section: PlannedSection) -> StaleKey | None:
+        """As ``_stale_key``; None for what no request can be made of, of which there is no answer either."""
+        try:
+            return self._stale_key(section)
+        except Exception:  # noqa: BLE001 - it is said already: that was what failed
+            return None
+
+    async def _recall(self, section: PlannedSection, last_good: LastGoodValues, key: StaleKey) -> None:
         returns = section.operation.returns if section.operation is not None else Any
         known = None
         try:
-            known = await last_good.recall(self._stale_key(section), returns, section.stale_for)
+            known = await last_good.recall(key, returns, section.stale_for)
         except Exception:
             log.exception("last_good.error", page=self._plan.name, section=section.name)
         self._handles.pop(section.index, None)

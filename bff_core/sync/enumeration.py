@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ..errors import BadResponse
-from .view import SEPARATOR, Doubt, Memo, Row, View, merge, words
+from .view import SEPARATOR, Bytes, Doubt, Memo, Row, View, Words, merge, words
 
 __all__ = ["Enumeration", "Finished", "Room", "Verdict"]
 
@@ -61,8 +61,9 @@ class Finished:
 class Enumeration:
     """``base`` is what the client had when it began, ``through`` the last mutation that was done by then.
 
-    ``seen`` marks the items of ``base`` that were there; ``keys``, ``versions`` and ``ids`` are what was sent since;
-    ``partial`` is what was sent of an answer that did not fit as a whole; ``digest`` is of all keys in their order.
+    ``seen`` marks the items of ``base`` that were there; ``keys``, ``versions`` and ``ids`` are what was sent since,
+    ``earlier`` the same of the answers before this one; ``partial`` is what was sent of an answer that did not fit as a
+    whole; ``digest`` is of all keys in their order.
     """
 
     base: View
@@ -73,6 +74,7 @@ class Enumeration:
     keys: array[int] = field(default_factory=words)
     versions: array[int] = field(default_factory=words)
     ids: bytearray = field(default_factory=bytearray)
+    earlier: tuple[Words, Words, Bytes] = field(default_factory=lambda: (words(), words(), b""))
     memos: list[Memo] = field(default_factory=list)
     partial: dict[int, int] = field(default_factory=dict)
     digest: str = ""
@@ -147,12 +149,16 @@ class Enumeration:
         # The clocks of two replicas may differ by any amount: a distance has no sign.
         waited = last is not None and abs(now - last.since) >= confirm_after
         if (same and (waited or not suspicious)) or (not suspicious and len(self.memos) == 1):
-            names = self.base.names()
-            return Finished(self._view(missing, self.through, None), [names[index] for index in missing], "done")
+            return Finished(self._view(missing, self.through, None), self.base.names(missing), "done")
         tries = last.tries % MOST_TRIES + 1 if last is not None else 1
         doubt = Doubt(self.digest, last.since if last is not None else now, tries)
         at_once = (not suspicious or confirm_after == 0) and tries < MOST_TRIES
         return Finished(self._view([], self.base.through, doubt), [], "again" if at_once else "doubtful")
+
+    @property
+    def sent(self) -> int:
+        """How many items were sent."""
+        return len(self.earlier[0]) + len(self.keys)
 
     def give_up(self) -> View:
         """What the client has when the enumeration cannot go on: what it had and what was sent since."""
@@ -189,14 +195,20 @@ class Enumeration:
 
     def _view(self, without: list[int], through: int, doubt: Doubt | None) -> View:
         view = self.base
-        if self.keys or without:
-            names = bytes(self.ids).split(SEPARATOR)[:-1]
-            view = merge(self.base, without, self.keys, self.versions, names)
+        if self.sent or without:
+            keys, versions, ids = self._all_sent()
+            view = merge(self.base, without, keys, versions, ids)
         memos = tuple(self.memos)
         if memos != self.base.memos and _twice(view, memos):
             # Of an item in two answers it cannot be told which of its versions either tag vouches for.
             memos = tuple(replace(memo, etag=None) for memo in memos)
         return replace(view, memos=memos, shape=self.shape, through=through, doubt=doubt)
+
+    def _all_sent(self) -> tuple[Words, Words, Bytes]:
+        keys, versions, ids = self.earlier
+        if not len(keys):
+            return self.keys, self.versions, self.ids
+        return words(keys) + self.keys, words(versions) + self.versions, bytes(ids) + self.ids
 
 
 def _twice(view: View, memos: Sequence[Memo]) -> bool:

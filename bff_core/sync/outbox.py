@@ -11,16 +11,19 @@ from dataclasses import asdict, dataclass, replace
 from http import HTTPStatus
 from typing import Any, Literal
 
-from ..errors import BulkheadFull, CircuitOpen, ConnectFailed, ServiceError, UnexpectedStatus
+from ..errors import BadResponse, BulkheadFull, CircuitOpen, ConnectFailed, ServiceError, UnexpectedStatus
 
-__all__ = ["Outbox", "Pending", "Place", "Result", "Status", "acknowledged", "outcome"]
+__all__ = ["Outbox", "Pending", "Place", "Result", "Status", "Unseen", "acknowledged", "outcome", "unseen"]
 
 Status = Literal["applied", "conflict", "rejected", "retry", "unknown"]
 Place = Literal["next", "resend", "done", "taken", "gap"]
+Unseen = Literal["wait", "missed", "rejected"]
 
 NOT_NOW = frozenset({425, 429, 503})
 NO_ANSWER = frozenset({502, 504})
 CONFLICTS = frozenset({409, 412})
+GONE = frozenset({404, 410})
+UNDECIDED = frozenset({401, 403})
 KEPT = 200
 MOST_STRIKES = 5
 
@@ -47,11 +50,13 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Outbox:
-    """``done`` is the last number with a final result; of those the last 200 are kept."""
+    """``done`` is the last number with a final result; of those the last 200 are kept. ``misses`` counts how often the
+    item of the next mutation could not be looked at."""
 
     done: int
     pending: Pending | None = None
     results: tuple[Result, ...] = ()
+    misses: int = 0
 
     def place(self, seq: int, id_: str) -> Place:
         """Where a mutation stands: ``next``, ``resend`` (it was sent, the outcome is not known), ``done``, ``taken``
@@ -78,6 +83,10 @@ class Outbox:
             return self
         return replace(self, pending=replace(self.pending, strikes=self.pending.strikes + 1))
 
+    def missed(self) -> Outbox:
+        """The item of the next mutation could not be looked at once more."""
+        return replace(self, misses=self.misses + 1)
+
     def withdrawn(self) -> Outbox:
         """What was pending has not reached the service."""
         return replace(self, pending=None)
@@ -92,6 +101,7 @@ class Outbox:
             "done": self.done,
             "pending": None if self.pending is None else asdict(self.pending),
             "results": [[r.seq, r.id, r.op, r.status, r.problem] for r in self.results],
+            "misses": self.misses,
         }
         return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
 
@@ -101,17 +111,19 @@ class Outbox:
         document = json.loads(stored)
         pending = document["pending"]
         results = tuple(Result(*result) for result in document["results"])
-        return cls(document["done"], None if pending is None else Pending(**pending), results)
+        pending = None if pending is None else Pending(**pending)
+        return cls(document["done"], pending, results, document.get("misses", 0))
 
 
 def outcome(
-    error: ServiceError | None, *, sent: bool, resendable: bool, first: bool, strikes: int
+    error: ServiceError | None, *, sent: bool, resendable: bool, keyed: bool, deletes: bool, first: bool, strikes: int
 ) -> tuple[Status, bool]:
     """What the answer to a mutation means, and whether the service may have seen it.
 
-    ``sent``: whether anything went out. ``resendable``: it may be sent again without a second effect. ``first``: no
-    attempt was made before; else ``strikes`` of them failed. An outage is waited for; what fails in the service itself
-    is given up as ``unknown`` after five times, so that it does not hold up what comes after it.
+    ``sent``: whether anything went out. ``resendable``: it may be sent again without a second effect; ``keyed``:
+    because the service knows it by its key, so that it tells what became of it the first time; ``deletes``: it is a
+    DELETE. ``first``: no attempt was made before; else ``strikes`` of them failed. An outage is waited for; what fails
+    in the service itself is given up as ``unknown`` after five times, so that it does not hold up what comes after it.
     """
     if error is None:
         return "applied", True
@@ -122,13 +134,34 @@ def outcome(
             return "retry", False
         if error.status in NO_ANSWER:
             return ("retry" if resendable else "unknown"), True
+        if error.status in GONE and not first and deletes:
+            return "applied", True  # by the attempt before this one, or by somebody else
         if error.status in CONFLICTS:
             # After an attempt whose outcome is not known, a 409 may say that this very attempt is still under way.
             waits = error.status == HTTPStatus.CONFLICT and not first and strikes + 1 < MOST_STRIKES
             return ("retry" if waits else "conflict"), True
+        if error.status == HTTPStatus.UNAUTHORIZED and resendable and strikes + 1 < MOST_STRIKES:
+            return "retry", True  # credentials are renewed, a write that is refused is lost
         if error.status < HTTPStatus.INTERNAL_SERVER_ERROR and error.status != HTTPStatus.REQUEST_TIMEOUT:
-            return "rejected", True
+            # A refusal says nothing about the attempt before it, unless the service knows that one.
+            certain = first or (keyed and error.status not in UNDECIDED)
+            return ("rejected" if certain else "unknown"), True
     return ("retry" if resendable and strikes + 1 < MOST_STRIKES else "unknown"), True
+
+
+def unseen(error: ServiceError, misses: int) -> Unseen:
+    """What it means that the item of a mutation, of which nothing was sent, could not be looked at, as often as
+    ``misses`` before: an outage is waited for; what fails in the service itself, five times, or is refused, must not
+    hold up what comes after it."""
+    if isinstance(error, UnexpectedStatus):
+        if error.status in NOT_NOW | NO_ANSWER | {HTTPStatus.REQUEST_TIMEOUT}:
+            return "wait"
+        client = HTTPStatus.BAD_REQUEST <= error.status < HTTPStatus.INTERNAL_SERVER_ERROR
+        if client and error.status != HTTPStatus.UNAUTHORIZED:
+            return "rejected"
+    elif not isinstance(error, BadResponse):
+        return "wait"
+    return "missed" if misses + 1 < MOST_STRIKES else "rejected"
 
 
 def acknowledged(outbox: Outbox, known: int, through: Mapping[str, int], touches: Mapping[str, Collection[str]]) -> int:

@@ -104,7 +104,7 @@ class Pull:
         except ServiceError as error:
             self._failed(name, run, part, error)
             return True
-        if self._cautious and entry is None and run.complete and not run.keys:
+        if self._cautious and entry is None and run.complete and not run.sent:
             self._doubt(name, source.collection.confirm_after)
             return True
         self.parts[name] = part
@@ -146,7 +146,7 @@ class Pull:
         service does not know the cursor any more, or makes no sense, it begins anew."""
         log.warning("sync.stale", collection=name, error=str(error))
         self.stale.append(name)
-        if not (run.memos or run.keys):
+        if not (run.memos or run.sent):
             return
         self.parts[name] = part
         status = error.status if isinstance(error, UnexpectedStatus) else 0

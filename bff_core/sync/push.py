@@ -19,7 +19,7 @@ from ..stores import KeyValueStore
 from .content import show_version
 from .declare import Projection
 from .messages import SyncMutation, result_bytes
-from .outbox import Outbox, Result, Status, outcome
+from .outbox import Outbox, Result, Status, outcome, unseen
 from .source import Sink, Source
 from .view import Row
 
@@ -30,6 +30,7 @@ TTL = 90 * 24 * 3600.0
 SHARE_OF_TIME = 0.5
 LEASE_BEYOND = 0.5
 TYPE = "urn:bff:sync:"
+LONGEST = 200  # of what is kept of a text that a client or a service gave
 
 
 @dataclass(slots=True)
@@ -111,18 +112,22 @@ class Push:
         except (ValidationError, ValueError) as error:
             await self._settle(outbox, each, "rejected", _invalid(error))
             return
+        try:
+            values = sink.values(self.context, arguments, self._key(each))
+        except Exception as error:  # a function of the gateway's own, which may raise anything
+            log.warning("sync.values", op=each.op, exc_info=not isinstance(error, ValueError))
+            await self._settle(outbox, each, "rejected", _invalid(error))
+            return
         if not first and not sink.mutation.resendable:
             await self._settle(outbox, each, "unknown", _problem("outcome-unknown", "It was sent, and no answer came."))
             return
         item = self._item(sink, each) if first and each.if_version is not None else None
         if item is None:
-            await self._send(outbox, each, sink, arguments, first=first)
+            await self._send(outbox, each, sink, values, first=first)
         elif await self._unchanged(outbox, each, sink, item):
-            await self._send_alone(outbox, each, sink, arguments, item)
+            await self._send_alone(outbox, each, sink, values, item)
 
-    async def _send_alone(
-        self, outbox: Outbox, each: SyncMutation, sink: Sink, arguments: Mapping[str, Any], item: str
-    ) -> None:
+    async def _send_alone(self, outbox: Outbox, each: SyncMutation, sink: Sink, values: list[Any], item: str) -> None:
         """Look at the version once more with nobody else between the look and the write. Only who may see the item, and
         has seen it as it is, gets so far as to keep others from it."""
         name = hashlib.sha256(item.encode()).hexdigest()[:32]
@@ -132,7 +137,7 @@ class Push:
             return
         try:
             if await self._unchanged(outbox, each, sink, item):
-                await self._send(outbox, each, sink, arguments, first=True)
+                await self._send(outbox, each, sink, values, first=True)
         finally:
             await self.store.delete(lease, mine)
 
@@ -148,8 +153,7 @@ class Push:
         try:
             row = await self._find(sink, item)
         except ServiceError as error:
-            log.warning("sync.lookup", op=each.op, error=str(error))
-            self._later(each, "unavailable", "The item's version could not be looked up.")
+            await self._unseen(outbox, each, error)
             return False
         if row is not None and show_version(row.version) == each.if_version:
             return True
@@ -159,26 +163,45 @@ class Push:
             self._later(each, "busy", "Another request of this client is under way.")
         return False
 
+    async def _unseen(self, outbox: Outbox, each: SyncMutation, error: ServiceError) -> None:
+        """The item could not be looked at, so that nothing was sent."""
+        log.warning("sync.lookup", op=each.op, error=str(error))
+        what = unseen(error, outbox.misses)
+        if what == "rejected":
+            status = error.status if isinstance(error, UnexpectedStatus) else 0
+            await self._settle(outbox, each, what, problem_document(problem_of(error, frozenset({status}))))
+            return
+        if what == "missed":
+            await self._record(outbox.missed())
+        self._later(each, "unavailable", "The item's version could not be looked up.")
+
     async def _find(self, sink: Sink, item: str) -> Row | None:
         source, projection = self.views[sink.mutation.touches[0]]
         return await source.find(self.context, projection, item, self.context.deadline)
 
-    async def _send(
-        self, outbox: Outbox, each: SyncMutation, sink: Sink, arguments: Mapping[str, Any], *, first: bool
-    ) -> None:
+    async def _send(self, outbox: Outbox, each: SyncMutation, sink: Sink, values: list[Any], *, first: bool) -> None:
         if first and not await self._record(outbox := outbox.begin(each.seq, each.id)):
             self._later(each, "busy", "Another request of this client is under way.")
             return
         strikes = outbox.pending.strikes if outbox.pending is not None else 0
         error: ServiceError | None
         try:
-            error, sent = await sink.send(self.context, arguments, self._key(each), self.context.deadline)
+            error, sent = await sink.send(self.context, values, self.context.deadline)
         except Problem as problem:
             await self._settle(outbox, each, "rejected", problem_document(problem))
             return
         except ServiceError as refused:  # a value that no path can carry
             error, sent = refused, True
-        status, reached = outcome(error, sent=sent, resendable=sink.mutation.resendable, first=first, strikes=strikes)
+        mutation = sink.mutation
+        status, reached = outcome(
+            error,
+            sent=sent,
+            resendable=mutation.resendable,
+            keyed=mutation.key_parameter is not None,
+            deletes=mutation.operation.method == "DELETE",
+            first=first,
+            strikes=strikes,
+        )
         if status != "retry":
             self.applied = self.applied or status != "rejected"
             await self._settle(outbox, each, status, _said(error, status))
@@ -241,7 +264,7 @@ def _invalid(error: Exception) -> dict[str, Any]:
     errors = []
     if isinstance(error, ValidationError):
         errors = [
-            {"pointer": "/args/" + "/".join(map(str, entry["loc"])), "detail": entry["msg"]}
+            {"pointer": ("/args/" + "/".join(map(str, entry["loc"])))[:LONGEST], "detail": entry["msg"][:LONGEST]}
             for entry in error.errors(include_url=False, include_input=False, include_context=False)[:10]
         ]
     return _problem("invalid-args", "The arguments are not valid.", errors=errors)
@@ -249,7 +272,8 @@ def _invalid(error: Exception) -> dict[str, Any]:
 
 def problem_document(problem: Problem) -> dict[str, Any]:
     """A problem as part of a result."""
-    return {"type": problem.type, "title": problem.title, "status": problem.status, "detail": problem.detail}
+    texts = {"type": problem.type, "title": problem.title, "detail": problem.detail or ""}
+    return {"status": problem.status} | {name: text[:LONGEST] for name, text in texts.items() if text}
 
 
 def _said(error: ServiceError | None, status: Status) -> dict[str, Any] | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from typing import Annotated, Any
 
 from fastapi import Body
@@ -104,7 +106,11 @@ class _SyncEndpoint:
         if not services.shedder.admits("default"):
             services.events.emit(Event("OnShed", "warning", "Sync", "LoadShedding", detail="default"))
             raise Problem(503, "There is more to do than can be done; try again soon.", headers={"retry-after": "1"})
-        request = _parse(await read_json_body(scope, receive, services.max_body))
+        began = time.monotonic()
+        body = await read_json_body(scope, receive, services.max_body)
+        # What a phone takes to send is not the services' time: with none left it would send the same again, for ever.
+        context.deadline += time.monotonic() - began
+        request = _parse(body)
         try:
             content = await self._sync.answer(request, context)
         except StoreUnavailable:
@@ -137,8 +143,22 @@ def _parse(body: bytes) -> SyncRequest:
     try:
         return SyncRequest.model_validate_json(body)
     except ValidationError as error:
+        request = _mended(body) if error.errors()[0]["type"] == "json_invalid" else None
+        if request is not None:
+            return request
         wrong = [
             {"in": "body", "pointer": "/" + "/".join(map(str, entry["loc"])), "detail": entry["msg"]}
             for entry in error.errors(include_url=False, include_input=False, include_context=False)[:20]
         ]
         raise Problem(422, "The request is not one of this protocol.", errors=wrong) from None
+
+
+def _mended(body: bytes) -> SyncRequest | None:
+    """A request with text that UTF-8 cannot hold, such as half of an emoji that an app cut off: with U+FFFD in its
+    place, for if it were refused, all that is in the outbox behind it were, too."""
+    try:
+        text = json.dumps(json.loads(body), ensure_ascii=False)
+        clean = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return SyncRequest.model_validate(json.loads(clean))
+    except (ValueError, RecursionError):
+        return None

@@ -161,16 +161,16 @@ class Sync:
         self, owner: str, bound: bytes, sealer: Sealer, state: State, token: Token | None, text: str | None
     ) -> str:
         """The token for a state, which is stored unless it is the client's own and was stored lately."""
-        packed = pack(state)
-        name, hour = name_of(packed), int(self._clock() // HOUR)
+        pieces = pack(state)
+        name, hour = name_of(pieces), int(self._clock() // HOUR)
         if token is not None and token.state == name:
             recent = abs(hour - token.hour) * HOUR < TTL / 2
             if recent and token.parent == NOBODY and text is not None and sealer.is_newest(text):
                 return text
             if not recent:
-                await self._store.put(_state_key(owner, name), packed, TTL)
+                await self._store.put(_state_key(owner, name), b"".join(pieces), TTL)
             return sealer.seal(Token(name, NOBODY, token.hour if recent else hour), bound)
-        await self._store.put(_state_key(owner, name), packed, TTL)
+        await self._store.put(_state_key(owner, name), b"".join(pieces), TTL)
         return sealer.seal(Token(name, token.state if token is not None else NOBODY, hour), bound)
 
 

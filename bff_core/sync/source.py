@@ -12,10 +12,10 @@ import structlog
 
 from ..clients import BoundOperation
 from ..context import RequestContext
-from ..errors import BadResponse, BffError, CallTimeout, ServiceError, UnexpectedStatus
+from ..errors import BadResponse, BffError, CallTimeout, Problem, ServiceError, UnexpectedStatus
 from ..resilience import Call, CallPolicy, Request
 from ..wire import WireResponse
-from .declare import CURSOR, Collection, Mutation, Projection
+from .declare import CURSOR, Binding, Collection, Mutation, Projection
 from .view import Row
 
 __all__ = ["Page", "Sink", "Source"]
@@ -41,7 +41,8 @@ async def send(
     deadline: float,
     conditions: bytes = b"",
 ) -> tuple[WireResponse | None, ServiceError | None, int]:
-    """The answer, or what went wrong, and how often it was sent."""
+    """The answer, or what went wrong, and how often it was sent. Raises what the template does for values that no
+    request can carry."""
     target, headers, body = bound.operation.template.render(values)
     try:
         headers = context.headers + headers + await _credentials(bound, context, deadline) + conditions
@@ -103,7 +104,7 @@ class Source:
         """One answer of the listing, unless it is still the one tagged ``etag``. Raises ``ServiceError``."""
         collection = self.collection
         given = {CURSOR: cursor} if collection.paged else {}
-        values = collection.binding.values(context.authenticated(), {}, given)
+        values = _values(collection.binding, context, {}, given)
         conditions = b"if-none-match: %s\r\n" % etag.encode("latin-1") if etag else b""
         response, error, _ = await send(self._listing, self._listing.policy, context, values, deadline, conditions)
         if response is None:
@@ -119,8 +120,11 @@ class Source:
         collection = self.collection
         if self._lookup is not None and collection.lookup_binding is not None:
             arguments = {collection.lookup_parameter: item_id}
-            values = collection.lookup_binding.values(context.authenticated(), arguments, {})
-            response, error, _ = await send(self._lookup, self._lookup.policy, context, values, deadline)
+            values = _values(collection.lookup_binding, context, arguments, {})
+            try:
+                response, error, _ = await send(self._lookup, self._lookup.policy, context, values, deadline)
+            except (UnexpectedStatus, Problem):
+                return None  # what no request can name is not there
             if isinstance(error, UnexpectedStatus) and error.status in NOT_FOUND:
                 return None
             if response is None:
@@ -148,18 +152,39 @@ class Sink:
         # One attempt: the outbox itself sends again, and knows then that it did.
         self._policy = CallPolicy(operation.name, operation.method, self._bound.resolved.policy, idempotent=False)
 
-    async def send(
-        self, context: RequestContext, arguments: Mapping[str, Any], key: str, deadline: float
-    ) -> tuple[ServiceError | None, bool]:
-        """None when it was done, else what went wrong; and whether it was sent. Raises ``Problem`` for arguments that
-        no request can carry."""
+    def values(self, context: RequestContext, arguments: Mapping[str, Any], key: str) -> list[Any]:
+        """What the request is made of. Raises whatever the functions raise that the mutation was declared with."""
         mutation = self.mutation
         given = {mutation.key_parameter: key} if mutation.key_parameter is not None else {}
-        values = mutation.binding.values(context.authenticated(), arguments, given)
+        return mutation.binding.values(context.authenticated(), arguments, given)
+
+    async def send(
+        self, context: RequestContext, values: list[Any], deadline: float
+    ) -> tuple[ServiceError | None, bool]:
+        """None when it was done, else what went wrong; and whether it was sent. Raises ``Problem`` for values that no
+        request can carry."""
         if time.monotonic() >= deadline:
             return CallTimeout("the deadline has passed"), False
-        _, error, sent = await send(self._bound, self._policy, context, values, deadline)
+        response, error, sent = await send(self._bound, self._policy, context, values, deadline)
+        if response is not None and response.body:
+            # A page of HTML, with a 200, from whoever stands in between, is no word of the service.
+            try:
+                self.mutation.operation.decode(response.body)
+            except ServiceError as unreadable:
+                error = unreadable
         return error, sent > 0
+
+
+def _values(
+    binding: Binding, context: RequestContext, arguments: Mapping[str, Any], given: Mapping[str, Any]
+) -> list[Any]:
+    """Arguments of a call. A function that raises costs its collection, not the others and not the writes' results."""
+    principal = context.authenticated()
+    try:
+        return binding.values(principal, arguments, given)
+    except Exception as error:
+        log.exception("binding.error")
+        raise BadResponse(f"the arguments could not be made: {type(error).__name__}") from None
 
 
 def _rows(projection: Projection, items: Any) -> list[Row]:

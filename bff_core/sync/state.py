@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from .enumeration import Enumeration
-from .view import Doubt, Memo, View, words
+from .view import Bytes, Doubt, Memo, View, Words
 
 __all__ = ["Entry", "State", "name_of", "pack", "unpack"]
 
 FORMAT = 1
 WORD = 8
+Buffer: TypeAlias = "Words | Bytes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +38,26 @@ class State:
     ack: int = 0
 
 
-def name_of(packed: bytes) -> bytes:
-    """The name of a state: 16 bytes."""
-    return hashlib.sha256(packed).digest()[:16]
+def name_of(pieces: Iterable[Buffer]) -> bytes:
+    """The name of a state that was packed: 16 bytes."""
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.digest()[:16]
 
 
-def pack(state: State) -> bytes:
-    """A state as bytes: a length, a JSON header, then the arrays."""
-    blobs: list[bytes] = []
+def pack(state: State) -> list[Buffer]:
+    """A state as the pieces of its bytes: a length, a JSON header, then the arrays, which are not copied."""
+    blobs: list[Buffer] = []
     entries = {name: _pack_entry(entry, blobs.append) for name, entry in sorted(state.entries.items())}
     header = json.dumps(
         {"f": FORMAT, "todo": state.todo, "ack": state.ack, "entries": entries}, separators=(",", ":")
     ).encode()
-    return b"".join([len(header).to_bytes(4, "big"), header, *blobs])
+    return [len(header).to_bytes(4, "big"), header, *blobs]
 
 
 def unpack(packed: bytes) -> State:
-    """The state that was packed; raises ``ValueError`` for another format."""
+    """The state that was packed, in slices of these bytes; raises ``ValueError`` for another format."""
     size = int.from_bytes(packed[:4], "big")
     header = json.loads(packed[4 : 4 + size])
     if header["f"] != FORMAT:
@@ -64,7 +67,7 @@ def unpack(packed: bytes) -> State:
     return State(entries, tuple(header["todo"]), header["ack"])
 
 
-def _pack_entry(entry: Entry, add: Callable[[bytes], None]) -> dict[str, Any]:
+def _pack_entry(entry: Entry, add: Callable[[Buffer], None]) -> dict[str, Any]:
     view, run = entry.view, entry.enumeration
     packed: dict[str, Any] = {
         "n": len(view),
@@ -73,19 +76,25 @@ def _pack_entry(entry: Entry, add: Callable[[bytes], None]) -> dict[str, Any]:
         "through": view.through,
         "doubt": None if view.doubt is None else [view.doubt.digest, view.doubt.since, view.doubt.tries],
     }
-    add(view.keys.tobytes() + view.versions.tobytes() + view.ids)
+    add(view.keys)
+    add(view.versions)
+    add(view.ids)
     packed["memos"] = [_pack_memo(memo, add) for memo in view.memos]
     if run is not None:
         packed["run"] = {
             "shape": run.shape,
             "through": run.through,
             "cursor": run.cursor,
-            "n": len(run.keys),
-            "ids": len(run.ids),
+            "n": run.sent,
+            "ids": len(run.earlier[2]) + len(run.ids),
             "partial": list(run.partial.items()),
             "digest": run.digest,
         }
-        add(bytes(run.seen) + run.keys.tobytes() + run.versions.tobytes() + run.ids)
+        add(run.seen)
+        sent: tuple[Buffer, ...] = (run.keys, run.versions, run.ids)
+        for before, since in zip(run.earlier, sent, strict=True):
+            add(before)
+            add(since)
         packed["run"]["memos"] = [_pack_memo(memo, add) for memo in run.memos]
     return packed
 
@@ -111,9 +120,7 @@ def _unpack_entry(packed: dict[str, Any], reader: _Reader) -> Entry:
         run["through"],
         run["cursor"],
         bytearray(reader.take(count)),
-        reader.words(run["n"]),
-        reader.words(run["n"]),
-        bytearray(reader.take(run["ids"])),
+        earlier=(reader.words(run["n"]), reader.words(run["n"]), reader.take(run["ids"])),
         partial=dict(run["partial"]),
         digest=run["digest"],
     )
@@ -121,8 +128,8 @@ def _unpack_entry(packed: dict[str, Any], reader: _Reader) -> Entry:
     return Entry(view, enumeration)
 
 
-def _pack_memo(memo: Memo, add: Callable[[bytes], None]) -> list[Any]:
-    add(memo.keys.tobytes())
+def _pack_memo(memo: Memo, add: Callable[[Buffer], None]) -> list[Any]:
+    add(memo.keys)
     return [memo.cursor, memo.following, memo.etag, len(memo.keys)]
 
 
@@ -134,14 +141,12 @@ class _Reader:
     """Takes pieces off the bytes, one after the other."""
 
     def __init__(self, source: bytes, at: int) -> None:
-        self._source = source
+        self._source = memoryview(source)
         self._at = at
 
-    def take(self, size: int) -> bytes:
+    def take(self, size: int) -> Bytes:
         self._at += size
         return self._source[self._at - size : self._at]
 
-    def words(self, count: int) -> array[int]:
-        found = words()
-        found.frombytes(self.take(count * WORD))
-        return found
+    def words(self, count: int) -> Words:
+        return memoryview(self.take(count * WORD)).cast("Q")

@@ -5,58 +5,24 @@
  */
 
 // <types>
-export interface Item {
-  id: string;
-  _v: string;
-  [field: string]: unknown;
-}
-
-export interface Mutation {
-  seq: number;
-  id: string;
-  op: string;
-  args: unknown;
-  if_version?: string;
-}
-
-export interface Problem {
-  type: string;
-  detail?: string;
-  [member: string]: unknown;
-}
-
-export interface Result {
-  id: string;
-  status: "applied" | "conflict" | "rejected" | "unknown" | "retry";
-  item?: Item | null;
-  problem?: Problem;
-}
-
-export interface Part {
-  reset?: boolean;
-  put?: Item[];
-  del?: string[];
-  complete: boolean;
-}
+export interface Item { id: string; _v: string; [field: string]: unknown }
+export interface Mutation { seq: number; id: string; op: string; args: unknown; if_version?: string }
+export interface Problem { type: string; detail?: string; [member: string]: unknown }
+export type Status = "applied" | "conflict" | "rejected" | "unknown" | "retry";
+export interface Result { id: string; status: Status; item?: Item | null; problem?: Problem }
+export interface Part { reset?: boolean; put?: Item[]; del?: string[]; complete: boolean }
 
 export interface Answer {
-  mode: "snapshot" | "delta";
-  token: string;
-  more: boolean;
-  ack: number;
+  token: string; more: boolean; ack: number;
   results?: Result[];
   collections: Record<string, Part>;
-  stale?: string[];
   poll_after: number;
 }
 
 /** All that must survive the app. `sent` are mutations with a result whose effect is not in `items` yet. */
 export interface State {
-  client: string;
-  schema: number;
-  token: string | null;
-  seq: number;
-  ack: number;
+  client: string; schema: number; token: string | null;
+  seq: number; ack: number;
   outbox: Mutation[];
   sent: Mutation[];
   items: Record<string, Record<string, Item>>;
@@ -78,6 +44,10 @@ export interface Options {
   collections: Record<string, { fields?: string[] }>;
   /** The credentials of each request. */
   headers(): Promise<Record<string, string>>;
+  /** What asks, such as "ios/3.4.1": the version gate lets it in, or tells it to be updated. */
+  app?: string;
+  /** There is an update; `required`: nothing but sync is served any more, which goes on. "none" when that is over. */
+  onUpdate?(update: string): void;
   /** Shows a mutation before the gateway has seen it: changes `items`, which is a copy. */
   preview?(mutation: Mutation, items: Record<string, Record<string, Item>>): void;
   /** Told of each final result: show conflicts and rejections to the user. */
@@ -106,12 +76,14 @@ export interface Client {
 
 type Open = (options: Options) => Promise<Client>;
 type Fresh = (options: Options, id: string) => State;
-type Ask = (state: State) => Promise<Answer>;
+type Call = (path: string, init: RequestInit) => Promise<Response>;
+type Ask = (state: State, most: number, lean: boolean) => Promise<Response>;
 type Take = (answer: Answer) => Promise<void>;
 type Settle = (state: State, result: Result) => void;
 type Apply = (state: State, answer: Answer) => void;
 type Commit = (change: (state: State) => void) => Promise<void>;
 type Rest = (seconds: number, signal: AbortSignal) => Promise<void>;
+type Drop = (mutation: Mutation, refusal: Response) => Promise<void>;
 type Listen = (signal: AbortSignal) => Promise<void>;
 type Wait = () => Promise<number>;
 type Wake = { again: boolean; stop: () => void };
@@ -120,6 +92,7 @@ type Wake = { again: boolean; stop: () => void };
 const MOST = 100; // mutations in one request
 const SHORTEST = 1;
 const LONGEST = 300;
+const TOO_MUCH = [400, 408, 413, 422]; // a request that will be refused again as it is, or that took too long to send
 
 const fresh: Fresh = (options, id) => ({
   client: id, schema: options.schema, token: null, seq: 0, ack: 0, outbox: [], sent: [], items: {},
@@ -157,6 +130,7 @@ export const openSync: Open = async (options) => {
   }
   let running = Promise.resolve(0);
   let writing = Promise.resolve();
+  let told = "none";
   const wake: Wake = { again: false, stop: () => undefined };
   const poke = () => {
     wake.again = true;
@@ -175,28 +149,31 @@ export const openSync: Open = async (options) => {
     return next.then(() => options.onChange?.());
   };
 
-  const ask: Ask = async (now) => {
+  const call: Call = async (path, init) => {
+    const headers = { ...(await options.headers()), ...(options.app && { "app-version": options.app }) };
+    const response = await request(options.url + path, { ...init, headers: { ...init.headers, ...headers } });
+    const update = response.headers.get("app-update") ?? "none";
+    if (update !== told) options.onUpdate?.((told = update));
+    return response;
+  };
+
+  const ask: Ask = (now, most, lean) => {
     const message = {
       client: now.client,
       schema: now.schema,
       token: now.token,
       // Without a token, what is here says where it stands.
-      have: now.token === null && Object.keys(now.items).length > 0
+      have: !lean && now.token === null && Object.keys(now.items).length > 0
         ? Object.fromEntries(Object.entries(now.items).map(([name, items]) => [
             name, Object.fromEntries(Object.values(items).map((item) => [item.id, item._v])),
           ]))
         : null,
       limit: options.limit ?? 500,
       collections: options.collections,
-      mutations: now.outbox.slice(0, MOST),
+      mutations: now.outbox.slice(0, most),
     };
-    const response = await request(options.url, {
-      method: "POST",
-      headers: { "content-type": "application/json", ...(await options.headers()) },
-      body: JSON.stringify(message),
-    });
-    if (!response.ok) throw new Error(`sync: ${response.status}`);
-    return response.json();
+    const headers = { "content-type": "application/json" };
+    return call("", { method: "POST", headers, body: JSON.stringify(message) });
   };
 
   const take: Take = async (answer) => {
@@ -219,13 +196,39 @@ export const openSync: Open = async (options) => {
     }
   };
 
+  /** A mutation that no request can carry, if one without it is taken: it never was, so its number is free. */
+  const drop: Drop = async (mutation, refusal) => {
+    const problem: Problem = await refusal.json();
+    const without = await ask(state, 0, true);
+    if (!without.ok || refusal.status === 408) throw new Error(`sync: ${without.status}`);
+    await take(await without.json());
+    await commit((next) => {
+      next.outbox = next.outbox.filter((each) => each.id !== mutation.id);
+      for (const each of next.outbox) if (each.seq > mutation.seq) each.seq -= 1;
+      next.seq -= 1;
+    });
+    options.onResult?.({ id: mutation.id, status: "rejected", problem }, mutation);
+  };
+
   const once: Wait = async () => {
+    let most = MOST;
+    let lean = false;
     for (;;) {
       const { client, outbox } = state;
-      const answer = await ask(state);
+      const response = await ask(state, most, lean);
+      if (TOO_MUCH.includes(response.status) && (!lean || outbox.length > 0)) {
+        const count = Math.min(most, outbox.length);
+        if (lean && count === 1) await drop(outbox[0], response);
+        if (lean) most = Math.max(1, count >> 1);
+        lean = true;
+        continue;
+      }
+      if (!response.ok) throw new Error(`sync: ${response.status}`);
+      const answer: Answer = await response.json();
       await take(answer);
       const waits = (answer.results ?? []).some((each) => each.status === "retry");
-      const left = outbox.length > MOST && !waits;
+      const left = outbox.length > most && !waits;
+      most = Math.min(MOST, most * 2);
       if (!answer.more && !left && client === state.client) return Math.max(SHORTEST, answer.poll_after);
     }
   };
@@ -244,11 +247,11 @@ export const openSync: Open = async (options) => {
     wake.again = false;
   };
 
-  /** Listens to pokes; any word of the stream is one. When it ends, it is opened again. */
+  /** Listens to pokes; any word of the stream is one. When it ends, it is opened again, unless the app is too old. */
   const listen: Listen = async (signal) => {
-    while (!signal.aborted) {
+    while (!signal.aborted && told !== "required") {
       try {
-        const response = await request(`${options.url}/poke`, { headers: await options.headers(), signal });
+        const response = await call("/poke", { signal });
         const reader = response.ok ? response.body?.getReader() : undefined;
         const decoder = new TextDecoder();
         for (let read = await reader?.read(); read !== undefined && !read.done; read = await reader?.read()) {

@@ -113,7 +113,7 @@ def test_reasons() -> None:
     })  # fmt: skip
     found = evaluate_all(definitions, Subject(None, None, "key"))
     assert list(found.items()) == [
-        ("n", ({"a": [1]}, None, "STATIC")),
+        ("n", ({"a": [1]}, "config", "STATIC")),
         ("plain", ("text", "x", "STATIC")),
         ("nobody", (1, "x", "DEFAULT")),
         ("split", (2, "y", "SPLIT")),

@@ -23,7 +23,7 @@ async def test_all_flags(services: FakeServices, file: Path) -> None:
         assert answer.status_code == 200
         assert answer.json() == {
             "flags": [
-                {"key": "most", "value": 99, "reason": "STATIC"},
+                {"key": "most", "value": 99, "reason": "STATIC", "variant": "config"},
                 {"key": "fast", "value": True, "reason": "TARGETING_MATCH", "variant": "on"},
                 {"key": "half", "value": "B", "reason": "SPLIT", "variant": "b"},
             ]
@@ -42,7 +42,7 @@ async def test_nothing_new_is_a_304(services: FakeServices, file: Path) -> None:
         write(file, '{"config": {"most": 100}}')
         await life.refresh()
         changed = await client.post(FLAGS, headers={**ANNA, "if-none-match": tag}, json={})
-        assert changed.json() == {"flags": [{"key": "most", "value": 100, "reason": "STATIC"}]}
+        assert changed.json() == {"flags": [{"key": "most", "value": 100, "reason": "STATIC", "variant": "config"}]}
 
 
 async def test_one_flag(services: FakeServices, file: Path) -> None:

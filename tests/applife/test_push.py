@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bff_core import AppLife, DeclarationError, Principal, PushToken, PushTokens, TokenGone
-from bff_core.stores import KeyValueStore, StoreUnavailable, open_store
+from bff_core.stores import KeyValueStore, MemoryKeyValueStore, StoreUnavailable, open_store
 from bff_core.testing import FakeServices, bff_client
 
 from .conftest import make_app
@@ -105,6 +105,52 @@ async def test_all_at_once(store: KeyValueStore) -> None:
     tokens = PushTokens(store)
     await asyncio.gather(*(tokens.register(ANNA, f"i{number}", token(f"t{number}")) for number in range(4)))
     assert len(await tokens.of(ANNA)) == 4
+
+
+@pytest.mark.parametrize("at", range(6))
+async def test_whoever_came_last_has_the_token(at: int) -> None:
+    """Anna's registration is overtaken before any of its calls of the store: nobody gets Berta's pushes."""
+
+    class Halting(MemoryKeyValueStore):
+        left = -1
+
+        async def _halt(self) -> None:
+            self.left -= 1
+            if self.left == -1:
+                await overtaken()
+
+        async def get(self, key: str) -> bytes | None:
+            await self._halt()
+            return await super().get(key)
+
+        async def put(self, key: str, value: bytes, ttl: float) -> None:
+            await self._halt()
+            await super().put(key, value, ttl)
+
+        async def swap(self, key: str, expected: bytes | None, value: bytes, ttl: float) -> bool:
+            await self._halt()
+            return await super().swap(key, expected, value, ttl)
+
+    store = Halting()
+    provider = Provider()
+    tokens = PushTokens(store, provider)
+    berta_came = []
+
+    async def overtaken() -> None:
+        store.left = -1000
+        await tokens.register(BERTA, "phone", token("t1"))
+        berta_came.append(True)
+
+    store.left = at
+    await tokens.register(ANNA, "phone", token("t1"))
+    if not berta_came:
+        await overtaken()
+    both = [await installs(tokens, ANNA), await installs(tokens, BERTA)]
+    assert both.count({"phone": "t1"}) <= 1, "one token, two principals"
+    for who in (ANNA, BERTA):
+        tokens.poke(who)
+    await settle(tokens)
+    assert len(provider.sent) <= 1
 
 
 async def test_twenty_at_the_most_and_270_days() -> None:

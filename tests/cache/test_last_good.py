@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from bff_core import ApiKey, ApiKeys, Bff, Page, ServiceClient, Settings, create_bff, get, optional
+from bff_core import ApiKey, ApiKeys, Bff, Page, ServiceClient, Settings, create_bff, get, optional, required
 from bff_core.cache import LastGood
 from bff_core.cache.last_good import OVERHEAD
 from bff_core.testing import FakeServices, bff_client
@@ -144,3 +144,21 @@ def test_bounded(steps: list[tuple[str, int]]) -> None:
         there = [name for name in sizes if kept.get(name, 1, 0.0) is not None]
         assert kept.bytes == sum(sizes[name] + OVERHEAD for name in there) <= 5000
         assert len(kept) == len(there)
+
+
+class Chained(Page):
+    names = required(Notes.names)
+    note = optional(Notes.note, key=lambda names: names[0], stale_for=60)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", ["..", ""])
+async def test_what_no_request_can_name_has_no_last_good_value(services: FakeServices, name: str) -> None:
+    """A service's answer may say anything; the page is answered all the same."""
+    services["notes"].get("/names").respond(json=[name])
+    settings = Settings(services=services.settings, log_level="CRITICAL")
+    app = create_bff("t", settings=settings, clients=[Notes], transport=services.transport)
+    app.page("/chained", Chained, public=True)
+    async with bff_client(app) as client, asyncio.timeout(10):
+        answer = (await client.get("/chained")).json()
+    assert answer == {"names": [name], "note": None, "_degraded": ["note"]}

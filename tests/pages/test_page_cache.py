@@ -9,7 +9,18 @@ import pytest
 from fastapi import Header
 from pydantic import BaseModel
 
-from bff_core import DeclarationError, Page, ServiceClient, Settings, create_bff, get, optional, required
+from bff_core import (
+    DeclarationError,
+    Page,
+    RequestContext,
+    ServiceClient,
+    Settings,
+    create_bff,
+    get,
+    optional,
+    required,
+    section,
+)
 from bff_core.app import Bff
 from bff_core.testing import FakeServices, bff_client
 
@@ -39,6 +50,14 @@ class ThingPage(Page):
 class HeaderPage(Page):
     shade: Annotated[str, Header()] = ""
     thing = required(Things.thing, thing_id=lambda shade: shade)
+
+
+class FlagsPage(Page):
+    thing = optional(Things.thing, thing_id="a")
+
+    @section
+    def app(self, context: RequestContext) -> str:
+        return str(context.scope)
 
 
 def gateway(services: FakeServices) -> Bff:
@@ -97,6 +116,9 @@ def test_what_is_somebodys_in_particular_cannot_be_cached(services: FakeServices
     app = gateway(services)
     with pytest.raises(DeclarationError, match="reads headers"):
         app.page("/shade", HeaderPage, public=True, cache=True)
+
+    with pytest.raises(DeclarationError, match="takes the request's context"):
+        app.page("/flags", FlagsPage, public=True, cache=True)
 
     with pytest.raises(DeclarationError, match="only a public GET page"):
         app.page("/things/{thing_id}", ThingPage, method="POST", public=True, cache=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import uvicorn
 
-from bff_core import Settings, create_bff
+from bff_core import AppLife, Settings, create_bff
 from tests.users import UserHeader
 
 from .shop import NotesService, TagsService, collections, mutations
@@ -17,9 +18,12 @@ def main() -> None:
     settings = Settings(
         services={"notes": {"url": url}, "tags": {"url": url}},
         policy={"breaker": {"minimum_calls": 1000}, "retry": {"attempts": 1}},
+        hardening={"max_json_members": 1000},
         log_level="CRITICAL",
     )
-    app = create_bff("mobile", settings=settings, clients=[NotesService, TagsService], auth=UserHeader())
+    life = AppLife(Path(__file__).with_name("apps.json"))
+    services = [NotesService, TagsService]
+    app = create_bff("mobile", settings=settings, clients=services, auth=UserHeader(), app_life=life)
     app.sync("/sync", collections=collections(confirm_after=0.0), mutations=mutations(), store=store)
     uvicorn.run(app, port=int(port), log_level="critical")
 

@@ -91,6 +91,51 @@ await client.sync();
 assert.equal(client.waiting(), 0);
 assert.equal(text(client, "n5"), "text 5" + "0123456789".repeat(12));
 
+// A mutation that no request can carry: it alone is given up, and what is behind it is done.
+results.length = 0;
+await client.mutate("note.append", { note_id: "n7", text: { text: "1" } });
+await client.mutate("note.append", { note_id: "n7", text: { text: "x".repeat(2_000_000) } });
+await client.mutate("note.append", { note_id: "n7", text: { text: "3" } });
+await client.sync();
+assert.deepEqual(results.map((each) => each.status), ["applied", "rejected", "applied"]);
+assert.equal(results[1].problem.status, 413);
+assert.equal(text(client, "n7"), "text 713");
+assert.equal(disk.stored.outbox.length, 0);
+
+// A gateway that refuses everything, whatever it is: nothing is given up.
+const picky = await openSync(options(storage(structuredClone(disk.stored)), {
+  fetch: async () => new Response("{}", { status: 422 }),
+}));
+await picky.mutate("note.append", { note_id: "n7", text: { text: "4" } });
+await assert.rejects(picky.sync(), /422/);
+assert.equal(picky.waiting(), 1);
+
+// More than can be told of: all comes again.
+disk.stored.token = null;
+for (let n = 0; n < 1500; n += 1) disk.stored.items.notes[`old${n}`] = { id: `old${n}`, _v: "AAAAAAAAAAA" };
+client = await openSync(options(disk, { schema: 2 }));
+await client.sync();
+assert.equal(client.items("notes").length, 50);
+
+// An app that is too old: its outbox is taken all the same, it is told, and told when that is over. It does not listen.
+const updates = [];
+const old = (app) => options(disk, { schema: 2, app, onUpdate: (update) => updates.push(update) });
+client = await openSync(old("ios/2.9"));
+await client.mutate("note.append", { note_id: "n8", text: { text: "!" } });
+const off = new AbortController();
+const stopped = client.run(off.signal);
+await new Promise((done) => setTimeout(done, 50));
+while (client.waiting() > 0) await new Promise((done) => setTimeout(done, 20));
+off.abort();
+await stopped;
+assert.equal(text(client, "n8"), "text 8!");
+assert.deepEqual(updates, ["required"]);
+client = await openSync(old("ios/3.1"));
+await client.sync();
+client = await openSync(old("ios/3.4.1"));
+await client.sync();
+assert.deepEqual(updates, ["required", "available"]);
+
 // The loop: a write of another device arrives by a poke, one's own at once.
 const stop = new AbortController();
 const running = client.run(stop.signal);

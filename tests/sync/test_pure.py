@@ -24,7 +24,7 @@ from bff_core.sync.enumeration import Enumeration, Room
 from bff_core.sync.outbox import KEPT, Outbox, Result, acknowledged, outcome
 from bff_core.sync.state import Entry, State, name_of, pack, unpack
 from bff_core.sync.token import Sealer, Token, new_key
-from bff_core.sync.view import Row, View
+from bff_core.sync.view import Row, View, merge, words
 
 names = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=8)
 contents = st.binary(min_size=1, max_size=4)
@@ -66,7 +66,7 @@ def enumerate_all(base: View, listing: dict[str, bytes], size: int, room: Room |
                     room.empty, room.items, room.size = True, 3, 20
                 continue
         start += size
-        run = unpack(pack(State({"c": Entry(base, run)}))).entries["c"].enumeration or run
+        run = unpack(b"".join(pack(State({"c": Entry(base, run)})))).entries["c"].enumeration or run
         run.complete = following is None
     return run
 
@@ -91,7 +91,7 @@ def test_two_agreeing_enumerations_bring_a_client_up_to_date(
     for _ in range(2):
         run = enumerate_all(base, new, size)
         finished = run.finish(0.0, 0.0)
-        client |= {name: new[name] for name in bytes(run.ids).decode().split("\n")[:-1]}
+        client |= {name: new[name] for name in bytes(run._all_sent()[2]).decode().split("\n")[:-1]}
         for name in finished.deletes:
             del client[name]
         assert versions(finished.view) == {name: version_of(content) for name, content in client.items()}
@@ -196,11 +196,48 @@ def test_states_survive_the_store(old: dict[str, bytes], new: dict[str, bytes], 
     run = Enumeration.of(view_, "s", 3)
     run.page(rows(new), "next", '"tag"', Room(2, 10))
     state = State({"a": Entry(view_), "b": Entry(view_, run), "c": Entry(View())}, ("b",), ack)
-    assert unpack(pack(state)) == state
-    assert name_of(pack(unpack(pack(state)))) == name_of(pack(state))
+    packed = b"".join(pack(state))
+    read = unpack(packed)
+    assert (read.todo, read.ack, read.entries["a"], read.entries["c"]) == (("b",), ack, Entry(view_), Entry(View()))
+    again = read.entries["b"].enumeration
+    assert again is not None
+    assert (again.sent, again.finish(5.0, 60.0)) == (run.sent, run.finish(5.0, 60.0))
+    assert b"".join(pack(read)) == packed
+    assert name_of(pack(read)) == name_of([packed])
 
 
-@pytest.mark.parametrize("packed", [b"", b"\0\0\0\2{}", b"\0\0\0\1x", pack(State()).replace(b'"f":1', b'"f":9')])
+@given(listings, st.lists(st.tuples(names, contents), max_size=30), st.data())
+def test_a_merge_is_that_of_two_tables(
+    old: dict[str, bytes], sent: list[tuple[str, bytes]], data: st.DataObject
+) -> None:
+    base = view(old)
+    without = data.draw(st.sets(st.integers(0, len(base) - 1))) if len(base) else set()
+    gone = set(base.names(sorted(without)))
+    merged = merge(
+        base,
+        without,
+        words(key_of(name) for name, _ in sent),
+        words(version_of(content) for _, content in sent),
+        b"".join(name.encode() + b"\n" for name, _ in sent),
+    )
+    table = {name: content for name, content in old.items() if name not in gone} | dict(sent)
+    assert versions(merged) == {name: version_of(content) for name, content in table.items()}
+    assert list(merged.keys) == sorted(merged.keys)
+
+
+def test_a_merge_of_many() -> None:
+    """More than one bucket of keys, and keys that are all in one."""
+    for keys in ([key_of(str(number)) for number in range(3000)], list(range(3000, 0, -1))):
+        ids = b"".join(b"%d\n" % key for key in keys)
+        merged = merge(View(), [], words(keys * 2), words([1] * 3000 + [2] * 3000), ids * 2)
+        assert list(merged.keys) == sorted(keys)
+        assert merged.names() == [str(key) for key in sorted(keys)]
+        assert set(merged.versions) == {2}
+
+
+@pytest.mark.parametrize(
+    "packed", [b"", b"\0\0\0\2{}", b"\0\0\0\1x", b"".join(pack(State())).replace(b'"f":1', b'"f":9')]
+)
 def test_a_state_of_another_format_is_refused(packed: bytes) -> None:
     with pytest.raises((ValueError, KeyError)):
         unpack(packed)
@@ -314,11 +351,21 @@ OUTCOMES: list[tuple[ServiceError | None, dict[str, Any], str]] = [
     (UnexpectedStatus(400), {}, "rejected"),
     (UnexpectedStatus(404), {}, "rejected"),
     (UnexpectedStatus(302), {}, "rejected"),
+    (UnexpectedStatus(404), {"first": False}, "rejected"),
+    (UnexpectedStatus(404), {"first": False, "keyed": False}, "unknown"),
+    (UnexpectedStatus(404), {"first": False, "keyed": False, "deletes": True}, "applied"),
+    (UnexpectedStatus(404), {"deletes": True}, "rejected"),
+    (UnexpectedStatus(403), {}, "rejected"),
+    (UnexpectedStatus(403), {"first": False}, "unknown"),
+    (UnexpectedStatus(401), {}, "retry"),
+    (UnexpectedStatus(401), {"resendable": False}, "rejected"),
+    (UnexpectedStatus(401), {"strikes": 4}, "rejected"),
+    (UnexpectedStatus(401), {"first": False, "strikes": 4}, "unknown"),
     (UnexpectedStatus(408), {}, "retry"),
 ]
 
 
 @pytest.mark.parametrize(("error", "options", "status"), OUTCOMES, ids=str)
 def test_outcomes(error: ServiceError | None, options: dict[str, Any], status: str) -> None:
-    given_ = {"sent": True, "resendable": True, "first": True, "strikes": 0} | options
+    given_ = {"sent": True, "resendable": True, "keyed": True, "deletes": False, "first": True, "strikes": 0} | options
     assert outcome(error, **given_)[0] == status

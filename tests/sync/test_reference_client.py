@@ -6,12 +6,15 @@ import asyncio
 import json
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.web.real import installed
+
 from .shop import Shop
-from .test_kill import Gateway, served  # noqa: F401 - a fixture
+from .test_kill import ROOT, Gateway, served  # noqa: F401 - a fixture
 
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(shutil.which("node") is None, reason="Node.js is not installed")]
 SOURCE = Path(__file__).parents[2] / "docs" / "clients" / "mobile.ts"
@@ -28,6 +31,14 @@ def test_it_is_short_and_needs_nothing() -> None:
     assert len(source.splitlines()) < 300
     assert "import " not in source
     assert "require(" not in source
+
+
+def test_its_types_fit() -> None:
+    packages = installed(ROOT / "tests" / "web" / "typed", "openapi-typescript")
+    options = ["--noEmit", "--strict", "--target", "es2022", "--module", "esnext", "--lib", "es2022,dom"]
+    command = [packages / "node_modules" / ".bin" / "tsc", *options, SOURCE]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("", 0)
 
 
 async def test_it_syncs(served: tuple[Shop, str], tmp_path: Path) -> None:  # noqa: F811 - the fixture
@@ -51,4 +62,4 @@ async def test_it_syncs(served: tuple[Shop, str], tmp_path: Path) -> None:  # no
         gateway.kill()
     assert node.returncode == 0, errors.decode()
     assert json.loads(output) == shop.texts("u1")
-    assert len(shop.effects) == 126, "each once"
+    assert len(shop.effects) == 129, "each once"

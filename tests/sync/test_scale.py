@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import sys
 import tracemalloc
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
-from .conftest import World
+from bff_core import Sync
+from bff_core.testing import bff_client
+
+from .conftest import Clock, World, make_app
 from .device import Device
+from .shop import Shop
+from .stores import MemoryStore
 
 pytestmark = pytest.mark.anyio
 
@@ -41,23 +48,50 @@ async def test_one_change_among_1000_items(world: World) -> None:
     assert sorted(world.shop.statuses) == [200] + [304] * 49
 
 
-async def cost(world: World, count: int) -> tuple[list[int], int, int]:
-    """The highest memory of each request of a first sync, the upstream requests, and the bytes of the state."""
+@dataclass
+class Cost:
+    """The highest memory of each request, in bytes: of a first sync, of one without news, of one with a change, of one
+    with an item gone; the requests to the services of the first, and the bytes of the state."""
+
+    first: list[int]
+    quiet: int
+    change: int
+    gone: int
+    requests: int
+    state: int
+
+
+async def cost(world: World, count: int, monkeypatch: pytest.MonkeyPatch) -> Cost:
+    """What a sync of ``count`` items takes, the store's own copy of the state and the client's of the answer apart."""
     user = f"u{count}"
     world.shop.fill(user, count)
+    notes = world.shop.notes[user]
     device = Device(world.http, user)
-    world.shop.forget()
-    peaks, more = [], True
-    while more:
+    peaks: list[int] = []
+    answer = Sync.answer
+
+    async def measured(self: Sync, request: Any, context: Any) -> bytes:
         tracemalloc.reset_peak()
         before = tracemalloc.get_traced_memory()[0]
-        response = await device.post()
-        peaks.append(tracemalloc.get_traced_memory()[1] - before)
-        device.apply(response.json())
-        more = response.json()["more"]
+        try:
+            return await answer(self, request, context)
+        finally:
+            peaks.append(tracemalloc.get_traced_memory()[1] - before)
+
+    monkeypatch.setattr(Sync, "answer", measured)
+    world.shop.forget()
+    await device.sync()
     assert len(device.texts()) == count
+    first, requests = peaks.copy(), len(world.shop.requests)
     state = max(len(value) for key, value in world.store.values.items() if key.startswith("state:"))
-    return peaks, len(world.shop.requests), state
+    later = []
+    for change in (lambda: None, lambda: world.shop.put(user, "n5", "changed"), lambda: notes.pop("n5")):
+        change()
+        peaks.clear()
+        await device.sync()
+        later.append(max(peaks))
+    monkeypatch.undo()
+    return Cost(first, *later, requests, state)
 
 
 async def calls(world: World, count: int) -> tuple[int, int]:
@@ -90,17 +124,24 @@ async def test_the_work_is_linear(world: World) -> None:
     assert many[1] <= few[1] * 5 * 1.05
 
 
-async def test_10_000_items_take_about_the_memory_of_1000(world: World) -> None:
-    await cost(world, 500)
-    tracemalloc.start()
-    try:
-        small, small_requests, small_state = await cost(world, 1000)
-        large, large_requests, large_state = await cost(world, 10_000)
-    finally:
-        tracemalloc.stop()
-    # 9,000 items more are 290 kB more of state, of which there are a few copies at a time, and a sort at the very end:
-    # far from 9,000 objects.
-    assert max(large[:-1]) - max(small) < 150 * 9_000
-    assert large[-1] - max(small) < 350 * 9_000
-    assert large_requests <= small_requests * 10 * 1.2
-    assert large_state - small_state < 45 * 9_000
+async def test_memory_for_10_000_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request takes what its page does, and for each item that the client has: a bit to see what is gone, twice the
+    state where that is another afterwards (the part that changed, and the bytes for the store)."""
+    shop, store, clock = Shop(), MemoryStore(), Clock()
+    app, sync = make_app(shop, store, clock, limit=100)
+    async with bff_client(app) as http:
+        world = World(shop, store, clock, http, sync)
+        await cost(world, 500, monkeypatch)
+        tracemalloc.start()
+        try:
+            small = await cost(world, 1000, monkeypatch)
+            large = await cost(world, 10_000, monkeypatch)
+        finally:
+            tracemalloc.stop()
+    assert large.state - small.state < 35 * 9000
+    assert max(large.first[:-1]) - max(small.first) < 12 * 9000
+    assert large.first[-1] - max(small.first) < 35 * 9000
+    assert large.quiet - small.quiet < 10 * 9000
+    assert large.change - small.change < 70 * 9000
+    assert large.gone - small.gone < 70 * 9000
+    assert large.requests <= small.requests * 10 * 1.2
