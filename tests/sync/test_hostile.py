@@ -12,8 +12,9 @@ import pytest
 
 from bff_core import Bff, Collection, Principal, Settings, create_bff, mutation
 from bff_core.testing import bff_client
+from tests.users import UserHeader
 
-from .conftest import UserHeader, World
+from .conftest import World
 from .device import Device
 from .shop import NotesService, NoteView, Shop, TagsService, TagView, Text, user
 from .stores import MemoryStore
