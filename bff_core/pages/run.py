@@ -12,6 +12,7 @@ import inspect
 import math
 import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +20,7 @@ import structlog
 
 from ..clients import BoundOperation, Invocation
 from ..context import RequestContext, use_context
-from ..errors import BffError, CallTimeout, Refused, ServiceError
+from ..errors import BffError, CallTimeout, Refused, ServiceError, UnexpectedStatus
 from .failure import problem_of
 from .last_good import LastGoodValues, StaleKey
 from .plan import Plan, PlannedSection
@@ -30,6 +31,7 @@ Bound = tuple[BoundOperation | None, ...]
 """The bound operation of each section, by the section's index."""
 
 log = structlog.get_logger("bff.pages")
+FAILURE = 500
 WAITING, RUNNING, DONE, SKIPPED, FAILED = range(5)
 
 
@@ -230,7 +232,7 @@ class Run:
             self.error = self._problem(section, error)
             self._settle(section, FAILED)
             return
-        if section.stale_for and self._last_good is not None:
+        if section.stale_for and self._last_good is not None and not self._is_answer(section, error):
             known = self._last_good.get(self._stale_key(section), section.stale_for)
             if known is None and self._last_good.remote is not None:
                 task = asyncio.get_running_loop().create_task(self._recall(section, self._last_good))
@@ -241,6 +243,16 @@ class Run:
                 return
         self._tell("OnFallback", section)
         self._degrade(section)
+
+    def _is_answer(self, section: PlannedSection, error: BaseException) -> bool:
+        """Whether the service has answered, if only with a refusal: what was there before is no more, or not for them."""
+        if not isinstance(error, ServiceError):
+            return True  # it was not the service that failed
+        answered = isinstance(error, UnexpectedStatus) and error.status < FAILURE
+        if answered and self._last_good is not None:
+            with suppress(UnexpectedStatus):  # what cannot be asked for has no key
+                self._last_good.forget(self._stale_key(section))
+        return answered
 
     async def _recall(self, section: PlannedSection, last_good: LastGoodValues) -> None:
         returns = section.operation.returns if section.operation is not None else Any

@@ -93,4 +93,6 @@ def _called(plan: Plan, sources: Mapping[str, Collection[str]] | None) -> dict[s
         return {name: frozenset({name}) for name in plan.optional_names}
     found = {older: plan.optional_names.intersection(made_of) for older, made_of in sources.items()}
     apart = plan.optional_names - members_of(plan.model).keys()
-    return {name: sections for name, sections in found.items() if sections} | {name: frozenset({name}) for name in apart}
+    return {name: sections for name, sections in found.items() if sections} | {
+        name: frozenset({name}) for name in apart
+    }
