@@ -199,7 +199,7 @@ async def test_a_group_in_valkey() -> None:
     server = ValkeyProcess()
     store = ValkeyStore(server.url, prefix="bff:", timeout=5.0)
     try:
-        client = store._client  # noqa: SLF001 - to look into it
+        client = store._client
         await store.put(b"a", stored(), 60, b"g")
         await store.put(b"b", stored(), 0.001, b"g")
         await store.put(b"c", stored(), 600, b"h")
@@ -236,7 +236,7 @@ def test_a_group_in_memory() -> None:
         store.put(b"a", stored(), b"g")
         store.put(b"b", stored(), b"h")
         each()
-        assert b"g" not in store._groups  # noqa: SLF001 - what would leak
+        assert b"g" not in store._groups
     assert store.bytes <= 100_000
     store.clear()
     assert (store.bytes, len(store)) == (0, 0)

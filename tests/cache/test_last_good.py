@@ -97,7 +97,7 @@ async def test_it_stands_in_for_an_open_circuit(client: httpx.AsyncClient, servi
     services["notes"].get("/notes/a").respond(json={"text": "good"})
     services["notes"].get("/names").respond(json=[])
     await client.get("/notes/a")
-    app: Any = client._transport.app  # type: ignore[attr-defined]  # noqa: SLF001 - the gateway under test
+    app: Any = client._transport.app  # type: ignore[attr-defined]
     services["notes"].get("/notes/a").respond(503)
     for _ in range(100):
         answer = (await client.get("/notes/a")).json()
