@@ -78,7 +78,7 @@ class ValkeyStore:
         return stored
 
     async def put(self, key: bytes, stored: Stored, ttl: float, group: bytes = b"") -> None:
-        """Keep it for ``ttl`` seconds, if that can be done in time, to be forgotten with its ``group`` if it has one."""
+        """Keep it for ``ttl`` seconds, if that can be done in time; it is forgotten with its ``group``."""
         if not ttl > 0:
             return
         name = self._prefix + key

@@ -245,7 +245,7 @@ class Run:
         self._degrade(section)
 
     def _is_answer(self, section: PlannedSection, error: BaseException) -> bool:
-        """Whether the service has answered, if only with a refusal: what was there before is no more, or not for them."""
+        """Whether the service has answered: what was there before is gone then, or not for them."""
         if not isinstance(error, ServiceError):
             return True  # it was not the service that failed
         answered = isinstance(error, UnexpectedStatus) and error.status < FAILURE

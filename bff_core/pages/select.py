@@ -91,8 +91,6 @@ def _called(plan: Plan, sources: Mapping[str, Collection[str]] | None) -> dict[s
     """The optional sections by what a version calls them. One whose member it does not have has no name in it."""
     if sources is None:
         return {name: frozenset({name}) for name in plan.optional_names}
-    found = {older: plan.optional_names.intersection(made_of) for older, made_of in sources.items()}
+    members = {older: plan.optional_names.intersection(made_of) for older, made_of in sources.items()}
     apart = plan.optional_names - members_of(plan.model).keys()
-    return {name: sections for name, sections in found.items() if sections} | {
-        name: frozenset({name}) for name in apart
-    }
+    return {name: found for name, found in members.items() if found} | {name: frozenset({name}) for name in apart}

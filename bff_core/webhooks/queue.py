@@ -62,9 +62,11 @@ STRAYS = text(
     "UPDATE bff_webhook_deliveries SET state = 'dead', reason = 'disabled' WHERE state = 'pending' "
     "AND endpoint IN (SELECT id FROM bff_webhook_endpoints WHERE status = 'disabled')"
 )
+# In the same way a delivery may be left of an endpoint that was removed: it waits for nobody.
 OLD = text(
     "SELECT v.id FROM bff_webhook_events v WHERE v.created_at < :before AND NOT EXISTS (SELECT 1 "
-    "FROM bff_webhook_deliveries d WHERE d.event = v.id AND d.state = 'pending') ORDER BY v.created_at LIMIT :most"
+    "FROM bff_webhook_deliveries d JOIN bff_webhook_endpoints e ON e.id = d.endpoint "
+    "WHERE d.event = v.id AND d.state = 'pending') ORDER BY v.created_at LIMIT :most"
 )
 OLD_ONES: BindParameter[list[str]] = bindparam("ids", expanding=True)
 PURGE = (
