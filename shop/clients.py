@@ -122,6 +122,9 @@ class Orders(ServiceClient, service="orders"):
     @get("/events")
     async def events(self, cursor: str | None = None, limit: int = 100) -> OrderEvents: ...
 
+    @delete("/events")
+    async def taken(self, cursor: str) -> None: ...
+
     @post("/orders/{order_id}/cancel")
     async def cancel_of_partner(
         self, order_id: str, partner_id: str, idempotency_key: Annotated[str | None, Header()] = None
