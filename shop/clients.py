@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Header
 
-from bff_core import Principal, ServiceClient, delete, get, post, put
+from bff_core import Principal, Refused, ServiceClient, delete, get, post, put
 
 from .models import (
     Cart,
@@ -61,8 +61,11 @@ def subject(principal: Principal) -> str:
 
 
 def partner(principal: Principal) -> str:
-    """The id of the partner the request is made for, by a key or a token of its tenant."""
-    return principal.tenant or principal.subject
+    """The id of the partner the request is made for, by a key or a token of its tenant. A 403 problem for who belongs
+    to none: subjects are another's to give, and may be called as a partner is."""
+    if principal.tenant is None:
+        raise Refused(403, "no_tenant")
+    return principal.tenant
 
 
 class Catalog(ServiceClient, service="catalog"):
