@@ -11,6 +11,9 @@ import standardwebhooks
 from sqlalchemy import text
 
 from bff_core.webhooks import Verifier, Webhooks
+from bff_core.webhooks.connector import Outcome
+from bff_core.webhooks.queue import Release, Result
+from bff_core.webhooks.retry import decide
 
 from .conftest import Clock, Make, Order, endpoint, state
 from .receiver import Got, Receiver
@@ -638,3 +641,25 @@ async def test_a_change_and_the_end_of_an_endpoint(make: Make, receiver: Receive
     found = await webhooks.endpoints.find("acme", where)
     assert found is not None
     assert (found.status, found.reason, found.description) == ("disabled", "owner", "ours")
+
+
+async def test_an_end_while_its_deliveries_are_written_down(make: Make, receiver: Receiver) -> None:
+    """Whoever takes an endpoint and its deliveries takes the endpoint first: nobody waits for who waits for them."""
+    webhooks = make()
+    await webhooks.prepare()
+    where = await endpoint(webhooks, receiver.url("a"))
+    await webhooks.publish("order.updated", Order(id="o1"), to="acme")
+    queue = webhooks.dispatcher()._queue
+    (lane,) = await queue.turn([], [], healthy=1, failing=1)
+    outcome = Outcome(204)
+    result = Result(lane, lane.work[0], outcome, decide(outcome, 0, [], 0.5), 0)
+    async with webhooks.engine.begin() as connection:
+        await connection.execute(text("UPDATE bff_webhook_endpoints SET id = id WHERE id = :id"), {"id": where})
+        turn = asyncio.create_task(queue.turn([result], [Release(lane)], healthy=0, failing=0))
+        await asyncio.sleep(0.3)
+        await connection.execute(
+            text("UPDATE bff_webhook_deliveries SET reason = 'x' WHERE endpoint = :id AND state = 'pending'"),
+            {"id": where},
+        )
+    await turn
+    assert len(await webhooks.log.page("acme", where, state="delivered", cursor=None, most=9)) == 1
