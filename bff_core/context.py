@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from .errors import Refused
 from .forwarded import TrustedProxies
@@ -20,8 +20,18 @@ __all__ = ["PLAN_LIMITS", "Principal", "RequestContext", "background_context", "
 PLAN_LIMITS = "plan_limits"
 """The claim with limits that a tenant has instead of its plan's: a JSON object of values by the limits' names."""
 
-WholeAnswer = Callable[[int, Sequence[tuple[bytes, bytes]], bytes], bool]
-"""Sends status, headers and body; false when it could not, and nothing was sent."""
+
+class Exchange(Protocol):
+    """What the gateway's own server offers beside ASGI. ``answer`` sends a whole answer; false when it could not, and
+    nothing was sent. ``when_left`` is called when the client leaves before it has its answer; ``left`` says that it
+    has."""
+
+    when_left: Callable[[], None] | None
+
+    @property
+    def left(self) -> bool: ...
+
+    def answer(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +61,12 @@ class Principal:
 @dataclass(slots=True)
 class RequestContext:
     """One request's context. ``deadline`` is an instant of ``time.monotonic``; ``headers`` is the ready-made header
-    block (``name: value`` lines, each ended by CRLF) that goes with every call to a service; ``reply_headers`` go with
-    the answer, ``status`` is the answer's, 0 until it has begun; ``at_end`` is called when all is over;
-    ``answer`` is the server's quicker way to send a whole answer, where it has one; ``version`` names
-    the API's, once known; ``problem_page`` shows a problem to who is no program: its body and headers, None to leave it
-    a document; ``visitor`` is whom a public page greets, which is made for nobody in particular all the same;
-    ``problem_types`` are the types of problems by status."""
+    block (``name: value`` lines, each ended by CRLF) that goes with every call to a service; ``reply_headers`` go
+    with the answer, ``status`` is the answer's, 0 until it has begun; ``at_end`` is called when all is over;
+    ``exchange`` is there under the gateway's own server; ``version`` names the API's, once known; ``problem_page``
+    shows a problem to who is no program: its body and headers, None to leave it a document; ``visitor`` is whom a
+    public page greets, which is made for nobody in particular all the same; ``problem_types`` are the types of
+    problems by status."""
 
     request_id: str
     trace_id: str
@@ -78,7 +88,7 @@ class RequestContext:
     scope: Mapping[str, Any] | None = None
     proxies: TrustedProxies | None = None
     at_end: tuple[Callable[[], None], ...] = ()
-    answer: WholeAnswer | None = None
+    exchange: Exchange | None = None
     problem_page: Callable[[Any, RequestContext], tuple[bytes, list[tuple[bytes, bytes]]] | None] | None = None
     problem_types: Mapping[int, str] | None = None
     _client_ip: str | None = None

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .context import RequestContext, use_context
 from .errors import PROBLEM_JSON, ClientDisconnected, Problem, Refused, ServiceError
 from .forwarded import TrustedProxies
-from .hardening import WHOLE_ANSWER, Admission, AnswerHeaders, LimitedBody, Reply, with_defaults
+from .hardening import EXCHANGE, Admission, AnswerHeaders, LimitedBody, Reply, with_defaults
 from .limits import Usage
 from .pages import PageEndpoint
 from .resilience.deadline import parse_timeout
@@ -113,7 +113,7 @@ class Edge:
         try:
             receive = self._admission.admit(scope, receive)
             # Taken out: the way back to the request would make a circle of everything that hangs on it.
-            context.answer = scope.pop(WHOLE_ANSWER, None)
+            context.exchange = scope.pop(EXCHANGE, None)
             if self._version_gate is not None:
                 self._version_gate(scope, context)
             await page.serve(scope, receive, send, context, path_params)

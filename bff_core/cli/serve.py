@@ -7,13 +7,13 @@ import math
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 
 from ..app import Bff
 from ..errors import SettingsError
-from ..hardening.server import guarded
+from ..server import http1_protocol
 
 __all__ = ["load", "load_app", "serve"]
 
@@ -58,6 +58,6 @@ def serve(target: str, host: str, port: int) -> None:
         server_header=False,
         # Who may speak for a client is a question of the gateway's settings, not of who is on loopback.
         proxy_headers=False,
-        http=guarded(app.settings.hardening, app.at_once),
+        http=cast("Any", http1_protocol(app.settings.hardening, app.at_once)),
         timeout_graceful_shutdown=math.ceil(app.settings.shutdown_grace),
     )

@@ -9,13 +9,13 @@ from starlette.types import Scope
 from .cors import CorsPolicy
 from .settings import Hardening
 
-__all__ = ["WHOLE_ANSWER", "AnswerHeaders", "Header", "Reply", "with_defaults"]
+__all__ = ["EXCHANGE", "AnswerHeaders", "Header", "Reply", "with_defaults"]
 
 Header = tuple[bytes, bytes]
 Reply = tuple[int, Sequence[Header], bytes]
 """Status, headers and body of an answer that is whole."""
-WHOLE_ANSWER = "bff.answer"
-"""Where ``GuardedProtocol`` leaves its quicker way to answer, in the scope."""
+EXCHANGE = "bff.exchange"
+"""Where the gateway's own server (``bff_core.server``) leaves its exchange in the scope: quicker ways than ASGI's."""
 
 # An answer of a gateway is data. Whatever a browser is made to take it for, it loads nothing, runs nothing, is framed
 # nowhere. "same-origin" and not "no-referrer", which would make the Origin of a page's own forms "null".

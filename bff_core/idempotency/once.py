@@ -41,7 +41,7 @@ class Once:
         self, page: Serve, scope: Scope, receive: Receive, send: Send, context: RequestContext, params: dict[str, Any]
     ) -> None:
         """Have ``page`` answer, which calls ``claim`` before it does anything that has an effect."""
-        context.answer = None  # the short way out passes by the record
+        context.exchange = None  # the short way out passes by the record
         attempt = scope[ATTEMPT] = _Attempt(self._ledger, send)
         try:
             await page(scope, receive, attempt.send, context, params)

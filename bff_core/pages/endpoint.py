@@ -175,7 +175,7 @@ class PageEndpoint:
             await self._once.claim(scope, context, body)
         run = Run(self._plan, self._bound, context, values, selection.sections, self._last_good)
         # What may have changed something is finished, whoever has left meanwhile.
-        watcher = DisconnectWatcher(receive, run) if self._safe else None
+        watcher = DisconnectWatcher(receive, run, context.exchange) if self._safe else None
         try:
             if self._streaming is not None and self._streaming.takes(scope):
                 await self._stream(self._streaming, run, context, selection.fields, scope, send, cache_key)
@@ -300,7 +300,7 @@ class PageEndpoint:
 
     @staticmethod
     async def _send(send: Send, context: RequestContext, reply: Reply) -> None:
-        if context.answer is not None and context.answer(*reply):
+        if context.exchange is not None and context.exchange.answer(*reply):
             return
         status, headers, content = reply
         await send({"type": "http.response.start", "status": status, "headers": headers})

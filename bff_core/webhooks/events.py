@@ -20,6 +20,7 @@ __all__ = ["EventType", "EventTypes", "Render", "WebhookEvent", "standard_body"]
 
 NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)+")
 RESERVED = "webhook."
+Reason = Literal["failing", "gone"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ class EndpointTrouble(BaseModel):
     endpoint: str
     url: str
     failing_since: datetime | None
-    reason: Literal["failing", "gone"]
+    reason: Reason
 
 
 _TROUBLE = EndpointTrouble(

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from .connector import Outcome
 from .endpoints import DROP_WAITING, secrets_of
-from .events import DISABLED, FAILING, EndpointTrouble
+from .events import DISABLED, FAILING, EndpointTrouble, Reason
 from .outbox import Outbox
 from .retry import Verdict
 
@@ -233,13 +233,13 @@ class Queue:
         elif warn:
             await self._notify(connection, FAILING.name, lane, "failing")
 
-    async def _disable(self, connection: AsyncConnection, lane: Lane, reason: str) -> None:
+    async def _disable(self, connection: AsyncConnection, lane: Lane, reason: Reason) -> None:
         values = {"id": lane.endpoint, "reason": reason, "url": lane.url}
         if (await connection.execute(DISABLE, values)).rowcount:
             await connection.execute(DROP_WAITING, {"id": lane.endpoint, "reason": "disabled"})
             await self._notify(connection, DISABLED.name, lane, reason)
 
-    async def _notify(self, connection: AsyncConnection, kind: str, lane: Lane, reason: str) -> None:
+    async def _notify(self, connection: AsyncConnection, kind: str, lane: Lane, reason: Reason) -> None:
         """Told to the owner's other endpoints, by a webhook, and in the log."""
         since = None if lane.failing_since is None else datetime.fromtimestamp(lane.failing_since / 1000, UTC)
         trouble = EndpointTrouble(endpoint=lane.endpoint, url=lane.url, failing_since=since, reason=reason)

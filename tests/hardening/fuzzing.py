@@ -10,9 +10,10 @@ import asyncio
 import atexit
 import logging
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
-from typing import Any
+from functools import cache, partial
+from typing import Any, cast
 
 import h11
 import httptools
@@ -20,10 +21,10 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from bff_core.errors import Problem
-from bff_core.hardening import WHOLE_ANSWER, Hardening
+from bff_core.hardening import EXCHANGE
 from bff_core.hardening.admission import Admission
 from bff_core.hardening.hosts import HostRule
-from bff_core.hardening.server import GuardedProtocol, guarded
+from bff_core.server import Caps, Http1Protocol
 from bff_core.settings import Settings
 
 __all__ = ["Seen", "check", "check_bytes", "encoded", "pieces_of", "serve"]
@@ -124,7 +125,7 @@ class Application:
             await asyncio.sleep(0)
         body = b"" if scope["method"] == "HEAD" else b"%d %b" % (number, scope["raw_path"][:20])
         headers.append((b"content-length", b"%d" % len(body)))
-        if b"quick" in target and status == 200 and scope[WHOLE_ANSWER](status, headers, body):
+        if b"quick" in target and status == 200 and scope[EXCHANGE].answer(status, headers, body):
             return
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
@@ -150,11 +151,10 @@ def _runner() -> asyncio.Runner:
 
 
 @cache
-def _config() -> tuple[Application, uvicorn.Config, type[GuardedProtocol]]:
+def _config() -> tuple[Application, uvicorn.Config, Callable[..., Http1Protocol]]:
     application = Application()
-    kind = guarded(Hardening(max_header_bytes=256), application.at_once)
-    kind.max_head = LIMIT
-    config = uvicorn.Config(application, http=kind, lifespan="off", log_config=None, ws="none")
+    kind = partial(Http1Protocol, caps=Caps(max_head=LIMIT, at_once=application.at_once))
+    config = uvicorn.Config(application, http=cast("Any", kind), lifespan="off", log_config=None, ws="none")
     config.load()
     return application, config, kind
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
+import functools
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -15,7 +17,7 @@ from pydantic import BaseModel
 from starlette.types import Scope
 
 from bff_core import Bff, Page, Principal, ServiceClient, Settings, create_bff, get, post, required, section
-from bff_core.hardening.server import guarded
+from bff_core.server import Http1Protocol, http1_protocol
 
 
 class Echo(BaseModel):
@@ -181,9 +183,10 @@ async def served(*, guard: bool = True, write_timeout: float | None = None, **va
     """A gateway with these settings; without ``guard`` as plain uvicorn would serve it."""
     async with echo_service() as service:
         app = gateway(service.url, **values)
-        protocol = guarded(app.settings.hardening, app.at_once)
+        protocol: Any = http1_protocol(app.settings.hardening, app.at_once)
         if write_timeout is not None:
-            protocol.write_timeout = write_timeout
+            caps = dataclasses.replace(protocol.keywords["caps"], write_timeout=write_timeout)
+            protocol = functools.partial(Http1Protocol, caps=caps)
         config = uvicorn.Config(
             app,
             port=0,

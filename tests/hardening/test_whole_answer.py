@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import re
+from typing import Any
 
 import pytest
 import uvicorn
 from pydantic import BaseModel
 
 from bff_core import Bff, Page, ServiceClient, Settings, create_bff, get, required
-from bff_core.hardening.server import guarded
+from bff_core.server import http1_protocol
+from bff_core.server.exchange import Exchange
 from bff_core.testing import FakeServices
 
 
@@ -40,7 +42,7 @@ def gateway() -> Bff:
 async def exchange(request: bytes, *, quick: bool) -> list[bytes]:
     """What a gateway sends to ``request`` until it closes, without what differs from answer to answer."""
     app = gateway()
-    http = guarded(app.settings.hardening) if quick else "httptools"
+    http: Any = http1_protocol(app.settings.hardening) if quick else "httptools"
     config = uvicorn.Config(app, port=0, log_config=None, access_log=False, http=http, timeout_keep_alive=1)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
@@ -78,9 +80,7 @@ async def test_the_answer_is_uvicorns_own(request_: bytes) -> None:
 async def test_it_is_taken_for_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without it, the answer goes the usual way in two messages."""
     taken: list[int] = []
-    from bff_core.hardening import server
-
-    original = server._answer
-    monkeypatch.setattr(server, "_answer", lambda *args: (taken.append(args[1]), original(*args))[1])
+    original = Exchange.answer
+    monkeypatch.setattr(Exchange, "answer", lambda *args: (taken.append(args[1]), original(*args))[1])
     await exchange(b"GET /things/a HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n", quick=True)
     assert taken == [200]
