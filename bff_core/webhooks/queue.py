@@ -166,7 +166,9 @@ class Queue:
         """Write down what was done, give back lanes, and take so many that have something to do. All or nothing; doing
         it twice does no harm: what another dispatcher has meanwhile written stays."""
         now = int(self._clock() * 1000)
-        touched = {entry.lane.endpoint for entry in (*results, *releases)} if self._postgresql else None
+        touched: set[str] = set()
+        if self._postgresql:
+            touched = {result.lane.endpoint for result in results} | {release.lane.endpoint for release in releases}
         async with self._engine.begin() as connection:
             if touched:
                 await connection.execute(HOLD_LANES, {"ids": sorted(touched)})
