@@ -46,6 +46,8 @@ imports: $(STAMP) ## Check that imports go down the floors only
 	@echo "== import-linter"
 	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
 
+# The tests start some hundred processes: what one of them has compiled, the others take, whatever the shell says of it.
+unit: export PYTHONDONTWRITEBYTECODE =
 unit: $(STAMP) ## Run the tests
 	@echo "== pytest"
 	@$(BIN)/pytest -n 3 --dist loadfile

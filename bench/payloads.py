@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 
 from bff_core.delivery import Codings, entity_tag
-from shop.clients import PORTS
+from shop.ports import PORTS
 from shop.services.identity import issue_token
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "lean.md"

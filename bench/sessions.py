@@ -40,6 +40,10 @@ HEADERS = {
 }
 
 
+async def admit(_: object) -> None:
+    """Anybody."""
+
+
 def make(url: str, timeout: float = 10.0) -> OidcSessions:
     store = open_store(url, namespace="bench:sessions", timeout=timeout)
     sessions = OidcSessions(
@@ -50,7 +54,7 @@ def make(url: str, timeout: float = 10.0) -> OidcSessions:
         store=store,
         keys=["k" * 32],
     )
-    sessions.mount("bench")
+    sessions.mount("bench", admit)
     return sessions
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import httpx
 
-from .auth import ExchangedToken, RelayedToken, SignedPrincipal
+from .auth import ExchangedToken, ProofKey, ProvedWire, RelayedToken, SignedPrincipal
 from .balance import BalancedWire, parse_targets
 from .cache import LastGood, ValkeyStore
 from .clients import BoundOperation, Flights, ResponseCache, ServiceClient, ServiceCredentials
@@ -57,9 +57,10 @@ def bind_clients(
     events: Events,
     cache: ResponseCache,
     gateway: str,
+    proofs: ProofKey | None = None,
 ) -> tuple[Clients, dict[str, Upstream]]:
-    """A client of each class, and the services they share by name; ``gateway`` is whose they are. Raises
-    ``SettingsError``."""
+    """A client of each class, and the services they share by name; ``gateway`` is whose they are, ``proofs`` the key
+    that its sessions' tokens are bound to. Raises ``SettingsError``."""
     names = list(dict.fromkeys(client.service for client in clients))
     if missing := [name for name in names if _key(name) not in settings.services]:
         variables = ", ".join(f"BFF_SERVICES__{_key(name).upper()}__URL" for name in missing)
@@ -71,7 +72,9 @@ def bind_clients(
         classes = [client for client in clients if client.service == name]
         _check_operations(name, service, classes)
         layers = _service_layers(name, service, classes, settings)
-        upstream = upstreams[name] = _upstream(name, settings, resolve(name, layers).policy, transport, events)
+        policy = resolve(name, layers).policy
+        key = proofs if service.auth == "relay" else None
+        upstream = upstreams[name] = _upstream(name, settings, policy, transport, events, key)
         flights = Flights()
         credentials = _credentials(name, gateway, service, classes, settings, transport)
         for client in classes:
@@ -170,11 +173,16 @@ def _upstream(
     policy: Policy,
     transport: httpx.AsyncBaseTransport | None,
     events: Events,
+    proofs: ProofKey | None = None,
 ) -> Upstream:
     targets = parse_targets(settings.services[_key(name)].url)
 
     def make_wire(origin: str, authority: str | None) -> Wire:
-        return _wire(origin, authority, policy, settings.wire, transport)
+        made = _wire(origin, authority, policy, settings.wire, transport)
+        if proofs is None:
+            return made
+        scheme, _, own = origin.partition("://")
+        return ProvedWire(made, f"{scheme}://{authority or own}", proofs)
 
     wire: Wire
     if len(targets) == 1 and targets[0].resolve is None:

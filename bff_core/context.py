@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from .errors import Refused
 from .forwarded import TrustedProxies
@@ -39,7 +39,8 @@ class Principal:
     """Who the request is made for: a user, or a partner's application.
 
     ``subject`` identifies it within its ``issuer``; ``kind`` says how it was authenticated (``user`` or ``api_key``).
-    ``token`` is the access token it came with, if any, for services to which it is relayed. ``whose`` marks what is
+    ``token`` is the access token it came with, if any, for services to which it is relayed; ``token_type`` is ``DPoP``
+    for one that is bound to the gateway's key (RFC 9449). ``whose`` marks what is
     kept for this principal (cached answers, calls to share) as its own and nobody else's.
     """
 
@@ -50,6 +51,7 @@ class Principal:
     claims: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     issuer: str | None = None
     token: str | None = field(default=None, compare=False, repr=False)
+    token_type: Literal["Bearer", "DPoP"] = field(default="Bearer", compare=False)
     whose: bytes = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from fastapi import Depends
+from fastapi import Depends, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
@@ -19,6 +19,7 @@ from .applife import mount as mount_app_life
 from .auth import Authenticator, Gate, OidcSessions, members_of
 from .binding import bind_clients, bind_service, make_cache, make_mirror
 from .clients import ServiceClient
+from .context import current_context
 from .edge import Edge
 from .errors import DeclarationError
 from .forwarded import TrustedProxies
@@ -73,7 +74,8 @@ def create_bff(
     configure_logs(name, settings.log_level)
     events = Events()
     cache = make_cache(name, settings)
-    bound, upstreams = bind_clients(clients, settings, transport, events, cache, name)
+    proofs = next((found.proofs for found in _sessions_in(auth) if found.proofs is not None), None)
+    bound, upstreams = bind_clients(clients, settings, transport, events, cache, name, proofs)
     limiter = Limiter(name, settings.limits_url, settings.deadline, events)
     guard = limiter.guard(limits, private=auth is not None) or Guard()
     docs = {} if settings.docs else {"openapi_url": None}
@@ -144,6 +146,7 @@ def create_bff(
         "version_gate": app_life.enter if app_life is not None else None,
         "usage": usage,
         "problem_types": named_types(problem_types) if problem_types is not None else None,
+        "problem_page": app.templates.problem_page if app.templates is not None else None,
     }
     if problem_types is not None:
         app.router.routes.append(problems_route(problem_types))
@@ -155,9 +158,18 @@ def create_bff(
 
 def _mount_sessions(app: Bff, auth: Authenticator | None) -> OidcSessions | None:
     """The browser sessions among the ways of ``auth``, with their routes in ``app``."""
-    found = [member for member in (members_of(auth) if auth is not None else ()) if isinstance(member, OidcSessions)]
+    found = _sessions_in(auth)
     if len(found) > 1:
         raise DeclarationError(f"gateway '{app.name}' has {len(found)} OidcSessions; browsers have one cookie")
+    guard = app.limiter.guard(app._limits, private=False) or Guard()  # noqa: SLF001 - assembled here
+
+    async def admit(request: Request) -> None:
+        await guard.enter(request.scope, current_context(), None)
+
     for sessions in found:
-        app.router.routes += sessions.mount(app.name)
+        app.router.routes += sessions.mount(app.name, admit)
     return found[0] if found else None
+
+
+def _sessions_in(auth: Authenticator | None) -> list[OidcSessions]:
+    return [member for member in (members_of(auth) if auth is not None else ()) if isinstance(member, OidcSessions)]

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .context import RequestContext, use_context
 from .errors import PROBLEM_JSON, ClientDisconnected, Problem, Refused, ServiceError
 from .forwarded import TrustedProxies
-from .hardening import EXCHANGE, Admission, AnswerHeaders, LimitedBody, Reply, with_defaults
+from .hardening import EXCHANGE, Admission, AnswerHeaders, Header, LimitedBody, Reply, with_defaults
 from .limits import Usage
 from .pages import PageEndpoint
 from .resilience.deadline import parse_timeout
@@ -35,7 +35,8 @@ class Edge:
     ``headers`` what goes with every answer; ``challenge`` and the members ``sign_in`` of the document go with a 401;
     ``proxies`` may say who the client is; ``meter`` counts what is no page; ``enter`` lets a request of the app in
     before its body is read; errors look as in the version of ``versions`` that the request is for; ``version_gate`` may
-    refuse the app that asks; ``usage`` counts what principals ask; ``problem_types`` are those of problems by status.
+    refuse the app that asks; ``usage`` counts what principals ask; ``problem_types`` are those of problems by status;
+    ``problem_page`` shows people the problems of what is no page.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Edge:
         version_gate: Callable[[Scope, RequestContext], None] | None = None,
         usage: Usage | None = None,
         problem_types: Mapping[int, str] | None = None,
+        problem_page: Callable[[Problem, RequestContext], tuple[bytes, list[Header]] | None] | None = None,
     ) -> None:
         self._app = app
         self._enter = enter
@@ -73,6 +75,7 @@ class Edge:
         self._version_gate = version_gate
         self._usage = usage
         self._problem_types = problem_types
+        self._problem_page = problem_page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -226,8 +229,11 @@ class Edge:
         else:
             body, kind = self._versions.problem(problem, scope, context)
         own = [(b"content-type", kind)]
-        if context.problem_page is not None:
-            body, own = context.problem_page(problem, context) or (body, own)
+        show = context.problem_page
+        if show is None and self._problem_page is not None and context.route is None and _is_for_people(scope):
+            show = self._problem_page
+        if show is not None:
+            body, own = show(problem, context) or (body, own)
         own += [(b"content-length", b"%d" % len(body)), (b"cache-control", b"no-store")]
         headers = with_defaults(own, context.reply_headers)
         headers += [(name.lower().encode(), value.encode("latin-1")) for name, value in problem.headers.items()]
@@ -236,6 +242,11 @@ class Edge:
             headers.append((b"www-authenticate", self._challenge.encode()))
         await send({"type": "http.response.start", "status": problem.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+
+def _is_for_people(scope: Scope) -> bool:
+    """Whether a browser opens this address: nothing else asks for HTML by name."""
+    return any(name == b"accept" and b"text/html" in value for name, value in scope["headers"])
 
 
 async def _nothing() -> Message:

@@ -113,7 +113,7 @@ class Settings(BaseSettings):
     allowed_hosts: tuple[str, ...] = ()
     cors: Cors | None = None
     wire: Literal["http1", "httpx"] = "http1"
-    shed_after: Seconds = 0.25
+    shed_after: Seconds = 1.0
     cache_url: Annotated[str, Field(pattern=r"^(memory://$|valkeys?://|rediss?://)")] = "memory://"
     cache_bytes: Annotated[int, Field(ge=0)] = 64 * 1024 * 1024
     stale_bytes: Annotated[int, Field(ge=0)] = 16 * 1024 * 1024

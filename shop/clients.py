@@ -23,6 +23,7 @@ from .models import (
     Stock,
     User,
 )
+from .ports import PORTS
 
 __all__ = [
     "Catalog",
@@ -36,18 +37,6 @@ __all__ = [
     "service_urls",
     "subject",
 ]
-
-PORTS = {
-    "identity": 9000,
-    "catalog": 9001,
-    "reviews": 9002,
-    "recommendations": 9003,
-    "users": 9004,
-    "orders": 9005,
-    "notifications": 9006,
-    "inventory": 9007,
-    "payments": 9008,
-}
 
 
 def service_urls(*services: str) -> dict[str, dict[str, str]]:

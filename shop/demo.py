@@ -16,7 +16,7 @@ from rich.json import JSON
 from rich.panel import Panel
 from rich.table import Table
 
-from .clients import PORTS
+from .ports import PORTS
 from .seed import default_data
 from .services.identity import issue_token
 

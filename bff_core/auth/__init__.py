@@ -5,6 +5,7 @@ from .api_key import ApiKey, ApiKeys
 from .authenticator import Authenticator
 from .authorizer import Authorizer, AuthorizerRequest
 from .bearer import BearerJwt
+from .dpop import ProofKey, ProvedWire
 from .exchange import ExchangedToken, ExchangeFailed
 from .forward import ForwardAuth, principal_from_headers, principal_from_json
 from .gate import Allow, Gate
@@ -29,6 +30,8 @@ __all__ = [
     "KeyRecord",
     "OidcSessions",
     "OidcSettings",
+    "ProofKey",
+    "ProvedWire",
     "RelayedToken",
     "SignedPrincipal",
     "StoredKeys",

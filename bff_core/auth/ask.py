@@ -22,10 +22,14 @@ class Asked:
     """
 
     def __init__(self, url: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        parsed = httpx.URL(url)
+        try:
+            parsed = httpx.URL(url)
+        except httpx.InvalidURL as error:
+            raise ValueError(f"is no URL: {error}") from None
         if parsed.scheme not in ("http", "https") or not parsed.host or parsed.userinfo or parsed.fragment:
             raise ValueError("must be http(s)://host[:port]/path, without user and fragment")
         origin = f"{parsed.scheme}://{parsed.netloc.decode()}"
+        self.url = url
         self.target = parsed.raw_path.decode()
         self._wire: Wire
         if transport is None:

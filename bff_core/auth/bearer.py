@@ -53,9 +53,9 @@ class BearerJwt:
 
     Trusted are the tokens of ``issuer`` for one of ``audience``, signed by a key published at ``jwks_url`` with one of
     ``algorithms`` (no symmetric ones: what is published is no secret). Besides ``iss``, ``aud``, ``exp`` and ``sub``
-    they must have the claims in ``required``; ``typ="at+jwt"`` wants access tokens as of RFC 9068. Clocks may differ by
-    ``leeway`` seconds. The principal's scopes come from the claim ``scope_claim`` (words or a list), its tenant from
-    ``tenant_claim``.
+    they must have the claims in ``required``; what is bound to a key (``cnf``, RFC 7800) is not for bearers, and
+    refused. ``typ="at+jwt"`` wants access tokens as of RFC 9068. Clocks may differ by ``leeway`` seconds. The
+    principal's scopes come from the claim ``scope_claim`` (words or a list), its tenant from ``tenant_claim``.
     """
 
     challenge = "Bearer"
@@ -123,6 +123,8 @@ class BearerJwt:
         algorithm = self._algorithms.get(token.alg)
         if algorithm is None:
             raise BadToken("algorithm")
+        if "cnf" in token.claims:
+            raise BadToken("bound")  # to a key that a bearer does not show (RFC 9449 section 7.1, RFC 8705 section 3)
         principal = self._principal(token, text.decode("ascii"))
         await check_signature(token, algorithm, self._jwks)
         return principal, until

@@ -18,13 +18,16 @@ MAX_KEPT = 4096
 
 
 class RelayedToken:
-    """``Authorization: Bearer`` with the token that the client sent; nothing for a principal that came without."""
+    """``Authorization: Bearer`` with the token that the client sent, or ``DPoP`` with one that is bound to the
+    gateway's key (the proof is the wire's to add); nothing for a principal that came without."""
 
     header = "authorization"
 
     def ready(self, principal: Principal) -> bytes:
         """See ``ServiceCredentials.ready``."""
-        return b"" if principal.token is None else b"authorization: Bearer %b\r\n" % principal.token.encode("ascii")
+        if principal.token is None:
+            return b""
+        return f"authorization: {principal.token_type} {principal.token}\r\n".encode("ascii")
 
     async def obtain(self, principal: Principal) -> bytes:
         """See ``ServiceCredentials.obtain``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import math
 import signal
@@ -17,6 +18,11 @@ from ..server import http1_protocol
 
 __all__ = ["load", "load_app", "serve"]
 
+LISTENERS = 8
+"""How many times the one socket is listened to: libuv takes a single connection from each in a turn of the event loop,
+and when there is much to do, turns are long and the queue of those who want to be connected overflows."""
+STARTUP_FAILURE = 3
+
 
 def load_app(target: str) -> Bff:
     """The app at ``module:name``; see ``load``."""
@@ -27,11 +33,16 @@ def load_app(target: str) -> Bff:
 
 
 def load(target: str, default: str) -> Any:
-    """What is at ``module:name``; modules of the working directory are found. Raises ``SettingsError``."""
+    """What is at ``module:name``; modules of the working directory are found. Raises ``SettingsError``.
+
+    What is loaded stays: nobody looks for garbage in it, neither now nor later, when to look through all of it would be
+    a pause for those who are served.
+    """
     module, _, name = target.partition(":")
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
+    gc.disable()
     try:
         return getattr(importlib.import_module(module), name or default)
     except ModuleNotFoundError as error:
@@ -40,6 +51,9 @@ def load(target: str, default: str) -> Any:
         raise SettingsError(f"there is no module '{error.name}' (looked for {target})") from None
     except AttributeError:
         raise SettingsError(f"module '{module}' has no '{name or default}'") from None
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def serve(target: str, host: str, port: int) -> None:
@@ -49,7 +63,7 @@ def serve(target: str, host: str, port: int) -> None:
         # asked for is a success.
         signal.signal(number, lambda *_: sys.exit(0))
     app = load_app(target)
-    uvicorn.run(
+    config = uvicorn.Config(
         app,
         host=host,
         port=port,
@@ -61,3 +75,8 @@ def serve(target: str, host: str, port: int) -> None:
         http=cast("Any", http1_protocol(app.settings.hardening, app.at_once)),
         timeout_graceful_shutdown=math.ceil(app.settings.shutdown_grace),
     )
+    listener = config.bind_socket()
+    server = uvicorn.Server(config)
+    server.run(sockets=[listener, *(listener.dup() for _ in range(LISTENERS - 1))])
+    if not server.started:
+        sys.exit(STARTUP_FAILURE)

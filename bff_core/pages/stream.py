@@ -145,6 +145,11 @@ class PageStream:
         """Whether one of them failed and shows its fallback."""
         return any(self._run.state[index] == FAILED for index in indexes)
 
+    def degrade(self, indexes: Collection[int]) -> None:
+        """These sections have come, but nothing could be made of them."""
+        for index in indexes:
+            self.context.degraded.setdefault(self.plan.sections[index].name, "shape")
+
     @property
     def personal(self) -> bool:
         """Whether it shows something of somebody."""
@@ -173,6 +178,11 @@ class PageStream:
     def server_timing(self) -> str:
         """``timing`` as a value of Server-Timing (W3C)."""
         return ", ".join(f"{name};dur={milliseconds}" for name, milliseconds in self.timing().items())
+
+    async def hint(self, links: Sequence[bytes]) -> None:
+        """Tell the browser what it will need (values of ``Link``) while the page is made; the answer is still to
+        come. Only for a server that offers the extension (ASGI, "Early Hints")."""
+        await self._send({"type": "http.response.early_hint", "links": links})
 
     async def start(self, content_type: bytes, headers: Sequence[Header] = ()) -> None:
         """Begin the answer: from here on its status stands."""

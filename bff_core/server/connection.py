@@ -120,7 +120,7 @@ class Http1Protocol(asyncio.Protocol):
             return
         if (
             (self._current is None or self._current.complete)
-            and (self._reader is None or self._reader.fresh)
+            and (self._reader is None or not self._reader.receiving)
             and len(data) <= self._caps.max_head
             and (request := plain_request(data)) is not None
         ):

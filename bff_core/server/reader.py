@@ -44,10 +44,10 @@ class Listener(Protocol):
 class RequestReader:
     """``receiving`` is whether a request has begun and is not whole, ``in_head`` whether its head is not either;
     ``size`` counts the bytes of the head, or of what is no content since the last piece of that; ``ended`` says that
-    the last feed has made a request whole, ``fresh`` that nothing is left of it."""
+    the last feed has made a request whole."""
 
     __slots__ = (
-        "_body_came", "_expects_continue", "_headers", "_listener", "_parser", "_target", "ended", "fresh", "in_head",
+        "_body_came", "_expects_continue", "_headers", "_listener", "_parser", "_target", "ended", "in_head",
         "receiving", "size",
     )  # fmt: skip
 
@@ -61,7 +61,6 @@ class RequestReader:
         self._expects_continue = False
         self._body_came = False
         self.receiving = self.in_head = self.ended = False
-        self.fresh = True
         self.size = 0
 
     def feed(self, data: bytes) -> None:
@@ -69,8 +68,6 @@ class RequestReader:
         ``httptools.HttpParserError`` for what is not HTTP/1.1."""
         self._body_came = self.ended = False
         self._parser.feed_data(data)
-        # Half a line end belongs to what comes next.
-        self.fresh = not self.receiving and not data.endswith(b"\r")
         if self.receiving and not self._body_came:
             # Of the head, or of what else is no content: trailers, extensions of chunks.
             self.size += len(data)

@@ -7,7 +7,7 @@ that is still to come, on from there when it is there.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import structlog
 from jinja2 import Template
@@ -18,6 +18,7 @@ from starlette.types import Scope
 from ..pages import PageStream, Plan
 from ..pages.stream import Header
 from .deferred import CONTENT, FAILED, PENDING, VARIABLE
+from .hints import is_hinted
 from .policy import Policy
 from .problems import HTML, ProblemPage, here
 
@@ -34,7 +35,7 @@ _SCRIPT = (
 
 class HtmlStreaming:
     """One page through one template. ``parts`` are the deferred ones, with their sections' indexes; ``greets`` says
-    that the template shows who is signed in."""
+    that the template shows who is signed in; ``links`` are what it needs of its browser in any case."""
 
     in_schema = form = False
     keeps = True
@@ -48,11 +49,13 @@ class HtmlStreaming:
         problem_page: ProblemPage,
         *,
         greets: bool,
+        links: Sequence[bytes] = (),
     ) -> None:
         self._template = template
         self.parts = parts
         self._policy = policy
         self.greets = greets
+        self._links = links
         self._awaited = _awaited(plan, frozenset[int]().union(*parts.values()))
         self.problem_page = problem_page
 
@@ -63,6 +66,8 @@ class HtmlStreaming:
     async def deliver(self, stream: PageStream, scope: Scope) -> None:
         """Send the page. Raises what a required section raised, and what rendering the shell raised, before the first
         byte; afterwards a part that cannot be rendered is left out."""
+        if self._links and is_hinted(scope):
+            await stream.hint(self._links)
         await stream.until(self._awaited)
         plain = _is_plain(scope["query_string"])
         rendering = _Rendering(self._template, stream, self.parts, plain=plain)
@@ -109,7 +114,7 @@ class HtmlStreaming:
                 await stream.write("".join(pieces).encode())
                 pieces.clear()
                 await stream.until(self.parts[rendering.awaits])
-                rendering.refresh()
+                rendering.refresh([rendering.awaits])
             rendering.awaits = None
         if not started:
             await stream.start(HTML, start)
@@ -131,6 +136,7 @@ class _Rendering:
         self.awaits: str | None = None
         self._template = template
         self._page = stream.document()
+        self._spoiled = False
 
     def pieces(self) -> Iterator[str]:
         """The template's text, as it is rendered."""
@@ -145,9 +151,17 @@ class _Rendering:
         }
         return self._template.root_render_func(self._template.new_context(variables))
 
-    def refresh(self) -> None:
-        """What is rendered from now on shows what has come until now."""
-        self._page = self._stream.document()
+    def refresh(self, parts: list[str]) -> None:
+        """What is rendered from now on shows what has come until now, ``parts`` among it. When nothing can be made of
+        that, the page stays what it was, and its parts have failed."""
+        try:
+            self._page = self._stream.document()
+            self._spoiled = False
+        except Exception:
+            log.exception("ssr.shape", page=self._stream.plan.name, request_id=self._stream.context.request_id)
+            self._spoiled = True
+            for part in parts:
+                self._stream.degrade(self._parts[part])
 
     def reach(self, part: str) -> None:
         """The template has come to ``part``."""
@@ -166,7 +180,7 @@ class _Rendering:
         """The open parts all of whose sections have come; they are open no longer when they have been rendered."""
         found = [part for part in self.open if self._stream.settled(self._parts[part])]
         if found:
-            self.refresh()
+            self.refresh(found)
         return found
 
     def late(self, part: str) -> str:
@@ -178,7 +192,7 @@ class _Rendering:
 
     def _content(self, context: Context, part: str) -> Markup:
         failed = FAILED + part
-        if self._stream.failed(self._parts[part]) and failed in context.blocks:
+        if (self._spoiled or self._stream.failed(self._parts[part])) and failed in context.blocks:
             return self._block(context, failed)
         try:
             return self._block(context, CONTENT + part)

@@ -8,11 +8,14 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, TemplateError, meta, nodes
 
-from ..errors import DeclarationError
+from ..context import RequestContext
+from ..errors import DeclarationError, Problem
 from ..pages import Plan
+from ..pages.stream import Header
 from .deferred import Deferred, parts_of
 from .delivery import HtmlStreaming
 from .form import FormAnswer
+from .hints import links_of
 from .policy import Policy
 from .problems import ProblemPage
 
@@ -29,6 +32,7 @@ class Templates:
         if not Path(folder).is_dir():
             raise DeclarationError(f"there is no folder of templates at '{folder}'")
         self.csp: dict[str, str] = {}
+        self._shown: ProblemPage | None = None
         self.environment = Environment(
             loader=FileSystemLoader(folder),
             autoescape=True,
@@ -49,7 +53,8 @@ class Templates:
         """How ``plan`` is served through ``template``. Raises ``DeclarationError`` when that cannot be compiled, or
         defers what the page does not have."""
         used: set[str] = set()
-        parts = self._check(template, plan.name, set(), used)
+        links: list[bytes] = []
+        parts = self._check(template, plan.name, set(), used, links)
         known = {section.name: section.index for section in plan.sections}
         for names in parts.values():
             if unknown := [name for name in names if name not in known]:
@@ -59,23 +64,32 @@ class Templates:
                 )
         indexes = {part: frozenset(known[name] for name in names) for part, names in parts.items()}
         policy = Policy({**self.csp, **csp})
-        shown = ProblemPage(self._error(plan), policy)
+        shown = ProblemPage(self._error(plan.name), policy)
         found = self.environment.get_template(template)
-        return HtmlStreaming(plan, found, indexes, policy, shown, greets="principal" in used)
+        links = list(dict.fromkeys(links))
+        return HtmlStreaming(plan, found, indexes, policy, shown, greets="principal" in used, links=links)
 
     def form(self, plan: Plan, then: str | Callable[[Any], str]) -> FormAnswer:
         """How a form is answered, see ``FormAnswer``; who has to sign in first is sent to ``then``, too, or home."""
-        shown = ProblemPage(self._error(plan), Policy(self.csp), then if isinstance(then, str) else "/")
+        shown = ProblemPage(self._error(plan.name), Policy(self.csp), then if isinstance(then, str) else "/")
         return FormAnswer(plan, then, shown)
 
-    def _error(self, plan: Plan) -> Template | None:
+    def problem_page(self, problem: Problem, context: RequestContext) -> tuple[bytes, list[Header]] | None:
+        """A problem of no page in particular, see ``ProblemPage``. Made when it is first needed, so that the
+        environment is whole."""
+        if self._shown is None:
+            self._shown = ProblemPage(self._error("a problem"), Policy(self.csp), "/")
+        return self._shown(problem, context)
+
+    def _error(self, page: str) -> Template | None:
         if ERROR not in self.environment.list_templates():
             return None
-        self._check(ERROR, plan.name, set(), set())
+        self._check(ERROR, page, set(), set(), [])
         return self.environment.get_template(ERROR)
 
-    def _check(self, name: str, page: str, seen: set[str], used: set[str]) -> dict[str, list[str]]:
-        """The deferred parts of a template and of all that it extends or includes; ``used`` gets the variables."""
+    def _check(self, name: str, page: str, seen: set[str], used: set[str], links: list[bytes]) -> dict[str, list[str]]:
+        """The deferred parts of a template and of all that it extends or includes; ``used`` gets the variables,
+        ``links`` what their browser needs."""
         seen.add(name)
         loader = self.environment.loader
         try:
@@ -90,7 +104,8 @@ class Templates:
             )
         parts = parts_of(tree)
         used |= meta.find_undeclared_variables(tree)
+        links += links_of(tree)
         for other in meta.find_referenced_templates(tree):
             if other is not None and other not in seen:
-                parts |= self._check(other, page, seen, used)
+                parts |= self._check(other, page, seen, used, links)
         return parts

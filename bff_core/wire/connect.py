@@ -6,6 +6,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
+from functools import cache
 from itertools import chain, zip_longest
 from typing import Any
 
@@ -18,8 +19,12 @@ _STAGGER = 0.25
 _Address = tuple[socket.AddressFamily, Any]
 
 
+@cache
 def default_ssl_context() -> ssl.SSLContext:
-    """Certificates and host names are verified against the system's authorities; TLS 1.2 and above."""
+    """Certificates and host names are verified against the system's authorities; TLS 1.2 and above.
+
+    One for the process: to read the authorities takes longer than all else that a client's start-up does.
+    """
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])

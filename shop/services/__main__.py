@@ -12,7 +12,7 @@ from pathlib import Path
 
 import uvicorn
 
-from ..clients import PORTS
+from ..ports import PORTS
 from ..seed import default_data, seed
 
 

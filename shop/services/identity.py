@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -60,7 +61,13 @@ def signing_key(data: Path) -> RSAKey:
             pass
         finally:
             scratch.unlink()
-    key = RSAKey.import_key(file.read_bytes(), {"use": "sig", "alg": "RS256"})
+    return _key(file.read_bytes())
+
+
+@cache
+def _key(pem: bytes) -> RSAKey:
+    """To read one is to check that its primes are."""
+    key = RSAKey.import_key(pem, {"use": "sig", "alg": "RS256"})
     key.ensure_kid()
     return key
 

@@ -18,8 +18,8 @@ from joserfc import jwt
 from joserfc.jwk import RSAKey
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
-from ..clients import PORTS
 from ..models import User
+from ..ports import PORTS
 from .grants import Grant, Grants
 from .problems import Problem
 from .sign_in_page import page, policy

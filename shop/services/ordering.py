@@ -14,8 +14,8 @@ from typing import Any, Self
 
 import httpx
 
-from ..clients import PORTS
 from ..models import Cart, CartItem, CartLine, Money, Order, OrderRequest, Product
+from ..ports import PORTS
 from .base import transaction
 from .order_rows import first_time, read_orders, tell
 from .problems import Problem, not_found

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
-from starlette.types import Scope
 
 from bff_core import (
     AppLife,
@@ -16,7 +15,6 @@ from bff_core import (
     Bff,
     Collection,
     Page,
-    Principal,
     RequestContext,
     ServiceClient,
     Settings,
@@ -30,6 +28,7 @@ from bff_core import (
     section,
 )
 from bff_core.testing import FakeServices
+from tests.users import UserHeader
 
 DEFINITIONS: dict[str, Any] = {
     "gate": {"ios": {"minimum": "3.0.0", "latest": "3.4.1", "store": "https://store.example/app"}},
@@ -43,20 +42,6 @@ DEFINITIONS: dict[str, Any] = {
         "half": {"variants": {"a": "A", "b": "B"}, "default": "a", "rules": [{"variant": "b", "percent": 50}]},
     },
 }
-
-
-class UserHeader:
-    """Everybody is who they say they are."""
-
-    challenge = "Test"
-    scheme: ClassVar[dict[str, str]] = {"type": "apiKey", "in": "header", "name": "x-user"}
-
-    async def authenticate(self, scope: Scope) -> Principal | None:
-        user = next((value.decode() for name, value in scope["headers"] if name == b"x-user"), None)
-        return Principal(user) if user else None
-
-    async def aclose(self) -> None:
-        pass
 
 
 class Thing(BaseModel):

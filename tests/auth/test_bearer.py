@@ -57,6 +57,8 @@ async def test_a_good_token(auth: BearerJwt, issuer: Issuer) -> None:
         ({"iss": None}, "wrong_issuer"),
         ({"aud": "other"}, "wrong_audience"),
         ({"aud": None}, "wrong_audience"),
+        ({"cnf": {"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}}, "bound"),
+        ({"cnf": {"x5t#S256": "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2"}}, "bound"),
         ({"aud": []}, "wrong_audience"),
         ({"aud": ["other", 1, AUDIENCE]}, "wrong_audience"),
         ({"aud": {AUDIENCE: True}}, "wrong_audience"),

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from shop.clients import PORTS
+from shop.ports import PORTS
 from shop.services.identity import issue_token
 
 ROOT = Path(__file__).parents[2]

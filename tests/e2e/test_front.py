@@ -4,28 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.ops.browser import Tab, chromium, open_browser
+from tests.ops.browser import Tab
 
 from .conftest import ROOT, Project
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 AUDIT = (Path(__file__).parent / "audit.js").read_text()
-
-
-@pytest.fixture(scope="module")
-def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
-    binary = chromium()
-    if binary is None:
-        pytest.skip("there is no Chromium on this machine: apt-get install chromium")
-    with open_browser(binary, tmp_path_factory.mktemp("profile")) as tab:
-        yield tab
 
 
 class Visitor:
@@ -44,7 +34,9 @@ class Visitor:
         self.tab.until(f"document.readyState === 'complete' && {at}", what or f"{path} is there")
 
     def press(self, css: str, path: str) -> None:
-        """Click, and be on another page afterwards."""
+        """Click, and be on another page afterwards. Without scripts a page with something late is loaded anew, in
+        order: what is to be clicked may be a moment away."""
+        self.tab.until(f"!!document.querySelector({json.dumps(css)})", f"{css} is there")
         self.tab.run("window.stale = true")
         self.tab.run(f"document.querySelector({json.dumps(css)}).click()")
         self.tab.until("!window.stale && document.readyState === 'complete'", f"{css} led somewhere")

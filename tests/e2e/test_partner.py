@@ -184,7 +184,7 @@ def answers(acme: httpx.Client) -> bool:
 
 
 def kill(project: Project, name: str) -> None:
-    from shop.clients import PORTS
+    from shop.ports import PORTS
 
     holder = port_holder((GATEWAYS | PORTS)[name] - 8000 + project.base)
     assert holder is not None

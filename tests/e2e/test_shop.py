@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from bff_core.cli.supervisor import port_holder
-from shop.clients import PORTS
+from shop.ports import PORTS
 
 from .conftest import GATEWAYS, KEY, ROOT, Project, eventually, start
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import runpy
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,8 +21,7 @@ from schemathesis.specs.openapi.checks import response_schema_conformance
 
 import bff_core
 from bff_core import Bff
-from shop.clients import PORTS
-from shop.seed import seed as seed_shop
+from shop.ports import PORTS
 from shop.services import catalog, identity, inventory, notifications, orders, payments, recommendations, reviews, users
 from shop.services.identity import issue_token
 from shop.services.ordering import Partners
@@ -61,9 +61,8 @@ class Shop(httpx.AsyncBaseTransport):
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Shop, Path]]:
-    data = tmp_path_factory.mktemp("schemathesis")
-    seed_shop(data)
+def shop(seeded: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Shop, Path]]:
+    data = Path(shutil.copytree(seeded, tmp_path_factory.mktemp("schemathesis") / "data"))
     running = Shop(data)
     yield running, data
     for app in running.apps.values():

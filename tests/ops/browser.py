@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from websockets.sync.client import ClientConnection, connect
 
-__all__ = ["Tab", "chromium", "open_browser"]
+__all__ = ["Tab", "chromium", "open_browser", "tab"]
 
 
 def chromium() -> str | None:
@@ -126,3 +127,13 @@ def _port(process: subprocess.Popen[bytes], file: Path) -> int:
             return int(text.splitlines()[0])
         time.sleep(0.05)
     raise AssertionError("Chromium did not start")
+
+
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
+    """The tab of a browser that the tests of a file share."""
+    binary = chromium()
+    if binary is None:
+        pytest.skip("there is no Chromium on this machine: apt-get install chromium")
+    with open_browser(binary, tmp_path_factory.mktemp("profile")) as tab:
+        yield tab

@@ -15,19 +15,10 @@ from bff_core import Bff, Page, ServiceClient, Settings, create_bff, get, option
 from bff_core.ops.page import PAGE
 from bff_core.telemetry import Event
 from bff_core.testing import FakeServices, bff_client
-from tests.ops.browser import Tab, chromium, open_browser
+from tests.ops.browser import Tab, chromium
 from tests.ops.shop import make_gateway, play, visit
 
 LIVE = "document.getElementById('link').textContent === 'live'"
-
-
-@pytest.fixture(scope="module")
-def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
-    binary = chromium()
-    if binary is None:
-        pytest.skip("there is no Chromium on this machine: apt-get install chromium")
-    with open_browser(binary, tmp_path_factory.mktemp("profile")) as tab:
-        yield tab
 
 
 @pytest.fixture(autouse=True)

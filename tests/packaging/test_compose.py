@@ -14,7 +14,7 @@ import yaml
 
 from bff_core import Settings
 from bff_core.cli.serve import load_app
-from shop.clients import PORTS
+from shop.ports import PORTS
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())

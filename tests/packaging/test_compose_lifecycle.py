@@ -11,7 +11,7 @@ import httpx
 import pytest
 import yaml
 
-from shop.clients import PORTS
+from shop.ports import PORTS
 from tests.packaging.environments import GATEWAYS, ROOT
 
 SERVICES: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]

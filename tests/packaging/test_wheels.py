@@ -25,7 +25,7 @@ EXTRAS = {"mobile": "compression,metrics", "web": "compression,metrics,ssr", "pa
 
 def test_what_is_in_them(wheels: dict[str, Path]) -> None:
     """Each holds its own and nothing else."""
-    assert files(wheels["shop-clients"]) == {"shop/__init__.py", "shop/clients.py", "shop/models.py"}
+    assert files(wheels["shop-clients"]) == {"shop/__init__.py", "shop/clients.py", "shop/models.py", "shop/ports.py"}
     assert all(name.startswith("bff_core/") for name in files(wheels["bff-core"]))
     assert {"bff_core/app.py", "bff_core/py.typed", "bff_core/cli/__main__.py"} <= files(wheels["bff-core"])
     for name in GATEWAYS:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.shop.conftest import ask, data, seeded
+from tests.shop.conftest import ask, data
 
-__all__ = ["ask", "data", "seeded"]
+__all__ = ["ask", "data"]

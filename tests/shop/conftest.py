@@ -10,7 +10,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-from shop.seed import seed
 from shop.services import catalog, identity, inventory, notifications, orders, payments, recommendations, reviews, users
 from shop.services.ordering import Partners
 
@@ -24,14 +23,6 @@ MODULES = {
     "reviews": reviews,
     "users": users,
 }
-
-
-@pytest.fixture(scope="session")
-def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A freshly seeded folder, not to be written to."""
-    folder = tmp_path_factory.mktemp("seeded")
-    seed(folder)
-    return folder
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from bff_core import Bff, Page, Policy, RetryPolicy, ServiceClient, Settings, create_bff, get, optional, required, shape
 from bff_core.testing import FakeServices
 
-__all__ = ["Reader", "Stage", "ThingPage", "Things", "make_gateway", "on_a_socket", "reading", "until"]
+__all__ = ["Reader", "Stage", "Thing", "ThingPage", "Things", "make_gateway", "on_a_socket", "reading", "until"]
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -109,9 +109,9 @@ def make_gateway(stage: Stage, **settings: Any) -> Bff:
 
 
 @asynccontextmanager
-async def on_a_socket(app: Bff) -> AsyncIterator[str]:
+async def on_a_socket(app: Bff, **options: Any) -> AsyncIterator[str]:
     """The origin at which ``app`` is served."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False, **options))
     serving = asyncio.create_task(server.serve())
     await until(lambda: server.started, "the gateway is up")
     yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -15,7 +14,7 @@ from bff_core import Policy, Settings, create_bff
 from bff_core.testing import FakeServices
 from bffs.web.pages import ProductPage
 from shop.clients import Catalog, Inventory, Recommendations, Reviews
-from tests.ops.browser import Tab, chromium, open_browser
+from tests.ops.browser import Tab
 
 from .gateway import on_a_socket
 
@@ -24,15 +23,6 @@ DELAY = 2.0
 PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
 BYTE = "performance.getEntriesByType('navigation')[0].responseStart"
 AT = "2026-01-01T00:00:00Z"
-
-
-@pytest.fixture(scope="module")
-def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
-    binary = chromium()
-    if binary is None:
-        pytest.skip("there is no Chromium on this machine: apt-get install chromium")
-    with open_browser(binary, tmp_path_factory.mktemp("profile")) as tab:
-        yield tab
 
 
 def product(name: str, key: str) -> dict[str, object]:

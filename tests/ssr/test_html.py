@@ -5,30 +5,17 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from bff_core import DeclarationError, Page, ServiceClient, ServiceSettings, Settings, create_bff, get, required
+from bff_core import DeclarationError, Page, ServiceClient, ServiceSettings, Settings, create_bff, get, required, shape
 from bff_core import optional as optional_section
 from bff_core.ssr import Templates
 from bff_core.testing import HostileServer
 
-from .gateway import Stage, ThingPage, make_gateway, on_a_socket, reading, until
-
-
-@pytest.fixture
-def stage() -> Stage:
-    return Stage()
-
-
-@pytest.fixture
-async def url(stage: Stage) -> AsyncIterator[str]:
-    async with on_a_socket(make_gateway(stage)) as origin:
-        yield origin
-        stage.open(*stage.gates)
+from .gateway import Stage, Thing, ThingPage, make_gateway, on_a_socket, reading, until
 
 
 async def test_deferred_parts_come_when_they_are_there(stage: Stage, url: str) -> None:
@@ -124,6 +111,32 @@ async def test_a_part_that_cannot_be_rendered_is_left_out(stage: Stage, url: str
         await until(lambda: "others" in stage.asked, "the page is under way")
         stage.open("notes")
         assert "</body>" in await reader.rest()
+
+
+class Fussy(ThingPage):
+    """Its shape does not take notes that have come."""
+
+    @shape
+    def thing(self, title: str, notes: list[str], related: list[str]) -> Thing:
+        if notes:
+            raise ValueError("of these notes nothing can be made")
+        return Thing(title=title, notes=notes, related=related)
+
+
+@pytest.mark.parametrize("query", ["", "?nojs"])
+async def test_a_shape_that_fails_late(stage: Stage, query: str) -> None:
+    """The part shows that it failed, what had come stays, the document is closed."""
+    app = make_gateway(stage)
+    app.html("/fussy/{thing_id}", Fussy, template="thing.html", public=True)
+    stage.shut("notes")
+    async with on_a_socket(app) as origin, reading(f"{origin}/fussy/t1{query}") as reader:
+        await reader.to("Lamp</h1>")
+        await until(lambda: "others" in stage.asked, "the page is under way")
+        stage.open("notes")
+        text = await reader.rest()
+    assert "no notes today" in text
+    assert "<li>" not in text
+    assert text.rstrip().endswith("</html>")
 
 
 @pytest.mark.parametrize(("path", "answered"), [("things", 502), ("plain", 502), ("broken-shell", 500)])

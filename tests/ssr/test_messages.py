@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -35,18 +34,6 @@ from .gateway import Stage, ThingPage, make_gateway, on_a_socket, reading, until
 
 NDJSON = "application/x-ndjson"
 EVENTS = "text/event-stream"
-
-
-@pytest.fixture
-def stage() -> Stage:
-    return Stage()
-
-
-@pytest.fixture
-async def url(stage: Stage) -> AsyncIterator[str]:
-    async with on_a_socket(make_gateway(stage)) as origin:
-        yield origin
-        stage.open(*stage.gates)
 
 
 def lines(text: str) -> list[dict[str, Any]]:

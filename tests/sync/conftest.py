@@ -4,32 +4,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import httpx
 import pytest
-from starlette.types import Scope
 
-from bff_core import Bff, Principal, Settings, Sync, create_bff
+from bff_core import Bff, Settings, Sync, create_bff
 from bff_core.testing import bff_client
+from tests.users import UserHeader
 
 from .device import Device
 from .shop import NotesService, Shop, TagsService, collections, mutations
 from .stores import MemoryStore
-
-
-class UserHeader:
-    """Everybody is who they say they are."""
-
-    challenge = "Test"
-    scheme: ClassVar[dict[str, str]] = {"type": "apiKey", "in": "header", "name": "x-user"}
-
-    async def authenticate(self, scope: Scope) -> Principal | None:
-        user = next((value.decode() for name, value in scope["headers"] if name == b"x-user"), None)
-        return Principal(user) if user else None
-
-    async def aclose(self) -> None:
-        pass
 
 
 class Clock:

@@ -7,8 +7,8 @@ import sys
 import uvicorn
 
 from bff_core import Settings, create_bff
+from tests.users import UserHeader
 
-from .conftest import UserHeader
 from .shop import NotesService, TagsService, collections, mutations
 
 

@@ -16,8 +16,9 @@ from bff_core import Collection, DeclarationError, Principal, Quota, Settings, S
 from bff_core.stores import open_store
 from bff_core.sync.service import owner_of
 from bff_core.testing import bff_client
+from tests.users import UserHeader
 
-from .conftest import Clock, UserHeader, World, make_app
+from .conftest import Clock, World, make_app
 from .device import Device
 from .shop import Note, NotesService, NoteView, Shop, TagsService, collections, mutations, user, view
 from .stores import MemoryStore

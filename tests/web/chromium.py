@@ -74,6 +74,24 @@ class Chromium:
         kept: dict[str, Any] = json.loads(found)
         return kept
 
+    def forget(self, *origins: str) -> None:
+        """Be as new: one empty tab, no cookies, nothing cached, nothing kept for ``origins``, nothing seen."""
+        old = self.driver.window_handles
+        self.driver.switch_to.new_window("tab")
+        new = self.driver.current_window_handle
+        for handle in old:
+            self.driver.switch_to.window(handle)
+            self.driver.close()
+        self.driver.switch_to.window(new)
+        self.driver.execute_cdp_cmd("Network.enable", {})
+        self.driver.execute_cdp_cmd("Network.clearBrowserCookies", {})
+        self.driver.execute_cdp_cmd("Network.clearBrowserCache", {})
+        for origin in origins:
+            self.driver.execute_cdp_cmd("Storage.clearDataForOrigin", {"origin": origin, "storageTypes": "all"})
+        assert self.driver.execute_cdp_cmd("Network.getAllCookies", {})["cookies"] == []
+        self.driver.get_log("performance")
+        self.seen = []
+
     def note(self) -> None:
         """Write down page, requests and answers, with their headers and bodies."""
         self.seen.append(self.driver.page_source)

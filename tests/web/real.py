@@ -61,10 +61,12 @@ def installed(sources: Path, what: str) -> Path:
 
 
 def installed_provider() -> Path:
-    """The folder with the provider."""
+    """The provider's program, under a name of its own: others may be testing another version of it."""
     folder = installed(HERE, "oidc-provider")
-    shutil.copy(HERE / "server.mjs", folder)
-    return folder
+    source = (HERE / "server.mjs").read_bytes()
+    program = folder / f"server-{hashlib.sha256(source).hexdigest()[:12]}.mjs"
+    program.write_bytes(source)
+    return program
 
 
 class RealProvider:
@@ -94,14 +96,20 @@ class RealProvider:
 
 @contextmanager
 def real_provider(
-    clients: list[dict[str, Any]], *, seconds: int = 600, ca: Path | None = None
+    clients: list[dict[str, Any]], *, seconds: int = 600, ca: Path | None = None, dpop_nonces: bool = False
 ) -> Iterator[RealProvider]:
-    """Running, with ``clients``; access tokens last ``seconds``; it trusts what ``ca`` signed."""
-    folder = installed_provider()
-    told = json.dumps({"clients": clients, "accessTokenSeconds": seconds})
+    """Running, with ``clients``; access tokens last ``seconds``; it trusts what ``ca`` signed; ``dpop_nonces`` has it
+    want a nonce in each proof."""
+    program = installed_provider()
+    told = json.dumps({"clients": clients, "accessTokenSeconds": seconds, "dpopNonces": dpop_nonces})
     env = {"PATH": os.environ["PATH"], "PROVIDER": told, **({"NODE_EXTRA_CA_CERTS": str(ca)} if ca else {})}
     process = subprocess.Popen(
-        ["node", "server.mjs"], cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        ["node", program.name],
+        cwd=program.parent,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
     try:
         assert process.stdout is not None

@@ -161,10 +161,18 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
             yield scene
 
 
-@pytest.fixture
-def browser(scene: Scene, tmp_path: Path) -> Iterator[Chromium]:
-    with chromium(tmp_path / "profile") as running:
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    with chromium(tmp_path_factory.mktemp("profile")) as running:
         yield running
+
+
+@pytest.fixture
+def browser(scene: Scene, started: Chromium) -> Chromium:
+    """Whatever a test before has left in it is gone."""
+    others = [f"https://{host}:{scene.port}" for host in ("evil.test", "blog.shop.test")]
+    started.forget(scene.site, scene.provider.issuer, *others)
+    return started
 
 
 def sign_in(browser: Chromium, scene: Scene, path: str = "/front") -> None:

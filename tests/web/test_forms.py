@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
 from fastapi import Query
+from jinja2 import FileSystemLoader
 from pydantic import BaseModel, ConfigDict, Field
 
 from bff_core import (
@@ -241,6 +243,58 @@ async def test_a_page_that_is_kept_crosses_to_nobody(site: Site, browser: Browse
     assert (again.text.startswith("<nav>nobody</nav>"), "age" in again.headers) == (True, True)
     own = await browser.navigate("/kept")
     assert (own.text.startswith("<nav>Ann</nav>"), "age" in own.headers) == (True, False)
+
+
+PEOPLE = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+
+async def test_a_sign_in_that_failed_is_shown_to_people(site: Site, app: Bff) -> None:
+    """Who changed their mind at the provider sees a page, which does not repeat what came with it."""
+    browser = await site.browser(app)
+    state = parse_qs(urlsplit(await browser.begin()).query)["state"][0]
+    back = f"/auth/callback?error=access_denied&state={state}&iss={ISSUER}"
+    answer = await browser.navigate(back, "cross-site", **PEOPLE)
+    assert (answer.status_code, answer.headers["content-type"]) == (400, "text/html; charset=utf-8")
+    assert "<h1>400</h1>" in answer.text
+    assert state not in answer.text
+    assert "nonce-" in answer.headers["content-security-policy"]
+    assert answer.headers["cache-control"] == "no-store"
+    site.provider.down = True
+    app_without = await make_again(site, app)
+    answer = await (await site.browser(app_without)).navigate("/auth/login", **PEOPLE)
+    assert (answer.status_code, answer.headers["content-type"]) == (503, "text/html; charset=utf-8")
+
+
+async def make_again(site: Site, app: Bff) -> Bff:
+    """A gateway that has never reached the provider."""
+    assert app.templates is not None
+    loader = app.templates.environment.loader
+    assert isinstance(loader, FileSystemLoader)
+    return await make(site, Path(loader.searchpath[0]))
+
+
+@pytest.mark.parametrize(
+    ("path", "accept", "shown"),
+    [
+        ("/nowhere", PEOPLE, True),
+        ("/nowhere", {}, False),
+        ("/nowhere", {"accept": "application/json"}, False),
+        ("/api/wishes", PEOPLE, True),
+    ],
+)
+async def test_what_is_no_page_is_shown_to_people(
+    browser: Browser, path: str, accept: dict[str, str], shown: bool
+) -> None:
+    """To who opens an address in a browser; programs get their document."""
+    answer = await browser.navigate(path, **accept)
+    assert answer.status_code in (404, 405)
+    assert answer.headers["content-type"] == ("text/html; charset=utf-8" if shown else "application/problem+json")
+
+
+async def test_a_page_for_programs_keeps_its_documents(browser: Browser, app: Bff) -> None:
+    app.page("/api/own", EchoPage, scopes=["none"])
+    answer = await browser.navigate("/api/own", **PEOPLE)
+    assert (answer.status_code, answer.headers["content-type"]) == (403, "application/problem+json")
 
 
 async def test_a_page_that_does_not_greet_does_not_look(site: Site, browser: Browser) -> None:

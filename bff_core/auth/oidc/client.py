@@ -13,12 +13,12 @@ from urllib.parse import quote_plus, urlencode
 
 import structlog
 from joserfc import jwt
-from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 
 from ...errors import DeclarationError, ServiceError
 from ..ask import Asked
+from ..dpop import NONCE_WANTED, ProofKey, nonce_of
 from ..sessions import Tokens
+from ..signing_key import read_signing_key
 from .discovery import Discovery, Provider, no_sign_in
 
 __all__ = ["Client", "Denied"]
@@ -26,13 +26,13 @@ __all__ = ["Client", "Denied"]
 log = structlog.get_logger("bff.auth")
 TIMEOUT = 10.0
 REVOKE_TIMEOUT = 2.0
+NO_PROOF = frozenset({NONCE_WANTED, "invalid_dpop_proof"})
 PASSING = frozenset({"server_error", "temporarily_unavailable", "slow_down"})
 ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ASSERTION_LASTS = 60
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{1,8192}=*")  # b64token, RFC 6750 section 2.1
 _OPAQUE = re.compile(r"[\x20-\x7e]{1,8192}")
 _CODE = re.compile(r"[a-z_]{1,40}")
-_KINDS: dict[type[Key], str] = {RSAKey: "RS256", ECKey: "ES256", OKPKey: "EdDSA"}
 
 
 class Denied(Exception):
@@ -41,7 +41,8 @@ class Denied(Exception):
 
 class Client:
     """``client_id`` at the provider of ``discovery``, with a secret (sent as the provider likes it) or with ``key``, a
-    private key as PEM or JWK by which it signs assertions (``private_key_jwt``). Raises ``DeclarationError``."""
+    private key as PEM or JWK by which it signs assertions (``private_key_jwt``). Access tokens are bound to the key of
+    ``proofs``, if there is one (RFC 9449). Raises ``DeclarationError``."""
 
     def __init__(
         self,
@@ -51,14 +52,22 @@ class Client:
         secret: str | None,
         key: str | None,
         clock: Callable[[], float],
+        proofs: ProofKey | None = None,
     ) -> None:
         if (secret is None) == (key is None):
             raise DeclarationError("OidcSessions needs either client_secret, or client_key")
         self.id = client_id
         self._discovery = discovery
         self._secret = secret or ""
-        self._key = None if key is None else _private_key(key)
+        self._key = None if key is None else read_signing_key(key, "OidcSessions(client_key=...)")
         self._clock = clock
+        self._proofs = proofs
+        self._nonce: str | None = None
+
+    @property
+    def proof_key(self) -> str | None:
+        """The thumbprint of the key that access tokens are bound to; None for bearer tokens."""
+        return None if self._proofs is None else self._proofs.thumbprint
 
     async def push(self, provider: Provider, endpoint: Asked, request: dict[str, str]) -> str:
         """The ``request_uri`` of a pushed authorization request (RFC 9126). Raises a 503 problem."""
@@ -77,13 +86,13 @@ class Client:
         """The tokens for an authorization code. Raises ``Denied``, and a 503 problem when nobody answers."""
         provider = await self._discovery.provider()
         form = {"grant_type": "authorization_code", "code": code, "redirect_uri": redirect_uri}
-        return _tokens(await self._post(provider, provider.token, {**form, "code_verifier": verifier}))
+        return await self._ask_for_tokens(provider, {**form, "code_verifier": verifier})
 
     async def renew(self, refresh: str) -> Tokens:
         """New tokens for a refresh token. Raises as ``redeem``."""
         provider = await self._discovery.provider()
         form = {"grant_type": "refresh_token", "refresh_token": refresh}
-        return _tokens(await self._post(provider, provider.token, form))
+        return await self._ask_for_tokens(provider, form)
 
     async def revoke(self, refresh: str) -> None:
         """Give a refresh token back, if the provider can be told (RFC 7009)."""
@@ -95,16 +104,43 @@ class Client:
         except Exception as error:  # noqa: BLE001 - whoever signs out is signed out
             log.warning("oidc.revocation_failed", reason=type(error).__name__)
 
+    async def _ask_for_tokens(self, provider: Provider, form: dict[str, str]) -> Tokens:
+        """Proves that it has the key, too, if tokens are to be bound; a provider that wants a nonce in that says which
+        (RFC 9449 section 8), and is asked once more."""
+        if self._proofs is None:
+            return _tokens(await self._post(provider, provider.token, form), None)
+        for again in (True, False):
+            proof = self._proofs.header("POST", provider.token.url, self._nonce)
+            try:
+                # Both together take no longer than one does without proofs: whoever renews has a lease for that.
+                document = await self._post(provider, provider.token, form, TIMEOUT / 2, proof=proof)
+                return _tokens(document, self._proofs.thumbprint)
+            except Denied as denied:
+                if str(denied) not in NO_PROOF:
+                    raise
+                if not again or str(denied) != NONCE_WANTED:
+                    log.error("oidc.proof_refused", reason=str(denied))
+                    break
+        raise no_sign_in()  # the proof was refused, which says nothing about the grant
+
     async def _post(
-        self, provider: Provider, endpoint: Asked, form: dict[str, str], timeout: float = TIMEOUT
+        self,
+        provider: Provider,
+        endpoint: Asked,
+        form: dict[str, str],
+        timeout: float = TIMEOUT,
+        *,
+        proof: bytes = b"",
     ) -> dict[str, Any]:
         credentials, header = self._credentials(provider)
-        headers = header + b"content-type: application/x-www-form-urlencoded\r\naccept: application/json\r\n"
+        headers = header + proof + b"content-type: application/x-www-form-urlencoded\r\naccept: application/json\r\n"
         try:
             response = await endpoint.ask("POST", headers, urlencode({**form, **credentials}).encode(), timeout)
         except ServiceError as error:
             log.warning("oidc.provider_failed", reason=error.kind)
             raise no_sign_in() from None
+        if proof:
+            self._nonce = nonce_of(response) or self._nonce
         document = _object(response.body)
         if response.status in (HTTPStatus.OK, HTTPStatus.CREATED):
             return document
@@ -133,10 +169,11 @@ class Client:
 
     def _assertion(self) -> str:
         assert self._key is not None  # noqa: S101 - asked for by _credentials alone
+        key, algorithm = self._key
         now = int(self._clock())
-        header = {"alg": _KINDS[type(self._key)], "typ": "JWT"}
-        if self._key.kid:
-            header["kid"] = self._key.kid
+        header = {"alg": algorithm, "typ": "JWT"}
+        if key.kid:
+            header["kid"] = key.kid
         claims = {
             "iss": self.id,
             "sub": self.id,
@@ -145,18 +182,7 @@ class Client:
             "exp": now + ASSERTION_LASTS,
             "jti": secrets.token_urlsafe(16),
         }
-        return jwt.encode(header, claims, self._key, algorithms=[header["alg"]])
-
-
-def _private_key(text: str) -> Key:
-    for kind in _KINDS:
-        try:
-            key = kind.import_key(json.loads(text) if text.lstrip().startswith("{") else text)
-        except (JoseError, ValueError, TypeError, KeyError, AttributeError):
-            continue
-        if key.is_private:
-            return key
-    raise DeclarationError("OidcSessions(client_key=...) is no private RSA, EC or OKP key as PEM or JWK")
+        return jwt.encode(header, claims, key, algorithms=[algorithm])
 
 
 def _object(body: bytes) -> dict[str, Any]:
@@ -167,15 +193,16 @@ def _object(body: bytes) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def _tokens(document: dict[str, Any]) -> Tokens:
-    """Raises a 503 problem: that is no answer of a token endpoint."""
+def _tokens(document: dict[str, Any], key: str | None) -> Tokens:
+    """Bound to the key with the thumbprint ``key``, if there is one. Raises a 503 problem: that is no answer of a token
+    endpoint, or not of one that binds tokens."""
     access, lasts, scope = document.get("access_token"), document.get("expires_in"), document.get("scope")
     refresh, identity = document.get("refresh_token"), document.get("id_token")
     number = isinstance(lasts, int | float) and not isinstance(lasts, bool)
     if (
         not isinstance(access, str)
         or not _TOKEN.fullmatch(access)
-        or str(document.get("token_type", "")).lower() != "bearer"
+        or str(document.get("token_type", "")).lower() != ("bearer" if key is None else "dpop")
         or not (refresh is None or (isinstance(refresh, str) and _OPAQUE.fullmatch(refresh)))
         or not isinstance(identity, str | None)
         or not (lasts is None or number)
@@ -183,4 +210,4 @@ def _tokens(document: dict[str, Any]) -> Tokens:
         log.error("oidc.provider_failed", reason="no usable tokens in the answer")
         raise no_sign_in()
     scopes = frozenset(scope.split()) if isinstance(scope, str) else None
-    return Tokens(access, float(lasts) if lasts is not None else None, refresh, identity, scopes)
+    return Tokens(access, float(lasts) if lasts is not None else None, refresh, identity, scopes, key)

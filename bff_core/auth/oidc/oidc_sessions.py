@@ -17,6 +17,7 @@ from starlette.types import Scope
 from ...context import Principal
 from ...errors import DeclarationError, Problem, Refused, SettingsError
 from ...stores import KeyValueStore, StoreUnavailable, open_store
+from ..dpop import ProofKey
 from ..expiring import cannot_verify
 from ..sessions import (
     FORM,
@@ -37,7 +38,7 @@ from ..sessions import (
 from .client import Client, Denied
 from .discovery import Discovery
 from .return_to import safe_return
-from .routes import PREFIX, end_session_url, make_routes
+from .routes import PREFIX, Admit, end_session_url, make_routes
 from .settings import OidcSettings
 from .sign_in import SignIn
 from .step_up import LOGIN, SIGN_IN
@@ -66,6 +67,9 @@ class OidcSessions:
     ends with its first access token. ``parameters`` go with every authorization request. ``insecure_cookies`` lets a
     gateway on ``http://`` at this machine's own address be signed in to, for development.
 
+    With ``dpop_key``, a private key as PEM or JWK that is the gateway's alone, access tokens are bound to it, and
+    services to which they are relayed get a proof with each call (DPoP, RFC 9449).
+
     ``id_token_hint`` sends the ID token along when signing out, for a provider that will not sign out without; then it
     passes through the browser. Raises ``DeclarationError`` and ``SettingsError``.
     """
@@ -86,6 +90,7 @@ class OidcSessions:
         lifetime: float = 8 * 3600,
         after_logout: str = "/",
         id_token_hint: bool = False,
+        dpop_key: str | None = None,
         insecure_cookies: bool = False,
         algorithms: Sequence[str] = ALGORITHMS,
         tenant_claim: str = "tenant",
@@ -109,7 +114,10 @@ class OidcSessions:
         self.local = insecure_cookies
         self.discovery = Discovery(issuer, transport)
         self.verifier = TokenVerifier(issuer, client_id, algorithms, leeway=leeway, clock=clock)
-        self._client = Client(self.discovery, client_id, secret=client_secret, key=client_key, clock=clock)
+        self.proofs = None if dpop_key is None else ProofKey(dpop_key, "OidcSessions(dpop_key=...)", clock)
+        self._client = Client(
+            self.discovery, client_id, secret=client_secret, key=client_key, clock=clock, proofs=self.proofs
+        )
         self._sealer = Sealer(keys)
         self._store = store
         self._idle, self._id_token_hint = idle, id_token_hint
@@ -133,16 +141,23 @@ class OidcSessions:
         """As ``settings`` say, with ``further`` arguments."""
         return cls(**{**settings.arguments(), **further})
 
-    def mount(self, gateway: str) -> list[Route]:
-        """Open the store for ``gateway``; the routes it needs. Done by ``create_bff``."""
+    def mount(self, gateway: str, admit: Admit) -> list[Route]:
+        """Open the store for ``gateway``; the routes it needs, each of whose requests ``admit`` lets in. Done by
+        ``create_bff``."""
         store = self._store
         opened = open_store(store, namespace=f"{gateway}:sessions") if isinstance(store, str) else store
-        self.vault = Vault(opened, self._sealer, idle=self._idle, clock=self.clock)
+        self.vault = Vault(
+            opened,
+            self._sealer,
+            idle=self._idle,
+            clock=self.clock,
+            key=None if self.proofs is None else self.proofs.thumbprint,
+        )
         self.sign_in = SignIn(
             self.discovery, self._client, self.verifier, self._sealer, self.vault, **self._sign_in_options
         )
         self._refresher = Refresher(self.vault, Grant(self._renew, self._client.revoke), self.clock)
-        return make_routes(self)
+        return make_routes(self, admit)
 
     @property
     def provider_origin(self) -> str:
@@ -280,4 +295,5 @@ def _origin(base_url: str, *, insecure: bool) -> str:
             "browsers send session cookies over TLS only: base_url is https://…; for development on http://localhost "
             "there is insecure_cookies=True"
         )
-    return f"{url.scheme}://{url.netloc}".lower()
+    usual = ":443" if url.scheme == "https" else ":80"
+    return f"{url.scheme}://{url.netloc}".lower().removesuffix(usual)  # as browsers write it in Origin (RFC 6454)

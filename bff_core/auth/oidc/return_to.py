@@ -8,9 +8,9 @@ from urllib.parse import unquote
 __all__ = ["HOME", "safe_return"]
 
 HOME = "/"
-LONGEST = 2048
+LONGEST = 1024
 LAYERS = 5
-_VISIBLE = re.compile(r"[\x21-\x7e]+")
+_VISIBLE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # what would need escaping in JSON makes cookies too large
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\xa0]")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -24,31 +25,48 @@ from .sign_in import LASTS, refused
 if TYPE_CHECKING:
     from .oidc_sessions import OidcSessions
 
-__all__ = ["PREFIX", "make_routes"]
+__all__ = ["PREFIX", "Admit", "make_routes"]
 
 log = structlog.get_logger("bff.security")
 PREFIX = "/auth"
 MOST_LOGINS = 4
 MAX_FORM = 16 * 1024
 MAX_PARAMETER = 4096
+MAX_ACR_VALUES = 256  # they are kept in a cookie, with the address to return to, and there may be four of those
 PROMPTS = frozenset({"login", "select_account", "consent", "create"})
 NO_STORE = {"cache-control": "no-store", "referrer-policy": "no-referrer"}
 _SECONDS = re.compile(r"[0-9]{1,9}")
 _ACR_VALUES = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+(?: [\x21\x23-\x5b\x5d-\x7e]+)*")
 
 
-def make_routes(sessions: OidcSessions) -> list[Route]:
-    """The routes of ``sessions``."""
-    routes = [
-        Route(f"{PREFIX}/login", _Login(sessions).serve, methods=["GET"], include_in_schema=False),
-        Route(f"{PREFIX}/callback", _Callback(sessions).serve, methods=["GET"], include_in_schema=False),
-        Route(f"{PREFIX}/user", _User(sessions).serve, methods=["GET"], include_in_schema=False),
-        Route(f"{PREFIX}/logout", _Logout(sessions).serve, methods=["POST"], include_in_schema=False),
-        Route(f"{PREFIX}/backchannel-logout", _BackChannel(sessions).serve, methods=["POST"], include_in_schema=False),
+Serve = Callable[[Request], Awaitable[Response]]
+Admit = Callable[[Request], Awaitable[None]]
+"""Lets a request in, or raises a problem."""
+
+
+def make_routes(sessions: OidcSessions, admit: Admit) -> list[Route]:
+    """The routes of ``sessions``; what browsers ask is asked of ``admit`` first. The provider's own call is not: it has
+    one address for all of its users, and a logout that is refused is none."""
+
+    def route(path: str, serve: Serve, method: str = "GET") -> Route:
+        made = Route(PREFIX + path, serve, methods=[method], include_in_schema=False)
+        made.methods = {method}  # Starlette adds HEAD to GET; a code must not be spent by it
+        return made
+
+    def admitted(serve: Serve) -> Serve:
+        async def serve_admitted(request: Request) -> Response:
+            await admit(request)
+            return await serve(request)
+
+        return serve_admitted
+
+    return [
+        route("/login", admitted(_Login(sessions).serve)),
+        route("/callback", admitted(_Callback(sessions).serve)),
+        route("/user", admitted(_User(sessions).serve)),
+        route("/logout", admitted(_Logout(sessions).serve), "POST"),
+        route("/backchannel-logout", _BackChannel(sessions).serve, "POST"),
     ]
-    for route in routes:
-        route.methods = (route.methods or set()) - {"HEAD"}  # Starlette adds it to GET; a code must not be spent by it
-    return routes
 
 
 class _Login:
@@ -68,7 +86,7 @@ class _Login:
         max_age, acr_values, prompt = asked.get("max_age"), asked.get("acr_values", ""), asked.get("prompt")
         if max_age is not None and not _SECONDS.fullmatch(max_age):
             raise Problem(400, "max_age is a number of seconds.")
-        if acr_values and not (len(acr_values) <= MAX_PARAMETER and _ACR_VALUES.fullmatch(acr_values)):
+        if acr_values and not (len(acr_values) <= MAX_ACR_VALUES and _ACR_VALUES.fullmatch(acr_values)):
             raise Problem(400, "acr_values are words with a space between.")
         if prompt is not None and prompt not in PROMPTS:
             raise Problem(400, f"prompt is one of {', '.join(sorted(PROMPTS))}.")

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 __all__ = ["OidcSettings"]
 
+SECRETS = ("client_secret", "client_key", "dpop_key")
+
 
 class OidcSettings(BaseModel):
     """The arguments of ``OidcSessions``. ``session_store`` is a store's URL; ``session_keys`` are those to seal with,
@@ -28,12 +30,13 @@ class OidcSettings(BaseModel):
     lifetime: Annotated[float, Field(ge=60)] = 8 * 3600
     after_logout: str = "/"
     id_token_hint: bool = False
+    dpop_key: SecretStr | None = None
     insecure_cookies: bool = False
 
     def arguments(self) -> dict[str, Any]:
         """For ``OidcSessions``."""
-        told = self.model_dump(exclude={"client_secret", "client_key", "session_store", "session_keys", "scopes"})
-        secrets = {"client_secret": self.client_secret, "client_key": self.client_key}
+        told = self.model_dump(exclude={*SECRETS, "session_store", "session_keys", "scopes"})
+        secrets: dict[str, SecretStr | None] = {name: getattr(self, name) for name in SECRETS}
         keys = self.session_keys.get_secret_value().split(",") if self.session_keys is not None else []
         return {
             **told,

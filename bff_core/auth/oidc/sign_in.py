@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -32,9 +32,9 @@ PROTOCOL_CLAIMS = frozenset({"nonce", "at_hash", "c_hash", "s_hash", "azp", "exp
 class Begun:
     """A sign-in that was begun: what its end must fit. Kept sealed in the browser that began it."""
 
-    state: str
-    nonce: str
-    verifier: str
+    state: str = field(repr=False)
+    nonce: str = field(repr=False)
+    verifier: str = field(repr=False)
     return_to: str
     max_age: int | None
     acr_values: tuple[str, ...]
@@ -93,6 +93,8 @@ class SignIn:
             "code_challenge_method": "S256",
             **self._parameters,
         }
+        if self._client.proof_key is not None:
+            request["dpop_jkt"] = self._client.proof_key  # the code is bound as well (RFC 9449 section 10)
         if max_age is not None:
             request["max_age"] = str(max_age)
         if acr_values:
@@ -179,12 +181,16 @@ class SignIn:
             claims = await self._verifier.renewed(tokens.identity, provider.jwks, subject=session.principal.subject)
         except BadToken as bad:
             raise Denied(f"id_token_{bad}") from None
+        except Problem:
+            # Nobody can tell now; but the refresh token that was used is gone, and the new one must not be lost.
+            log.warning("oidc.renewed_unverified", subject=session.principal.subject)
+            return replace(tokens, identity=None), None
         return self._kept(tokens), {name: value for name, value in claims.items() if name not in PROTOCOL_CLAIMS}
 
     def _kept(self, tokens: Tokens) -> Tokens:
         if self._keep_identity:
             return tokens
-        return Tokens(tokens.access, tokens.lasts, tokens.refresh, None, tokens.scopes)
+        return replace(tokens, identity=None)
 
     def _tenant(self, claims: dict[str, Any]) -> str | None:
         tenant = claims.get(self._tenant_claim)
@@ -196,4 +202,6 @@ class SignIn:
 def refused(reason: str, detail: str = "This sign-in cannot be completed; begin again.") -> Problem:
     """A sign-in that ends here; the log says why."""
     log.warning("security", kind="sign_in_failed", reason=reason)
-    return Problem(400, detail, type_="urn:problem-type:bff:sign-in-failed", login="/auth/login")
+    return Problem(
+        400, detail, title="You are not signed in", type_="urn:problem-type:bff:sign-in-failed", login="/auth/login"
+    )

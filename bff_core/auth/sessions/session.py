@@ -19,31 +19,35 @@ DEAD_SHARE = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """What a token endpoint gave. ``lasts`` is in seconds, None when it did not say."""
+    """What a token endpoint gave. ``lasts`` is in seconds, None when it did not say; ``key`` is the thumbprint of the
+    key that the access token is bound to (RFC 9449), if any."""
 
-    access: str
+    access: str = field(repr=False)
     lasts: float | None
-    refresh: str | None
-    identity: str | None
+    refresh: str | None = field(repr=False)
+    identity: str | None = field(repr=False)
     scopes: frozenset[str] | None
+    key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
     """All instants are Unix times. ``renew`` is when its access token should be renewed, ``until`` when it is of no use
-    any more, ``ends`` when the session is over."""
+    any more, ``ends`` when the session is over. ``key`` is the thumbprint of the key that the access token is bound to.
+    """
 
     claims: dict[str, Any]
     scopes: tuple[str, ...]
-    access: str
-    refresh: str | None
-    identity: str | None
+    access: str = field(repr=False)
+    refresh: str | None = field(repr=False)
+    identity: str | None = field(repr=False)
     renew: float
     until: float
     created: float
     ends: float
     seen: float
     tenant: str | None = None
+    key: str | None = None
     principal: Principal = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -54,6 +58,7 @@ class Session:
             claims=MappingProxyType(self.claims),
             issuer=self.claims["iss"],
             token=self.access,
+            token_type="Bearer" if self.key is None else "DPoP",
         )
         object.__setattr__(self, "principal", principal)
 
@@ -84,6 +89,7 @@ class Session:
             ends,
             now,
             tenant,
+            tokens.key,
         )
 
     def renewed(self, tokens: Tokens, claims: dict[str, Any] | None, now: float) -> Self:
@@ -98,7 +104,15 @@ class Session:
             identity=tokens.identity or self.identity,
             renew=renew,
             until=until,
+            key=tokens.key,
         )
+
+    def with_key(self, key: str | None) -> Self | None:
+        """The same session for who proves the possession of ``key``: a token that is bound to another one has to be
+        renewed first, None when that cannot be."""
+        if key == self.key:
+            return self
+        return None if self.refresh is None else replace(self, renew=0.0, until=0.0)
 
     def used(self, now: float) -> Self:
         """The same session, used just now."""
@@ -110,11 +124,14 @@ class Session:
         return json.dumps(values, separators=(",", ":")).encode()
 
     @classmethod
-    def load(cls, data: bytes) -> Self:
-        """From what ``dump`` gave."""
-        values = json.loads(data)
-        values["scopes"] = tuple(values["scopes"])
-        return cls(**values)
+    def load(cls, data: bytes) -> Self | None:
+        """From what ``dump`` gave, maybe that of another version; None for what cannot be one of ours."""
+        found = json.loads(data)
+        values = {name: found[name] for name in _KEPT if name in found}
+        try:
+            return cls(**{**values, "scopes": tuple(values["scopes"])})
+        except (KeyError, TypeError):
+            return None
 
 
 _KEPT = [name for name in Session.__slots__ if name != "principal"]

@@ -36,13 +36,22 @@ def handle_of(session_id: str) -> str:
 class Vault:
     """Sessions in ``store``, each for ``idle`` seconds from its last use. The store is asked every time, so that what
     is ended is ended on every replica; what it gives is unsealed once as long as it is the same. ``clock`` gives Unix
-    time.
+    time; ``key`` is the thumbprint of the key that access tokens are bound to, None for bearer tokens.
 
     Every method raises ``StoreUnavailable``.
     """
 
-    def __init__(self, store: KeyValueStore, sealer: Sealer, *, idle: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        store: KeyValueStore,
+        sealer: Sealer,
+        *,
+        idle: float,
+        clock: Callable[[], float],
+        key: str | None = None,
+    ) -> None:
         self.store = store
+        self._key = key
         self._sealer = sealer
         self._idle = idle
         self._clock = clock
@@ -64,7 +73,10 @@ class Vault:
         if plain is None:
             return None
         session = Session.load(plain)
-        if now >= session.ends:
+        if session is None or now >= session.ends:
+            return None
+        session = session.with_key(self._key)
+        if session is None:
             return None
         held = Held(raw, session)
         self._known.put(key, held, session.ends)
@@ -74,11 +86,17 @@ class Vault:
         """Keep a new session; its identifier. ``provider_sid`` is the session at the provider (the claim ``sid``)."""
         session_id = new_id()
         handle = handle_of(session_id)
-        # First where a logout looks for it: one that comes now must not miss it.
-        for name in index_names(session.principal.issuer, session.principal.subject, provider_sid):
+        # First where a logout looks for it: one that comes later must not miss it.
+        names = index_names(session.principal.issuer, session.principal.subject, provider_sid)
+        for name in names:
             await self._enter(name, handle, session.ends)
         raw = self._sealer.seal(session_id, session.dump())
         await self.store.put("session:" + handle, raw, self._ttl(session))
+        for name in names:
+            index = await self.store.get(name)
+            if index is None or handle not in self._read_index(name, index):
+                await self.end(session_id)  # a logout came in between, and found nothing to end
+                break
         return session_id
 
     async def replace(self, session_id: str, held: Held, session: Session) -> bool:

@@ -2,7 +2,7 @@
 import { createServer } from 'node:http'
 import Provider from 'oidc-provider'
 
-const { clients, accessTokenSeconds } = JSON.parse(process.env.PROVIDER)
+const { clients, accessTokenSeconds, dpopNonces } = JSON.parse(process.env.PROVIDER)
 const server = createServer()
 server.listen(0, '127.0.0.1', () => {
   const issuer = `http://127.0.0.1:${server.address().port}`
@@ -15,6 +15,7 @@ server.listen(0, '127.0.0.1', () => {
     features: {
       backchannelLogout: { enabled: true },
       revocation: { enabled: true },
+      dPoP: { enabled: true, nonceSecret: Buffer.alloc(32, 'of the tests'), requireNonce: () => Boolean(dpopNonces) },
       rpInitiatedLogout: { enabled: true },
       resourceIndicators: {
         enabled: true,

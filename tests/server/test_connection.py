@@ -1,0 +1,357 @@
+"""A connection without a socket: what is told to whom, in which order, and what is left of it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from bff_core.server import Caps, Http1Protocol
+
+pytestmark = pytest.mark.anyio
+
+GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
+POST = b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n"
+
+
+class Transport(asyncio.Transport):
+    def __init__(self) -> None:
+        super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)})
+        self.written = b""
+        self.closed = self.aborted = self.paused = False
+
+    def write(self, data: Any) -> None:
+        self.written += bytes(data)
+
+    def close(self) -> None:
+        self.closed = True
+
+    def abort(self) -> None:
+        self.closed = self.aborted = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+
+class Made:
+    """A connection, and the application behind it: ``run`` is what it does, ``scopes`` what it saw."""
+
+    def __init__(self, run: Any = None, **caps: Any) -> None:
+        self.scopes: list[Any] = []
+        self.state = ServerState()
+        self.transport = Transport()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            self.scopes.append(scope)
+            await (run or answers)(scope, receive, send)
+
+        config = uvicorn.Config(app, log_config=None, lifespan="off")
+        config.load()
+        self.connection = Http1Protocol(config, self.state, {"kept": 1}, caps=Caps(**caps))
+        self.connection.connection_made(self.transport)
+
+    async def say(self, *pieces: bytes) -> bytes:
+        """What is written in answer to ``pieces``, once nobody is at work any more."""
+        before = len(self.transport.written)
+        for piece in pieces:
+            self.connection.data_received(piece)
+            for _ in range(5):
+                await asyncio.sleep(0)
+        return self.transport.written[before:]
+
+
+async def answers(_scope: Any, _receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+async def test_the_usual_request_needs_no_parser() -> None:
+    made = Made()
+    for _ in range(3):
+        assert await made.say(GET) == b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+    assert made.connection._reader is None
+    assert made.state.total_requests == 3
+    assert not made.state.tasks
+
+
+async def test_both_readings_make_the_same_scope() -> None:
+    made = Made()
+    target = GET.replace(b"/a", b"/%C3%A4/b?c=%20&d").replace(b"x\r", b"x\r\nX-Note: \xff \r")
+    await made.say(target, target[:20], target[20:], target)
+    quick, slow, again = made.scopes
+    for scope in made.scopes:
+        del scope["bff.exchange"]
+    assert quick == slow == again
+    assert quick["path"] == "/ä/b"
+    assert quick["headers"] == [(b"host", b"x"), (b"x-note", b"\xff")]
+
+
+async def test_what_an_application_does_to_its_headers_is_its_own() -> None:
+    """The next request with the same lines has them all again; the server's state is each request's own too."""
+
+    async def spoils(scope: Any, receive: Any, send: Any) -> None:
+        scope["headers"].clear()
+        scope["state"]["more"] = 1
+        scope["extensions"].clear()
+        await answers(scope, receive, send)
+
+    made = Made(spoils)
+    seen: list[Any] = []
+    made.connection._app = lambda scope, receive, send: (
+        seen.append((list(scope["headers"]), dict(scope["state"]), dict(scope["extensions"]))),
+        spoils(scope, receive, send),
+    )[1]
+    await made.say(GET, GET)
+    assert seen[0] == seen[1] == ([(b"host", b"x")], {"kept": 1}, {"http.response.early_hint": {}})
+
+
+async def test_a_body_that_looks_like_a_request_is_a_body() -> None:
+    """Also when it comes alone, in a segment of its own, behind a request that was answered already."""
+    made = Made()
+    head = POST.replace(b"2", b"%d" % len(GET))
+    answer = await made.say(head, GET, GET)
+    assert answer.count(b"HTTP/1.1 200") == 2
+    assert [scope["method"] for scope in made.scopes] == ["POST", "GET"]
+
+
+async def test_half_a_line_end_belongs_to_what_comes_next() -> None:
+    made = Made()
+    await made.say(GET, b"\r", b"\n" + GET)
+    assert len(made.scopes) == 2
+
+
+async def test_ten_thousand_that_wait_are_answered_without_ten_thousand_frames() -> None:
+    """They wait behind one that takes its time, and are all answered at once then."""
+    go = asyncio.Event()
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        await go.wait()
+        await answers(scope, receive, send)
+
+    made = Made(slow, at_once=lambda scope: (200, [(b"content-length", b"0")], b"") if scope["path"] == "/k" else None)
+    await made.say(GET, GET.replace(b"/a", b"/k") * 10_000)
+    assert made.transport.paused
+    go.set()
+    await made.say()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert made.transport.written.count(b"HTTP/1.1 200") == 10_001
+    assert not made.transport.paused
+
+
+async def test_answers_come_in_the_order_of_the_requests() -> None:
+    turns = [asyncio.Event(), asyncio.Event()]
+
+    async def waits(scope: Any, receive: Any, send: Any) -> None:
+        await turns[len(made.scopes) - 1].wait()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"x-path", scope["raw_path"])]})
+        await send({"type": "http.response.body"})
+
+    made = Made(waits)
+    turns[1].set()
+    assert await made.say(GET + GET.replace(b"/a", b"/b")) == b""
+    turns[0].set()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert made.transport.written.index(b"/a") < made.transport.written.index(b"/b")
+
+
+async def test_a_refusal_is_not_taken_for_an_earlier_answer() -> None:
+    """What is wrong with a second request ends the connection; the first one's answer is still due then."""
+    made = Made(lambda *_: asyncio.sleep(3600))
+    chunked = b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    assert await made.say(GET, chunked, b"zz\r\n") == b""
+    assert made.transport.closed
+    made.connection.connection_lost(None)
+    for task in list(made.state.tasks):
+        task.cancel()
+    await asyncio.sleep(0)
+
+
+async def test_whoever_works_for_a_client_hears_that_it_left() -> None:
+    """The one that is answered by its callback, those that wait in receive by a message."""
+    told: list[str] = []
+
+    async def listens(scope: Any, receive: Any, _send: Any) -> None:
+        scope["bff.exchange"].when_left = lambda: told.append("called")
+        assert (await receive())["type"] == "http.request"
+        told.append((await receive())["type"])
+
+    made = Made(listens)
+    await made.say(GET)
+    made.connection.connection_lost(None)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert told == ["called", "http.disconnect"]
+    assert not made.state.tasks
+    assert not made.state.connections
+
+
+async def test_no_callback_behind_an_answer() -> None:
+    told: list[str] = []
+
+    async def listens(scope: Any, receive: Any, send: Any) -> None:
+        scope["bff.exchange"].when_left = lambda: told.append("called")
+        await answers(scope, receive, send)
+
+    made = Made(listens)
+    await made.say(GET)
+    made.connection.connection_lost(None)
+    assert told == []
+
+
+async def test_early_hints() -> None:
+    async def hints(scope: Any, _receive: Any, send: Any) -> None:
+        assert "http.response.early_hint" in scope["extensions"]
+        await send({"type": "http.response.early_hint", "links": [b"</a.css>; rel=preload", b"</b>\r\nx: y"]})
+        await answers(scope, _receive, send)
+
+    made = Made(hints)
+    answer = await made.say(GET)
+    assert answer.startswith(b"HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\n\r\nHTTP/1.1 200 OK\r\n")
+    old = Made(hints)
+    assert (await old.say(GET.replace(b"1.1", b"1.0"))).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+async def test_what_the_application_cannot_say() -> None:
+    """It raises there, is logged, and the client gets a 500 or a broken connection, never half a lie."""
+    start = {"type": "http.response.start", "status": 200}
+    for messages, status in (
+        ([{"type": "http.response.body"}], 500),
+        ([start | {"headers": [(b"a b", b"c")]}], 500),
+        ([start | {"headers": [(b"a", b"b\r\nc: d")]}], 500),
+        ([start | {"status": 99}], 500),
+        ([], 500),
+        ([start | {"headers": [(b"content-length", b"3")]}, {"type": "http.response.body", "body": b"four"}], 200),
+        ([start | {"headers": [(b"content-length", b"3")]}, {"type": "http.response.body", "body": b"2"}], 200),
+        ([start, start], 200),
+        ([start], 200),
+    ):
+
+        async def says(_scope: Any, _receive: Any, send: Any, messages: Any = messages) -> None:
+            for message in messages:
+                await send(message)
+
+        made = Made(says)
+        answer = await made.say(GET)
+        assert answer.startswith(b"HTTP/1.1 %d" % status), (messages, answer)
+        assert made.transport.closed
+        assert b"c: d" not in answer
+
+
+@pytest.mark.parametrize(
+    ("request_", "headers", "body", "answer", "closed"),
+    [
+        (GET, [], b"ab", b"transfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n", False),
+        (GET, [], b"", b"transfer-encoding: chunked\r\n\r\n0\r\n\r\n", False),
+        (GET.replace(b"1.1", b"1.0"), [], b"ab", b"connection: close\r\n\r\nab", True),
+        (GET.replace(b"GET", b"HEAD"), [(b"content-length", b"2")], b"ab", b"content-length: 2\r\n\r\n", False),
+        (GET, [(b"connection", b"x, Close"), (b"content-length", b"1")], b"a", b"content-length: 1\r\n\r\na", True),
+    ],
+)
+async def test_framing(request_: bytes, headers: Any, body: bytes, answer: bytes, closed: bool) -> None:
+    async def says(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    made = Made(says)
+    assert (await made.say(request_)).endswith(answer)
+    assert made.transport.closed is closed
+
+
+async def test_a_body_is_not_read_faster_than_it_is_taken() -> None:
+    go = asyncio.Event()
+    taken: list[int] = []
+
+    async def takes(scope: Any, receive: Any, send: Any) -> None:
+        await go.wait()
+        more = True
+        while more:
+            message = await receive()
+            taken.append(len(message["body"]))
+            more = message["more_body"]
+        await answers(scope, receive, send)
+
+    made = Made(takes)
+    await made.say(POST.replace(b"2", b"200000"), b"a" * 50_000)
+    assert not made.transport.paused
+    await made.say(b"a" * 50_000)
+    assert made.transport.paused
+    go.set()
+    await made.say(b"a" * 100_000)
+    assert not made.transport.paused
+    assert sum(taken) == 200_000
+    assert b"HTTP/1.1 200" in made.transport.written
+
+
+async def test_100_continue_is_said_to_who_waits_for_it_and_when_it_is_wanted() -> None:
+    async def takes(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await answers(scope, receive, send)
+
+    expects = POST.replace(b"Host", b"Expect: 100-continue\r\nHost")
+    made = Made(takes)
+    assert await made.say(expects) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert (await made.say(b"ab")).startswith(b"HTTP/1.1 200")
+    made = Made()
+    assert (await made.say(expects)).startswith(b"HTTP/1.1 200")
+
+
+async def test_a_server_that_stops() -> None:
+    """Who is idle is let go at once, who waits gets an answer and no further one."""
+    idle = Made()
+    await idle.say(GET)
+    idle.connection.shutdown()
+    assert idle.transport.closed
+    go = asyncio.Event()
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        await go.wait()
+        await answers(scope, receive, send)
+
+    busy = Made(slow)
+    await busy.say(GET + GET)
+    busy.connection.shutdown()
+    assert not busy.transport.closed
+    go.set()
+    for _ in range(9):
+        await asyncio.sleep(0)
+    assert busy.transport.written.count(b"HTTP/1.1 200") == 2
+    assert busy.transport.written.count(b"connection: close") == 1
+    assert busy.transport.closed
+
+
+async def test_a_client_that_takes_nothing_is_waited_for() -> None:
+    """The application's next piece goes out when there is room, not into memory."""
+    sent: list[int] = []
+
+    async def streams(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for piece in range(3):
+            await send({"type": "http.response.body", "body": b"x", "more_body": True})
+            sent.append(piece)
+            made.connection.pause_writing()
+
+    made = Made(streams)
+    await made.say(GET)
+    assert sent == [0]
+    made.connection.resume_writing()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert sent == [0, 1]
+    made.connection.connection_lost(None)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert sent == [0, 1, 2]
