@@ -128,6 +128,7 @@ class Settings(BaseSettings):
     shutdown_grace: Seconds = 15.0
     ops_host: str = "127.0.0.1"
     ops_port: Annotated[int | None, Field(ge=0, le=65535), BeforeValidator(_off)] = None
+    ops_token: Annotated[SecretStr, Field(min_length=32)] | None = None
     trace_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR|CRITICAL)$")] = "INFO"
     docs: bool = True

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Header
 
-from bff_core import Principal, ServiceClient, delete, get, post, put
+from bff_core import Principal, Refused, ServiceClient, delete, get, post, put
 
 from .models import (
     Cart,
@@ -50,8 +50,11 @@ def subject(principal: Principal) -> str:
 
 
 def partner(principal: Principal) -> str:
-    """The id of the partner the request is made for, by a key or a token of its tenant."""
-    return principal.tenant or principal.subject
+    """The id of the partner the request is made for, by a key or a token of its tenant. A 403 problem for who belongs
+    to none: subjects are another's to give, and may be called as a partner is."""
+    if principal.tenant is None:
+        raise Refused(403, "no_tenant")
+    return principal.tenant
 
 
 class Catalog(ServiceClient, service="catalog"):
@@ -110,6 +113,9 @@ class Orders(ServiceClient, service="orders"):
 
     @get("/events")
     async def events(self, cursor: str | None = None, limit: int = 100) -> OrderEvents: ...
+
+    @delete("/events")
+    async def taken(self, cursor: str) -> None: ...
 
     @post("/orders/{order_id}/cancel")
     async def cancel_of_partner(

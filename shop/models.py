@@ -170,10 +170,11 @@ class Order(Resource):
 
 
 class OrderEvent(Resource):
-    """What happened to an order, with the order as it was then. ``id`` is the same however often it is read."""
+    """What happened to an order, with the order as it was then. ``id`` is the same however often it is read. ``type``
+    is ``order.created`` or ``order.updated``; there may be others one day."""
 
     id: str
-    type: Literal["order.created", "order.updated"]
+    type: str
     order: Order
 
 

@@ -29,9 +29,7 @@ class LastGood:
 
     def put(self, key: Hashable, value: Any, size: int, now: float) -> None:
         """Remember ``value``; one larger than the bound is not kept."""
-        known = self._values.pop(key, None)
-        if known is not None:
-            self.bytes -= known[1]
+        self.forget(key)
         size += OVERHEAD
         if size > self._max:
             return
@@ -41,6 +39,12 @@ class LastGood:
         while self.bytes > self._max:
             _, (_, forgotten, _) = self._values.popitem(last=False)
             self.bytes -= forgotten
+
+    def forget(self, key: Hashable) -> None:
+        """Remember it no longer."""
+        known = self._values.pop(key, None)
+        if known is not None:
+            self.bytes -= known[1]
 
     def get(self, key: Hashable, max_age: float, now: float) -> tuple[Any, float] | None:
         """A copy of the value and its age in seconds; None when there is none, or it is older than ``max_age``."""

@@ -26,6 +26,19 @@ LOG_EVERY = 10.0
 CONNECTIONS = 32
 LONGEST_TTL = 2**31
 DIGEST_SIZE = 16
+# The names of a group's entries, by when they end, so that it holds no more of them than there are.
+PUT = """
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
+redis.call('ZADD', KEYS[2], now + ARGV[2], KEYS[1])
+redis.call('PEXPIREAT', KEYS[2], redis.call('ZRANGE', KEYS[2], -1, -1, 'WITHSCORES')[2])
+"""
+FORGET = """
+for _, name in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do redis.call('UNLINK', name) end
+redis.call('UNLINK', KEYS[1])
+"""
 
 
 class ValkeyStore:
@@ -42,6 +55,8 @@ class ValkeyStore:
     ) -> None:
         self._client = valkey_client(url, connections=CONNECTIONS, timeout=None)  # _ask bounds each command
         self._prefix = prefix.encode()
+        self._put_script = self._client.register_script(PUT)
+        self._forget_script = self._client.register_script(FORGET)
         self._timeout = timeout
         self._clock = clock
         self._free = asyncio.Semaphore(CONNECTIONS)
@@ -62,17 +77,25 @@ class ValkeyStore:
             self._report("get", "the value is not one of ours")
         return stored
 
-    async def put(self, key: bytes, stored: Stored, ttl: float) -> None:
-        """Keep it for ``ttl`` seconds, if that can be done in time."""
+    async def put(self, key: bytes, stored: Stored, ttl: float, group: bytes = b"") -> None:
+        """Keep it for ``ttl`` seconds, if that can be done in time; it is forgotten with its ``group``."""
         if not ttl > 0:
             return
         name = self._prefix + key
         milliseconds = max(1, int(min(ttl, LONGEST_TTL) * 1000))
-        await self._ask("put", lambda: self._client.set(name, _digest(name) + encode(stored), px=milliseconds))
+        value = _digest(name) + encode(stored)
+        if group:
+            await self._ask("put", lambda: self._put_script([name, self._group(group)], [value, milliseconds]))
+        else:
+            await self._ask("put", lambda: self._client.set(name, value, px=milliseconds))
 
     async def delete(self, key: bytes) -> None:
         """Forget it, if that can be done in time."""
         await self._ask("delete", lambda: self._client.delete(self._prefix + key))
+
+    async def forget(self, group: bytes) -> None:
+        """Forget all of a group, if that can be done in time."""
+        await self._ask("forget", lambda: self._forget_script([self._group(group)]))
 
     async def aclose(self) -> None:
         """Close the connections; every later operation is a miss."""
@@ -80,6 +103,9 @@ class ValkeyStore:
         with suppress(Exception):
             async with asyncio.timeout(self._timeout):
                 await self._client.aclose()
+
+    def _group(self, group: bytes) -> bytes:
+        return self._prefix + b"\n" + group  # no key begins so
 
     async def _ask(self, operation: str, command: Callable[[], Awaitable[T]]) -> T | None:
         """What the command answers, or None if it fails, is late or is not sent."""

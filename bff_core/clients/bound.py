@@ -17,7 +17,7 @@ class BoundOperation:
     """What an invocation needs besides its arguments. ``flights`` are the service's calls that others may join;
     ``credentials`` say how it learns for whom it is called, None for not at all."""
 
-    __slots__ = ("cache", "credentials", "flights", "operation", "policy", "resolved", "upstream")
+    __slots__ = ("cache", "credentials", "flights", "operation", "policy", "resolved", "responses", "upstream")
 
     def __init__(
         self,
@@ -33,6 +33,7 @@ class BoundOperation:
         self.upstream = upstream
         self.resolved = resolved
         self.flights = flights
+        self.responses = cache
         self.cache = cache if resolved.policy.cache and operation.method == "GET" and operation.idempotent else None
         self.policy = CallPolicy(
             operation.name,
@@ -41,3 +42,8 @@ class BoundOperation:
             idempotent=operation.idempotent,
             path=operation.path,
         )
+
+    def changed(self, target: str) -> None:
+        """An unsafe request for ``target`` was answered: no answer from before is given to who asks from now on."""
+        self.flights.part(target)
+        self.responses.changed(self.upstream.name, target)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -14,6 +15,7 @@ from ..wire import WireResponse, header_names
 __all__ = ["ResponseCache"]
 
 NOT_MODIFIED = 304
+MOST_CHANGED = 1024
 _REASONS = header_names(*REASONS)
 
 
@@ -21,13 +23,15 @@ class ResponseCache:
     """A store in memory, and one that replicas share if there is a ``remote``.
 
     What is asked for a principal is kept for that principal alone, as in a private cache (RFC 9111 section 1); what
-    is asked for nobody in particular is kept as in a shared one.
+    is asked for nobody in particular is kept as in a shared one. What ``changed`` is forgotten, whosever it is; of
+    other replicas in the shared store alone.
     """
 
     def __init__(self, max_bytes: int, remote: ValkeyStore | None = None) -> None:
         self.memory = MemoryStore(max_bytes)
         self.remote = remote
         self._tasks: set[asyncio.Task[None]] = set()
+        self._changed: OrderedDict[bytes, float] = OrderedDict()
 
     @staticmethod
     def key(service: str, target: str, headers: bytes, principal: Principal | None) -> bytes:
@@ -35,13 +39,27 @@ class ResponseCache:
         whose = principal.whose if principal is not None else b""
         return b"%b\n%b\n%b\n%b" % (service.encode(), target.encode(), whose, headers)
 
+    def changed(self, service: str, target: str) -> None:
+        """An unsafe request for ``target`` was answered: what is known of it is no more (RFC 9111 section 4.4), nor
+        what was asked for before."""
+        group = _target_of(self.key(service, target, b"", None))
+        self._changed[group] = time.time()
+        self._changed.move_to_end(group)
+        if len(self._changed) > MOST_CHANGED:
+            self._changed.popitem(last=False)
+        self.memory.forget(group)
+        if self.remote is not None:
+            self._spawn(self.remote.forget(group))
+
     def recall(self, key: bytes, done: Callable[[Stored | None], None]) -> asyncio.Task[None]:
         """Look in the shared store; the task can be cancelled."""
 
         async def look() -> None:
             stored = await self.remote.get(key) if self.remote is not None else None
+            if stored is not None and self._is_outdated(key, stored.stored_at):
+                stored = None
             if stored is not None:
-                self.memory.put(key, stored)
+                self.memory.put(key, stored, _target_of(key))
             done(stored)
 
         return self._spawn(look())
@@ -74,25 +92,31 @@ class ResponseCache:
                 shared=shared,
                 authenticated=not shared,
             )
-            self._keep(key, new, now)
+            self._keep(key, new, now, asked_at)
             return response, new
         if stored is None:
             return None, None
         new = refreshed(stored, request, response.headers, **times, shared=shared, authenticated=not shared)
-        self._keep(key, new, now)
+        self._keep(key, new, now, asked_at)
         return (None if new is None else WireResponse(new.status, list(new.headers), new.body)), new
 
-    def _keep(self, key: bytes, stored: Stored | None, now: float) -> None:
+    def _is_outdated(self, key: bytes, since: float) -> bool:
+        return bool(self._changed) and since <= self._changed.get(_target_of(key), 0.0)
+
+    def _keep(self, key: bytes, stored: Stored | None, now: float, asked_at: float) -> None:
         remote = self.remote
         if stored is None:
             self.memory.delete(key)
             if remote is not None:
                 self._spawn(remote.delete(key))
             return
-        self.memory.put(key, stored)
+        if self._is_outdated(key, asked_at):
+            return
+        group = _target_of(key)
+        self.memory.put(key, stored, group)
         if remote is not None:
             useful = stored.stored_at + stored.lifetime - now + max(stored.swr, stored.sie, 60.0)
-            self._spawn(remote.put(key, stored, useful))
+            self._spawn(remote.put(key, stored, useful, group))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -106,3 +130,8 @@ class ResponseCache:
             await asyncio.wait(self._tasks, timeout=1.0)
         if self.remote is not None:
             await self.remote.aclose()
+
+
+def _target_of(key: bytes) -> bytes:
+    """Service and target of a key: what all principals' entries of one URI have in common."""
+    return key[: key.index(b"\n", key.index(b"\n") + 1) + 1]

@@ -35,6 +35,11 @@ class Flights:
     def __len__(self) -> int:
         return len(self._flights)
 
+    def part(self, target: str) -> None:
+        """Let nobody join the flights to ``target`` any more; who is aboard stays."""
+        for key in [key for key in self._flights if key[0] == target]:
+            del self._flights[key]
+
     def __contains__(self, key: Key) -> bool:
         return key in self._flights
 

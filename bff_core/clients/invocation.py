@@ -27,6 +27,7 @@ __all__ = ["Invocation"]
 
 log = structlog.get_logger("bff.clients")
 NOT_MODIFIED = 304
+REFUSED = 400
 STALE_IF_ERROR = frozenset({500, 502, 503, 504})
 
 
@@ -148,10 +149,11 @@ class Invocation:
         if context.spans is not None:
             self._request.spans = context.spans if self.tag is None else context.spans.section(self.tag.name)
         if bound.operation.method != "GET" or not bound.operation.idempotent:
-            self._handle = self._begin(None, lambda call: self._answered(call.response, call.error))
+            self._handle = self._begin(None, self._carried_out)
             return False
         # All that could change the answer is in the key; whom it is for as well.
-        self._flight_key = (target, headers, context.principal.whose if context.principal is not None else b"")
+        whose = context.principal.whose if context.principal is not None else b""
+        self._flight_key = (self._request.target, headers, whose)
         cache = bound.cache
         if cache is None:
             return self._use(None)
@@ -245,6 +247,13 @@ class Invocation:
         return [
             (name, value if name != secret else hashlib.sha256(value).hexdigest().encode()) for name, _, value in lines
         ]
+
+    def _carried_out(self, call: Call) -> None:
+        error = call.error
+        accepted = error is None or (isinstance(error, UnexpectedStatus) and error.status < REFUSED)
+        if accepted and self._bound.operation.method != "GET":
+            self._bound.changed(self._request.target)
+        self._answered(call.response, error)
 
     def _answered(self, response: WireResponse | None, error: ServiceError | None) -> None:
         if response is None:

@@ -65,8 +65,13 @@ class Once:
             if self.required:
                 raise Problem(400, "Send an Idempotency-Key: 8 to 255 visible ASCII characters, new for each request.")
             return
+        # The same bytes may mean something else in another version, which is not answered in this one's form either.
         fingerprint = fingerprint_of(
-            scope["method"].encode(), scope["path"].encode(errors="surrogatepass"), scope["query_string"], body
+            scope["method"].encode(),
+            scope["path"].encode(errors="surrogatepass"),
+            scope["query_string"],
+            (context.version or "").encode(),
+            body,
         )
         try:
             found = await self._ledger.claim(f"{context.authenticated().whose!r}\0{key}", fingerprint)

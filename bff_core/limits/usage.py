@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from ..context import Principal
-from ..stores import migrate, sql_engine
+from ..stores import migrate, sql_engine, storable
 from .calendar import calendar_window
 
 __all__ = ["Usage", "UsageDay"]
@@ -50,8 +50,8 @@ class UsageDay:
 
 
 class Usage:
-    """Counts the requests of each tenant (or of the principal without one) per calendar day of ``zone``, in the SQLite
-    file or PostgreSQL at ``url``; to be given to ``create_bff(usage=...)``.
+    """Counts the requests of each tenant (of each principal without one, as ``issuer|subject``) per calendar day of
+    ``zone``, in the SQLite file or PostgreSQL at ``url``; to be given to ``create_bff(usage=...)``.
 
     Exact over all replicas: each process writes its own counts, every ``flush`` seconds and at its end, as often as
     need be while the database cannot be asked. One that is killed loses what it counted since the last time. ``clock``
@@ -79,7 +79,8 @@ class Usage:
         now = self._clock()
         if now >= self._ends:
             self._turn(now)
-        key = (principal.tenant or principal.subject, self._day)
+        # Who belongs to no tenant may be called as one is.
+        key = (principal.tenant or f"{principal.issuer or ''}|{principal.subject}", self._day)
         counts = self._counts.get(key)
         if counts is None:
             counts = self._counts[key] = [0, 0]
@@ -95,7 +96,7 @@ class Usage:
 
         await self.flush()
         today = datetime.fromtimestamp(self._clock(), self._zone).date()
-        values = {"tenant": tenant, "since": str(today - timedelta(days=days - 1)), "until": str(today)}
+        values = {"tenant": storable(tenant), "since": str(today - timedelta(days=days - 1)), "until": str(today)}
         async with self._engine.connect() as connection:
             rows = await connection.execute(text(READ), values)
             return [UsageDay(date.fromisoformat(row.day), int(row.requests), int(row.refused)) for row in rows]
@@ -111,7 +112,7 @@ class Usage:
             changed, self._changed = self._changed, set()
             rows = [
                 {
-                    "tenant": tenant,
+                    "tenant": storable(tenant),
                     "day": day,
                     "writer": self._writer,
                     "requests": self._counts[tenant, day][0],

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hmac
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any, Literal
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import Depends, FastAPI, Path, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
@@ -20,6 +21,9 @@ __all__ = ["admin_app"]
 
 YEARS = 10 * 366 * 86_400
 Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]  # PostgreSQL has no NUL
+
+Tenant = Annotated[str, Path(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
+Id = Annotated[str, Path(max_length=40, pattern=r"^[0-9A-Za-z_-]+$")]
 
 
 class _Body(BaseModel):
@@ -52,19 +56,21 @@ class Booked(_Body):
     limits: dict[str, Any] | None = None
 
 
-def admin_app(keys: StoredKeys, versions: Versions | None, limits: Mapping[str, AnyLimit]) -> FastAPI:
+def admin_app(
+    keys: StoredKeys, versions: Versions | None, limits: Mapping[str, AnyLimit], token: str | None = None
+) -> FastAPI:
     """The application: ``keys`` to issue, list, rotate and revoke, the plans of their tenants among those of
-    ``limits``. A key is in the answer that made it, and nowhere else."""
+    ``limits``. A key is in the answer that made it, and nowhere else. With a ``token`` it is for its bearer alone."""
     app = FastAPI(
         title="partners",
         openapi_url=None,
-        dependencies=[Depends(_by_a_program)],
+        dependencies=[Depends(_by_a_program), *([] if token is None else [Depends(_bearer_of(token))])],
         exception_handlers={Problem: _problem, RequestValidationError: _not_valid, LookupError: _not_there},
     )
     store = keys.store
 
     @app.get("/keys")
-    async def listed(partner: str | None = None, tenant: str | None = None) -> dict[str, Any]:
+    async def listed(partner: Text | None = None, tenant: Text | None = None) -> dict[str, Any]:
         now = time.time()
         return {"items": [_shown(record, now) for record in await store.issued(partner, tenant=tenant)]}
 
@@ -78,12 +84,12 @@ def admin_app(keys: StoredKeys, versions: Versions | None, limits: Mapping[str, 
         return {"key": key, **_shown(record, time.time())}
 
     @app.post("/keys/{key_id}/rotate", status_code=201)
-    async def rotate(key_id: str, body: Rotation) -> dict[str, Any]:
+    async def rotate(key_id: Id, body: Rotation) -> dict[str, Any]:
         key, record = await store.rotate(key_id, grace=body.grace)
         return {"key": key, **_shown(record, time.time())}
 
     @app.post("/keys/{key_id}/revoke")
-    async def revoke(key_id: str) -> dict[str, Any]:
+    async def revoke(key_id: Id) -> dict[str, Any]:
         if not await store.revoke(key_id):
             raise LookupError(f"there is no key '{key_id}' that is not revoked")
         return {"id": key_id, "in_force_within": keys.ttl}
@@ -95,17 +101,27 @@ def admin_app(keys: StoredKeys, versions: Versions | None, limits: Mapping[str, 
         return {"limits": known, "items": booked}
 
     @app.put("/plans/{tenant}")
-    async def book(tenant: str, body: Booked) -> dict[str, Any]:
+    async def book(tenant: Tenant, body: Booked) -> dict[str, Any]:
         _check(limits, body.plan, body.limits)
         await store.plans.put(tenant, body.plan, body.limits)
         return {"tenant": tenant, "plan": body.plan, "limits": body.limits, "in_force_within": keys.ttl}
 
     @app.delete("/plans/{tenant}", status_code=204)
-    async def unbook(tenant: str) -> None:
+    async def unbook(tenant: Tenant) -> None:
         if not await store.plans.remove(tenant):
             raise LookupError(f"'{tenant}' has booked nothing")
 
     return app
+
+
+def _bearer_of(token: str) -> Callable[[Request], Awaitable[None]]:
+    expected = f"Bearer {token}".encode()
+
+    async def check(request: Request) -> None:
+        if not hmac.compare_digest(request.headers.get("authorization", "").encode(), expected):
+            raise Problem(401, "Send the token of this port.", headers={"www-authenticate": "Bearer"})
+
+    return check
 
 
 async def _by_a_program(request: Request, response: Response) -> None:

@@ -93,7 +93,10 @@ def watch(app: Watched, cache: ResponseCache) -> Operations:
     app.events.subscribe(gateway.events)
     keys = stored_keys(app.auth)
     routes: list[BaseRoute] = []
-    # Who may issue keys is whoever is on this machine; on another address that would be whoever is near.
-    if keys is not None and is_loopback(app.settings.ops_host):
-        routes.append(Mount("/partners", admin_app(keys, app.versions, app.limiter.declared)))
+    # Who may issue keys is whoever has the token, without one whoever is on this machine; on another address that would
+    # be whoever is near.
+    token = app.settings.ops_token
+    if keys is not None and (token is not None or is_loopback(app.settings.ops_host)):
+        secret = None if token is None else token.get_secret_value()
+        routes.append(Mount("/partners", admin_app(keys, app.versions, app.limiter.declared, secret)))
     return Operations(gateway, app.settings, routes)

@@ -84,8 +84,8 @@ def optional(
     **bind: Any,
 ) -> Section[R]:
     """A section the page can do without: when it fails, ``_degraded`` names it, and in its place stands the last good
-    value for the same arguments and the same principal if it is not older than ``stale_for`` seconds, else
-    ``fallback``.
+    value for the same arguments and the same principal if the service failed (a 4xx is an answer) and it is not older
+    than ``stale_for`` seconds, else ``fallback``.
 
     Unless ``allow`` says True, it is left out and its fallback shown, which is no failure. ``feeds`` names the fields
     of the answer that need it, so that ``?fields=`` can leave the call out. For the rest see ``required``.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Coroutine
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -31,9 +32,13 @@ class LastGoodValues:
         if self.remote is not None:
             body = self._adapter(key, returns).dump_json(value)
             stored = Stored(200, (), body, (), time.time(), 0.0, keep, 0.0, 0.0, False, False, None, None)
-            task = asyncio.get_running_loop().create_task(self.remote.put(repr(key).encode(), stored, keep))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._spawn(self.remote.put(repr(key).encode(), stored, keep))
+
+    def forget(self, key: StaleKey) -> None:
+        """The service says that there is no such thing any more, or not for them."""
+        self._memory.forget(key)
+        if self.remote is not None:
+            self._spawn(self.remote.delete(repr(key).encode()))
 
     def get(self, key: StaleKey, max_age: float) -> tuple[Any, float] | None:
         """The value in memory and its age in seconds, None when there is none or it is too old."""
@@ -49,6 +54,11 @@ class LastGoodValues:
         except ValidationError:
             return None  # of another version of this gateway
         return value, max(0.0, time.time() - stored.stored_at)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _adapter(self, key: StaleKey, returns: Any) -> TypeAdapter[Any]:
         adapter = self._adapters.get(key[0])

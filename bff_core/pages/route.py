@@ -104,7 +104,13 @@ class PageRoute(APIRoute):
         self.versions = PageVersions(versions, page, plan, self.inputs, version) if versions is not None else None
         super().__init__(
             path,
-            endpoint_of(plan, self._parameters(versions), members_of(plan.model), selectable=method == "GET"),
+            endpoint_of(
+                plan,
+                self._parameters(versions),
+                members_of(plan.model),
+                plan.optional_names,
+                selectable=method == "GET",
+            ),
             methods=[method],
             status_code=serving.status,
             name=plan.name,
@@ -238,16 +244,17 @@ def version_parameter(versions: Versions, version: Version) -> inspect.Parameter
 
 
 def endpoint_of(
-    plan: Plan, parameters: list[inspect.Parameter], members: Members, *, selectable: bool
+    plan: Plan, parameters: list[inspect.Parameter], members: Members, optional: Collection[str], *, selectable: bool
 ) -> Callable[..., Any]:
-    """A function with the signature FastAPI's OpenAPI needs, of a page that has ``members``; it is never called."""
+    """A function with the signature FastAPI's OpenAPI needs, of a page that has ``members`` and ``optional`` sections;
+    it is never called."""
 
     async def endpoint(**_: Any) -> None:
         raise Problem(500)
 
     extra = {"fields": ("Only these members, and of one only some: `a,b.c,d(e,f)`.", members_pattern(members))}
-    if plan.optional_names:
-        names = sorted(plan.optional_names)
+    if optional:
+        names = sorted(optional)
         text = f"Only these optional sections, separated by commas: {', '.join(names)}."
         extra["include"] = (text, list_pattern(names))
     if selectable:

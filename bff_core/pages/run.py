@@ -19,7 +19,7 @@ import structlog
 
 from ..clients import BoundOperation, Invocation
 from ..context import RequestContext, use_context
-from ..errors import BffError, CallTimeout, Refused, ServiceError
+from ..errors import BffError, CallTimeout, Refused, ServiceError, UnexpectedStatus
 from .failure import problem_of
 from .last_good import LastGoodValues, StaleKey
 from .plan import Plan, PlannedSection
@@ -30,6 +30,7 @@ Bound = tuple[BoundOperation | None, ...]
 """The bound operation of each section, by the section's index."""
 
 log = structlog.get_logger("bff.pages")
+FAILURE = 500
 WAITING, RUNNING, DONE, SKIPPED, FAILED = range(5)
 
 
@@ -230,7 +231,7 @@ class Run:
             self.error = self._problem(section, error)
             self._settle(section, FAILED)
             return
-        key = self._known_key(section) if section.stale_for and self._last_good is not None else None
+        key = self._recallable(section, error)
         if key is not None and self._last_good is not None:
             known = self._last_good.get(key, section.stale_for)
             if known is None and self._last_good.remote is not None:
@@ -243,12 +244,19 @@ class Run:
         self._tell("OnFallback", section)
         self._degrade(section)
 
-    def _known_key(self, section: PlannedSection) -> StaleKey | None:
-        """As ``_stale_key``; None for what no request can be made of, of which there is no answer either."""
-        try:
-            return self._stale_key(section)
-        except Exception:  # noqa: BLE001 - it is said already: that was what failed
+    def _recallable(self, section: PlannedSection, error: BaseException) -> StaleKey | None:
+        """The key of the section's last good value, when that may stand in. After an answer it may not, and is
+        forgotten: what was there before is gone then, or not for them."""
+        if not section.stale_for or self._last_good is None or not isinstance(error, ServiceError):
             return None
+        try:
+            key = self._stale_key(section)
+        except Exception:  # noqa: BLE001 - what cannot be asked for has no key; that was what failed
+            return None
+        if isinstance(error, UnexpectedStatus) and error.status < FAILURE:
+            self._last_good.forget(key)
+            return None
+        return key
 
     async def _recall(self, section: PlannedSection, last_good: LastGoodValues, key: StaleKey) -> None:
         returns = section.operation.returns if section.operation is not None else Any

@@ -30,12 +30,14 @@ EVERYTHING = Selection()
 
 class Selector:
     """Reads a page's selection from the query. Raises a 400 problem that lists what there is. An ``older`` version's
-    answer has other members; ``sources`` says of which of the model each is made."""
+    answer has other members; ``sources`` says of which of the model each is made. Sections are called what their
+    members are."""
 
     def __init__(
         self, plan: Plan, older: type[BaseModel] | None = None, sources: Mapping[str, Collection[str]] | None = None
     ) -> None:
-        self._optional = plan.optional_names
+        self.optional = _called(plan, sources)
+        self._sections = plan.optional_names
         self._needs = {section.name: self._closure(plan, section.name) for section in plan.sections}
         members = members_of(plan.model)
         self._members = members if older is None else members_of(older, plain=True)
@@ -59,25 +61,36 @@ class Selector:
         """The selection of one request."""
         if "include" not in query and "fields" not in query:
             return EVERYTHING
-        include = self._names_in(query, "include", self._optional)
+        include = self._included(query)
         fields = read_fields(query["fields"], self._members) if "fields" in query else None
         sections, asked = include, None
         if fields is not None:
             if self._sources:
                 asked, fields = fields, {field: True for name in fields for field in self._sources[name]}
-            useful = {n for n in self._optional if n not in self._feeds or not self._feeds[n].isdisjoint(fields)}
+            useful = {n for n in self._sections if n not in self._feeds or not self._feeds[n].isdisjoint(fields)}
             sections = frozenset(useful) if include is None else include & useful
         if sections is not None:
             sections = frozenset().union(*(self._needs[name] for name in sections))
         return Selection(sections, fields, asked)
 
-    @staticmethod
-    def _names_in(query: Query, parameter: str, known: frozenset[str]) -> frozenset[str] | None:
-        if parameter not in query:
+    def _included(self, query: Query) -> frozenset[str] | None:
+        if "include" not in query:
             return None
-        names = {name.strip() for value in query[parameter] for name in value.split(",")} - {""}
-        if unknown := sorted(names - known):
+        names = {name.strip() for value in query["include"] for name in value.split(",")} - {""}
+        if unknown := sorted(names - self.optional.keys()):
             raise Problem(
-                400, f"'{parameter}' names what this page does not have.", unknown=unknown[:10], available=sorted(known)
+                400,
+                "'include' names what this page does not have.",
+                unknown=unknown[:10],
+                available=sorted(self.optional),
             )
-        return frozenset(names)
+        return frozenset().union(*(self.optional[name] for name in names))
+
+
+def _called(plan: Plan, sources: Mapping[str, Collection[str]] | None) -> dict[str, frozenset[str]]:
+    """The optional sections by what a version calls them. One whose member it does not have has no name in it."""
+    if sources is None:
+        return {name: frozenset({name}) for name in plan.optional_names}
+    members = {older: plan.optional_names.intersection(made_of) for older, made_of in sources.items()}
+    apart = plan.optional_names - members_of(plan.model).keys()
+    return {name: found for name, found in members.items() if found} | {name: frozenset({name}) for name in apart}

@@ -44,6 +44,7 @@ def _route(route: PageRoute, versions: Versions, version: Version) -> APIRoute |
         return None
     plan = route.plan
     model = plan.model if older is None else older.answer
+    optional = plan.optional_names if older is None else older.selector.optional
     errors = versions.error_model(version)
     responses: dict[int | str, dict[str, Any]] = {}
     for code, response in route.responses.items():
@@ -57,7 +58,7 @@ def _route(route: PageRoute, versions: Versions, version: Version) -> APIRoute |
     parameters += route.further_parameters
     return APIRoute(
         (version.path or "") + route.path,
-        endpoint_of(plan, parameters, members_of(model), selectable=route.method == "GET"),
+        endpoint_of(plan, parameters, members_of(model), optional, selectable=route.method == "GET"),
         methods=[route.method],
         status_code=route.status_code,
         name=plan.name,

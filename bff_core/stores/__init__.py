@@ -5,6 +5,7 @@ from .migrations import Step, migrate
 from .open import open_store
 from .protocols import KeyValueStore, StoreUnavailable
 from .sql import sql_engine
+from .storable import storable
 from .valkey import valkey_client
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "migrate",
     "open_store",
     "sql_engine",
+    "storable",
     "valkey_client",
 ]

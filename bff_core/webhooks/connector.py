@@ -28,6 +28,9 @@ log = structlog.get_logger("bff.webhooks")
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """The addresses of a host; raises ``OSError``."""
 
+NOT_SENDABLE = "not_sendable"
+"""The error of what was never sent, because of a mistake on this side."""
+
 RESOLVERS = 32  # threads: a name server that is silent holds one for seconds
 PINNED_SECONDS = 30.0
 MOST_ROUTES = 1024
@@ -111,7 +114,7 @@ class Connector:
         except ServiceError as error:
             code = _code(error)
         except ValueError:
-            code = "not_sendable"
+            code = NOT_SENDABLE
         return Outcome(None, code, took=time.monotonic() - started)
 
     async def aclose(self) -> None:

@@ -33,6 +33,8 @@ TYPES = text("SELECT endpoint, type FROM bff_webhook_types WHERE endpoint IN :id
 )
 ADD_TYPE = text("INSERT INTO bff_webhook_types (endpoint, type) VALUES (:id, :type)")
 NO_TYPES = text("DELETE FROM bff_webhook_types WHERE endpoint = :id")
+# Whoever changes an endpoint has it alone from here on, so that what it reads is what it changes.
+HOLD = text("UPDATE bff_webhook_endpoints SET id = id WHERE owner = :owner AND id = :id")
 CHANGE = text(
     "UPDATE bff_webhook_endpoints SET url = :url, description = :description, version = :version, rate = :rate, "
     "status = :status, reason = :reason WHERE owner = :owner AND id = :id"
@@ -67,7 +69,8 @@ END_SECRETS = text(
 )
 FORGET_SECRETS = text(
     "DELETE FROM bff_webhook_secrets WHERE endpoint = :endpoint AND (ends_at <= :now OR id NOT IN (SELECT id "
-    "FROM bff_webhook_secrets WHERE endpoint = :endpoint ORDER BY created_at DESC, ends_at LIMIT :most))"
+    "FROM bff_webhook_secrets WHERE endpoint = :endpoint "
+    "ORDER BY CASE WHEN ends_at IS NULL THEN 0 ELSE 1 END, created_at DESC, ends_at DESC LIMIT :most))"
 )
 SECRETS = text(
     "SELECT endpoint, id, kind, sealed FROM bff_webhook_secrets WHERE endpoint IN :ids "
@@ -145,6 +148,7 @@ class Endpoints:
         """Change ``url`` (which is then to be verified anew), ``description``, ``version``, ``rate``, ``types``; or
         disable it with ``enabled=False``: what was waiting is dead then."""
         async with self._engine.begin() as connection:
+            await connection.execute(HOLD, {"owner": owner, "id": endpoint})
             old = await self._find(connection, owner, endpoint)
             if old is None:
                 return None

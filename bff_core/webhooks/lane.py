@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from .connector import Connector, Outcome
+from .connector import NOT_SENDABLE, Connector, Outcome
 from .events import EventTypes, WebhookEvent
 from .queue import Due, Lane, Release, Result
 from .retry import Verdict, decide
@@ -49,7 +49,7 @@ class Courier:
             body = self._body(lane, due)
         except Exception:
             log.exception("webhook.not_rendered", event_id=due.event, type=due.type, version=lane.version)
-            return Outcome(None, "not_sendable")
+            return Outcome(None, NOT_SENDABLE)
         return await self.send(lane.endpoint, lane.url, due.event, body, signer)
 
     async def send(self, endpoint: str, url: str, event: str, body: bytes, signer: Signer) -> Outcome:
@@ -130,7 +130,7 @@ class LaneRun:
             at = self._clock()
             outcome = await self._courier.attempt(lane, due, signer)
             verdict = decide(outcome, due.step, self._schedule, random.random())  # noqa: S311 - jitter
-            self._note(verdict, at)
+            self._note(verdict, at, ours=outcome.error == NOT_SENDABLE)
             self._done(Result(lane, due, outcome, verdict, int(at * 1000)))
 
     async def _paced(self) -> bool:
@@ -147,15 +147,15 @@ class LaneRun:
             await asyncio.sleep(slot - now)
         return True
 
-    def _note(self, verdict: Verdict, at: float) -> None:
+    def _note(self, verdict: Verdict, at: float, *, ours: bool) -> None:
         lane = self._lane
         if verdict.state == "delivered":
             self._failures = 0
             lane.failing_since, lane.warned = None, False
             return
-        self._failures += 1
-        if lane.failing_since is None:
-            lane.failing_since = int(at * 1000)
+        if not ours:  # a failure of ours says nothing about the endpoint
+            self._failures += 1
+            lane.failing_since = lane.failing_since or int(at * 1000)
         now = self._clock()
         if verdict.pause:
             self._paused = max(self._paused, now + verdict.pause)

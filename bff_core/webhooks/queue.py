@@ -39,6 +39,10 @@ DUE = text(
     "JOIN bff_webhook_events v ON v.id = d.event "
     "WHERE d.endpoint = :endpoint AND d.state = 'pending' AND d.due_at <= :now ORDER BY d.due_at, d.id LIMIT :most"
 )
+# An endpoint is locked before its deliveries, here as where it is changed or removed: nobody waits in a circle. SQLite
+# has one writer.
+HOLD: BindParameter[list[str]] = bindparam("ids", expanding=True)
+HOLD_LANES = text("SELECT id FROM bff_webhook_endpoints WHERE id IN :ids ORDER BY id FOR UPDATE").bindparams(HOLD)
 SETTLE = text(
     "UPDATE bff_webhook_deliveries SET state = :state, reason = :reason, attempts = attempts + 1, step = step + 1, "
     "due_at = :due WHERE id = :id AND attempts = :attempts AND state = 'pending'"
@@ -62,9 +66,11 @@ STRAYS = text(
     "UPDATE bff_webhook_deliveries SET state = 'dead', reason = 'disabled' WHERE state = 'pending' "
     "AND endpoint IN (SELECT id FROM bff_webhook_endpoints WHERE status = 'disabled')"
 )
+# In the same way a delivery may be left of an endpoint that was removed: it waits for nobody.
 OLD = text(
     "SELECT v.id FROM bff_webhook_events v WHERE v.created_at < :before AND NOT EXISTS (SELECT 1 "
-    "FROM bff_webhook_deliveries d WHERE d.event = v.id AND d.state = 'pending') ORDER BY v.created_at LIMIT :most"
+    "FROM bff_webhook_deliveries d JOIN bff_webhook_endpoints e ON e.id = d.endpoint "
+    "WHERE d.event = v.id AND d.state = 'pending') ORDER BY v.created_at LIMIT :most"
 )
 OLD_ONES: BindParameter[list[str]] = bindparam("ids", expanding=True)
 PURGE = (
@@ -150,7 +156,8 @@ class Queue:
         self._warn_after = warn_after * 1000
         self._disable_after = disable_after * 1000
         self._clock = clock
-        skip = "FOR UPDATE SKIP LOCKED" if engine.dialect.name == "postgresql" else ""
+        self._postgresql = engine.dialect.name == "postgresql"
+        skip = "FOR UPDATE SKIP LOCKED" if self._postgresql else ""
         self._claims = [text(CLAIM.format(failing=failing, skip=skip)) for failing in ("", "NOT")]
 
     async def turn(
@@ -159,7 +166,12 @@ class Queue:
         """Write down what was done, give back lanes, and take so many that have something to do. All or nothing; doing
         it twice does no harm: what another dispatcher has meanwhile written stays."""
         now = int(self._clock() * 1000)
+        touched: set[str] = set()
+        if self._postgresql:
+            touched = {result.lane.endpoint for result in results} | {release.lane.endpoint for release in releases}
         async with self._engine.begin() as connection:
+            if touched:
+                await connection.execute(HOLD_LANES, {"ids": sorted(touched)})
             if results:
                 await connection.execute(SETTLE, [_settled(result) for result in results])
                 await connection.execute(LOG, [_logged(result) for result in results])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from bff_core import EventType, Webhooks, background_context
+from bff_core import EventType, ServiceError, Webhooks, background_context
 from shop.clients import Orders
 from shop.models import Money, OrderEvent
 
@@ -45,7 +45,8 @@ MOVE = (
 
 class OrderFeed:
     """Reads the outbox of the orders service, and publishes what it finds together with how far it has read, in one
-    transaction: whatever is killed, each event becomes one webhook event, with the id that it has there."""
+    transaction: whatever is killed, each event becomes one webhook event, with the id that it has there. Then it may
+    be emptied so far: the outbox is this gateway's."""
 
     def __init__(self, webhooks: Webhooks, orders: Orders, *, every: float) -> None:
         self._webhooks = webhooks
@@ -83,7 +84,16 @@ class OrderFeed:
                 for event in found.items:
                     await self._publish(event, connection)
         self._webhooks.wake()
+        if moved.rowcount:
+            await self._empty(found.next)
         return len(found.items)
+
+    async def _empty(self, until: str) -> None:
+        try:
+            with background_context(5.0):
+                await self._orders.taken(until)
+        except ServiceError as error:  # the next time it is emptied that far, and further
+            log.warning("feed.not_emptied", error=str(error))
 
     async def _publish(self, event: OrderEvent, connection: AsyncConnection) -> None:
         if event.order.partner_id is None:

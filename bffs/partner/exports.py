@@ -27,6 +27,7 @@ log = structlog.get_logger("bff.partner")
 PAGE = 100
 LEASE = 30.0
 KEPT = 7 * 86_400.0
+TRIED = 86_400.0
 MOST = 5
 ADD = (
     "INSERT INTO partner_exports (id, tenant, version, state, created_at, rows, leased_until) "
@@ -47,6 +48,7 @@ STEP = (
     "state = :state, ended_at = :ended WHERE id = :id AND parts = :number AND state = 'pending'"
 )
 PART = "INSERT INTO partner_export_parts (export, number, lines) VALUES (:id, :number, :lines)"
+GIVE_UP = "UPDATE partner_exports SET state = 'failed', ended_at = :now WHERE state = 'pending' AND created_at < :tried"
 OLD_PARTS = (
     "DELETE FROM partner_export_parts WHERE export IN (SELECT id FROM partner_exports WHERE created_at < :before)"
 )
@@ -60,7 +62,7 @@ class Export:
     id: str
     tenant: str
     version: str
-    state: Literal["pending", "done"]
+    state: Literal["pending", "done", "failed"]
     created_at: float
     ended_at: float | None
     cursor: str | None
@@ -124,8 +126,10 @@ class ExportStore:
         return True
 
     async def sweep(self) -> None:
-        """What is older than a week goes."""
-        before = {"before": self._clock() - KEPT}
+        """What could not be made in a day has failed; what is older than a week goes."""
+        now = self._clock()
+        await self._write(GIVE_UP, {"now": now, "tried": now - TRIED})
+        before = {"before": now - KEPT}
         await self._write(OLD_PARTS, before)
         await self._write(OLD, before)
 

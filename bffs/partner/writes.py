@@ -76,11 +76,11 @@ class NewExport(BaseModel):
 
 class ExportView(BaseModel):
     """An export; when it is ``done`` its ``data`` can be fetched for a week, as NDJSON, in the version of the API that
-    it was asked for in."""
+    it was asked for in. What cannot be made within a day is ``failed``."""
 
     id: str
     of: Literal["orders"]
-    state: Literal["pending", "done"]
+    state: Literal["pending", "done", "failed"]
     version: str
     rows: int
     created_at: datetime
@@ -149,6 +149,8 @@ class ExportPage(Page):
 async def export_data(export_id: ExportId) -> Response:
     """The rows of an export, one JSON document a line."""
     export = await found(current_context().authenticated(), export_id)
+    if export.state == "failed":
+        raise Problem(409, "The export could not be made; ask for a new one.")
     if export.state != "done":
         raise Problem(409, "The export is not done yet.", headers={"retry-after": "1"})
     headers = {"content-disposition": f'attachment; filename="{export.id}.ndjson"', "cache-control": "no-store"}

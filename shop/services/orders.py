@@ -10,7 +10,8 @@ from starlette.responses import Response
 
 from ..models import Cart, CartItem, CartQuantity, Listing, Order, OrderEvents, OrderRequest, OrderStatus
 from .base import Cursor, Limit, Service, decode_cursor, encode_cursor
-from .ordering import CartStore, Checkout, Partners, cancel_order, prepare_writes, read_events, read_orders
+from .order_rows import drop_events, prepare_writes, read_events, read_orders
+from .ordering import CartStore, Checkout, Partners, cancel_order
 from .problems import Problem, not_found
 
 __all__ = ["create_app"]
@@ -55,6 +56,10 @@ def create_app(data: Path, *, faults: bool = False, partners: Partners | None = 
     async def events(cursor: Cursor = None, limit: Limit = 100) -> OrderEvents:
         found, last = read_events(db, decode_cursor(cursor, 0), limit)
         return OrderEvents(items=found, next=encode_cursor(last))
+
+    @app.delete("/events", status_code=204)
+    async def taken(cursor: Annotated[str, Query(max_length=256)]) -> None:
+        drop_events(db, decode_cursor(cursor, 0))
 
     @app.get("/orders/{order_id}")
     async def order(order_id: str, user_id: Id = None, partner_id: Id = None) -> Order:

@@ -365,7 +365,7 @@ async def test_vary_on_what_the_gateway_sends(services: FakeServices, issuer: Is
         assert route.call_count == 2
         cache = app.clients[Notes].bound["note"].cache
         assert cache is not None
-        kept = str([stored.vary for stored, _ in cache.memory._entries.values()])
+        kept = str([stored.vary for stored, *_ in cache.memory._entries.values()])
         assert "authorization" in kept
         assert other not in kept
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
@@ -75,6 +76,61 @@ async def test_the_last_good_value_stands_in(client: httpx.AsyncClient, services
         "_degraded": ["note", "names"],
     }
     assert (await client.get("/notes/b")).json() == {"note": None, "names": ["x"], "_degraded": ["note", "names"]}
+
+
+@pytest.mark.parametrize("failure", [500, 502, 503, 504, httpx.ConnectError("x"), httpx.ReadTimeout("x")])
+async def test_it_stands_in_for_failures(
+    client: httpx.AsyncClient, services: FakeServices, failure: int | Exception
+) -> None:
+    note = services["notes"].get("/notes/a")
+    services["notes"].get("/names").respond(json=[])
+    note.respond(json={"text": "good"})
+    await client.get("/notes/a")
+    if isinstance(failure, int):
+        note.respond(failure)
+    else:
+        note.mock(side_effect=failure)
+    assert (await client.get("/notes/a")).json() == {"note": {"text": "good"}, "names": [], "_degraded": ["note"]}
+
+
+async def test_it_stands_in_for_an_open_circuit(client: httpx.AsyncClient, services: FakeServices) -> None:
+    services["notes"].get("/notes/a").respond(json={"text": "good"})
+    services["notes"].get("/names").respond(json=[])
+    await client.get("/notes/a")
+    app: Any = client._transport.app  # type: ignore[attr-defined]
+    services["notes"].get("/notes/a").respond(503)
+    for _ in range(100):
+        answer = (await client.get("/notes/a")).json()
+        assert answer["note"] == {"text": "good"}
+    assert app.upstreams["notes"].breaker.state == "open"
+
+
+@pytest.mark.parametrize("refusal", [400, 401, 403, 404, 409, 410, 429])
+async def test_it_does_not_stand_in_for_answers(
+    client: httpx.AsyncClient, services: FakeServices, refusal: int
+) -> None:
+    """What the service says is gone, or is not theirs, is not shown: not now, and not when it fails after that."""
+    note = services["notes"].get("/notes/a")
+    services["notes"].get("/names").respond(json=[])
+    note.respond(json={"text": "good"})
+    await client.get("/notes/a")
+    for status in (refusal, 500):
+        note.respond(status)
+        assert (await client.get("/notes/a")).json() == {"note": None, "names": [], "_degraded": ["note"]}
+
+
+class Unaskable(Page):
+    note = optional(Notes.note, key=lambda: "..", stale_for=60)
+    other = optional(Notes.note, key=lambda: 1 / 0, stale_for=60)
+
+
+async def test_what_cannot_be_asked_for_has_its_fallback(services: FakeServices) -> None:
+    settings = Settings(services=services.settings, log_level="CRITICAL")
+    app = create_bff("t", settings=settings, clients=[Notes], transport=services.transport)
+    app.page("/unaskable", Unaskable, public=True)
+    async with bff_client(app) as client:
+        answer = await client.get("/unaskable")
+        assert answer.json() == {"note": None, "other": None, "_degraded": ["note", "other"]}
 
 
 async def test_nobody_sees_anothers(client: httpx.AsyncClient, services: FakeServices) -> None:

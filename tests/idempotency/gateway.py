@@ -18,6 +18,7 @@ from bff_core import (
     Principal,
     ServiceClient,
     Settings,
+    Versions,
     create_bff,
     post,
     required,
@@ -87,7 +88,9 @@ async def who(request: AuthorizerRequest) -> Principal | None:
     return Principal(request.headers["x-user"])
 
 
-def gateway(url: str, service: Service, *, timeout: float = 20.0, **settings: object) -> Bff:
+def gateway(
+    url: str, service: Service, *, timeout: float = 20.0, versions: Versions | None = None, **settings: object
+) -> Bff:
     """Calls of the store may take ``timeout`` seconds: the machine may be busy."""
     loaded = Settings.load(
         services={"things": {"url": "http://things.test"}},
@@ -100,6 +103,7 @@ def gateway(url: str, service: Service, *, timeout: float = 20.0, **settings: ob
         "t",
         settings=loaded,
         clients=[Things],
+        versions=versions,
         auth=Authorizer(who, identity=["x-user"]),
         transport=httpx.MockTransport(service.handle),
     )

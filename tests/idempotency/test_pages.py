@@ -8,12 +8,12 @@ import json
 import httpx
 import pytest
 
-from bff_core import Bff, DeclarationError, Event, Settings, SettingsError, create_bff
+from bff_core import Bff, DeclarationError, Event, Renamed, Settings, SettingsError, Version, Versions, create_bff
 from bff_core.idempotency import ledger
 from bff_core.idempotency.record import MAX_ANSWER
 from bff_core.stores import KeyValueStore, StoreUnavailable
 from bff_core.testing import bff_client
-from tests.idempotency.gateway import KEY, LAMP, Service, Touch, gateway
+from tests.idempotency.gateway import KEY, LAMP, Service, Thing, Touch, gateway
 
 
 @pytest.fixture
@@ -89,6 +89,23 @@ async def test_another_request_under_the_key_is_refused(app: Bff, service: Servi
         own = KEY | {"idempotency-key": "of-the-method"}
         assert (await client.post("/touches", headers=own)).status_code == 200
         assert (await client.put("/touches", headers=own)).status_code == 422
+    assert len(service.done) == 1
+
+
+async def test_another_version_s_answer_is_never_given(service: Service) -> None:
+    """The same bytes mean something else there, and the first answer has another form."""
+    versions = Versions(
+        Version("2026-05-01", Renamed(Thing, "label", to="text"), path="/v2"), Version("2025-01-01", path="/v1")
+    )
+    app = gateway("memory://", service, versions=versions)
+    async with bff_client(app) as client:
+        first = await client.post("/things", json=LAMP, headers=KEY | {"api-version": "v1"})
+        assert first.json() == {"id": "t1", "label": ""}
+        other = await client.post("/things", json=LAMP, headers=KEY | {"api-version": "v2"})
+        assert other.status_code == 422
+        again = await client.post("/things", json=LAMP, headers=KEY | {"api-version": "2025-01-01"})
+        assert (again.status_code, again.json()) == (201, first.json())
+        assert again.headers["api-version"] == "2025-01-01"
     assert len(service.done) == 1
 
 

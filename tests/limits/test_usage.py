@@ -106,6 +106,29 @@ async def test_what_cannot_be_written_is_kept(make: Make, monkeypatch: pytest.Mo
     assert len(usage._counts) == 1  # of the day that is over nothing is left in memory
 
 
+async def test_nobody_s_requests_are_a_tenants(make: Make) -> None:
+    """Whoever has no tenant is counted alone, whatever they call themselves."""
+    clock = Clock("2026-11-21T12:00:00Z")
+    usage = make(clock)
+    usage.count(Principal("acme", issuer="https://issuer.example"), 200)
+    usage.count(Principal("acme"), 200)
+    assert await usage.days("acme", 31) == []
+    assert [day.requests for day in await usage.days("https://issuer.example|acme", 31)] == [1]
+    assert [day.requests for day in await usage.days("|acme", 31)] == [1]
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "\ud800"])
+async def test_a_name_that_no_database_takes_is_in_nobodys_way(make: Make, name: str) -> None:
+    """The usage of all others is written all the same, and its own."""
+    clock = Clock("2026-11-21T12:00:00Z")
+    usage = make(clock)
+    usage.count(Principal("who", tenant=name), 200)
+    usage.count(ACME, 200)
+    await usage.flush()
+    assert [day.requests for day in await usage.days("acme", 31)] == [1]
+    assert [day.requests for day in await usage.days(name, 31)] == [1]
+
+
 class Hello(Page):
     @section
     def hello(self) -> str:

@@ -141,6 +141,36 @@ async def test_not_where_others_can_reach_it(tmp_path: Path, public: httpx.Async
     assert app.operations.server._routes == []
 
 
+async def test_by_a_token_from_elsewhere(tmp_path: Path) -> None:
+    """On any address, this machine's too, for whoever has the token and nobody else."""
+    app, _ = make(tmp_path, ops_host="0.0.0.0", ops_token="t" * 32)
+    async with bff_client(app):
+        assert app.operations.server is not None
+        assert app.operations.server.address is not None
+        url = f"http://127.0.0.1:{app.operations.server.address[1]}/partners"
+        async with httpx.AsyncClient(base_url=url, headers={"content-type": "application/json"}, timeout=5) as admin:
+            token = b"t" * 32
+            for given in (b"", token, b"Bearer " + token[1:], b"Bearer t" + token, b"Basic " + token, b"Bearer \xe9"):
+                for method, path, body in (
+                    ("GET", "/keys", None),
+                    ("POST", "/keys", {"partner": "acme"}),
+                    ("PUT", "/plans/acme", {"plan": "gold"}),
+                    ("DELETE", "/plans/acme", None),
+                ):
+                    refused = await admin.request(method, path, json=body, headers={"authorization": given})
+                    assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
+            own = {"authorization": f"Bearer {'t' * 32}"}
+            assert (await admin.post("/keys", json={"partner": "acme"}, headers=own)).status_code == 201
+            assert len((await admin.get("/keys", headers=own)).json()["items"]) == 1
+
+
+@pytest.mark.parametrize("name", ["%00", "x" * 201])
+async def test_names_that_no_database_takes(admin: httpx.AsyncClient, name: str) -> None:
+    assert (await admin.put(f"/plans/{name}", json={"plan": "gold"})).status_code == 422
+    assert (await admin.post(f"/keys/{name}/revoke")).status_code == 422
+    assert (await admin.get(f"/keys?partner={name}")).status_code == 422
+
+
 async def test_a_limit_that_cannot_be_used_is_no_outage(tmp_path: Path) -> None:
     """What another release wrote and this one does not know: the plan holds."""
     app, keys = make(tmp_path)

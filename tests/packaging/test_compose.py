@@ -72,7 +72,11 @@ def test_gateway(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert {key: entry.url for key, entry in settings.services.items()} == {
         key: f"http://{key}:{PORTS[key]}" for key in needed
     }
-    assert service["ports"] == [f"{port}:{port}"]
+    # Clients from everywhere; the operations port, on which keys are issued, from this machine, and by a token.
+    assert settings.ops_port == PROJECT["gateways"][name]["ops_port"]
+    assert service["ports"] == [f"{port}:{port}", f"127.0.0.1:{settings.ops_port}:{settings.ops_port}"]
+    assert settings.ops_host == "0.0.0.0"
+    assert (settings.ops_token is not None) == (name == "partner")
     assert service["networks"] == ["edge", "inside"]
     assert f"http://127.0.0.1:{port}/health/ready'" in service["healthcheck"]["test"][-1]
     monkeypatch.setenv("BFF_NONSENSE", "1")

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from bff_core import Settings, Versions, Webhooks, WebhookSettings, create_bff
+from bff_core import ConnectFailed, Settings, Versions, Webhooks, WebhookSettings, create_bff
 from bff_core.stores import sql_engine
 from bffs.partner.events import EVENTS, OrderFeed
 from bffs.partner.schema import prepare
@@ -164,6 +164,60 @@ async def test_an_event_that_cannot_be_told_stops_no_other(
     assert await place.feed.step() == len(found.items) == 2
     assert await rows(url) == 0
     assert await place.feed.step() == 0
+
+
+async def outbox(ask: Ask) -> list[str]:
+    return [event["id"] for event in (await ask("orders").get("/events")).json()["items"]]
+
+
+async def test_the_outbox_is_emptied(place: Place, url: str, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what is written down here, and of nothing else; what could not be told to it is, the next time."""
+    for number in range(3):
+        await order(ask, number)
+    publish = place.webhooks.publish
+
+    async def fails(*_: Any, **__: Any) -> str:
+        raise OSError
+
+    monkeypatch.setattr(place.webhooks, "publish", fails)
+    with pytest.raises(OSError):  # noqa: PT011 - any
+        await place.feed.step()
+    assert len(await outbox(ask)) == 3
+    monkeypatch.setattr(place.webhooks, "publish", publish)
+
+    async def away(_: str) -> None:
+        raise ConnectFailed("the service is away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(place.feed._orders, "taken", away, raising=False)
+        assert await place.feed.step() == 3
+    assert len(await outbox(ask)) == 3
+    assert await place.feed.step() == 0
+    await order(ask, 4)
+    assert await place.feed.step() == 1
+    assert await outbox(ask) == []
+    await order(ask, 5)
+    assert await place.feed.step() == 1
+    assert await rows(url) == 5
+
+
+async def test_a_type_that_is_new_stops_no_other(place: Place, url: str, ask: Ask) -> None:
+    """The shop may tell of more one day than this gateway passes on."""
+    for number in range(2):
+        await order(ask, number)
+    page = (await ask("orders").get("/events")).json()
+    page["items"][0]["type"] = "order.archived"
+    events = place.feed._orders.events
+
+    async def newer(cursor: str | None = None, limit: int = 100) -> OrderEvents:
+        return OrderEvents.model_validate(page) if cursor is None else await events(cursor, limit)
+
+    place.feed._orders.events = newer  # type: ignore[method-assign, assignment]
+    try:
+        assert await place.feed.step() == 2
+    finally:
+        place.feed._orders.__dict__.pop("events")
+    assert await rows(url) == 1
 
 
 async def test_the_service_is_away(place: Place, ask: Ask) -> None:

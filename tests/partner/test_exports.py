@@ -11,7 +11,7 @@ import pytest
 
 from bff_core import Settings, create_bff
 from bff_core.stores import sql_engine
-from bffs.partner.exports import KEPT, LEASE, MOST, Export, ExportStore, ExportWorker
+from bffs.partner.exports import KEPT, LEASE, MOST, TRIED, Export, ExportStore, ExportWorker
 from bffs.partner.schema import prepare
 from shop.clients import Orders
 from tests.shop.conftest import Ask
@@ -127,3 +127,21 @@ async def test_whose_and_how_many(store: ExportStore, clock: Clock) -> None:
     await store.sweep()
     assert await store.find("acme", export.id) is None
     assert await store.claim() is None
+
+
+async def test_one_that_cannot_be_made_ends(store: ExportStore, clock: Clock) -> None:
+    """After a day it says so, and is in nobody's way: neither another export's nor the next try's."""
+    export = await added(store)
+    for _ in range(MOST - 1):
+        await added(store)
+    clock.now += TRIED + 1
+    late = await added(store, tenant="globex")
+    await store.sweep()
+    failed = await store.find("acme", export.id)
+    assert failed is not None
+    assert (failed.state, failed.ended_at) == ("failed", clock.now)
+    claimed = await store.claim()
+    assert claimed is not None
+    assert claimed.id == late.id
+    assert await store.step(failed, ["{}"], None) is False
+    await added(store)

@@ -382,6 +382,41 @@ async def test_degraded_sections_have_their_old_names(client: httpx.AsyncClient,
     assert old["_degraded"] == ["available"]
 
 
+async def test_sections_are_asked_for_by_their_old_names(client: httpx.AsyncClient, played: FakeServices) -> None:
+    """What ``?include=`` takes is what the version calls its members; the newest's names are not its own."""
+    stock = played["catalog"].get("/stock/p1").respond(json={"available": 3})
+    head = await client.get("/v3/plain/p1?include=stock")
+    second = await client.get("/v2/plain/p1?include=available")
+    assert (head.json()["stock"], second.json()["available"]) == (3, 3)
+    calls = stock.calls.call_count
+    assert calls == 2
+    assert (await client.get("/v2/plain/p1?include=")).json()["available"] is None
+    assert (await client.get("/v2/plain/p1?include=available&fields=available")).json() == {"available": 3}
+    wrong = await client.get("/v2/plain/p1?include=stock")
+    assert wrong.status_code == 400
+    assert (wrong.json()["unknown"], wrong.json()["available"]) == (["stock"], ["available"])
+    assert (await client.get("/v3/plain/p1?include=available")).json()["available"] == ["stock"]
+    assert stock.calls.call_count == calls + 1
+
+
+async def test_a_section_that_only_newer_versions_know_cannot_be_asked_for(played: FakeServices) -> None:
+    versions = Versions(Version("2026-05-01", Added(Plain, "stock"), path="/v2"), Version("2025-01-01", path="/v1"))
+    async with bff_client(gateway(versions, played)) as client:
+        assert (await client.get("/v2/plain/p1?include=stock")).json()["stock"] == 3
+        old = await client.get("/v1/plain/p1?include=stock")
+        assert (old.status_code, old.json()["available"]) == (400, [])
+        # Of a page with a shape sections are no members, and are called the same in all its versions.
+        assert (await client.get("/v1/products/p1?include=stock")).json()["stock"] == 3
+
+
+async def test_documents_say_what_can_be_included(client: httpx.AsyncClient) -> None:
+    for version, called in (("v3", "stock"), ("v2", "available")):
+        document = (await client.get(f"/openapi/{version}.json")).json()
+        parameters = document["paths"][f"/{version}/plain/{{product_id}}"]["get"]["parameters"]
+        (include,) = [each for each in parameters if each["name"] == "include"]
+        assert include["description"].endswith(f": {called}.")
+
+
 class Pinned:
     """Lets everybody in, pinned to what the header ``x-pin`` says."""
 

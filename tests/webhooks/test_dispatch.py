@@ -11,6 +11,9 @@ import standardwebhooks
 from sqlalchemy import text
 
 from bff_core.webhooks import Verifier, Webhooks
+from bff_core.webhooks.connector import Outcome
+from bff_core.webhooks.queue import Release, Result
+from bff_core.webhooks.retry import decide
 
 from .conftest import Clock, Make, Order, endpoint, state
 from .receiver import Got, Receiver
@@ -574,3 +577,89 @@ async def test_what_was_published_while_its_endpoint_was_disabled(
     await running
     assert await state(webhooks, where, event) == ("dead", 0)
     assert receiver.got == {}
+
+
+async def test_our_own_mistake_disables_nobody(make: Make, receiver: Receiver, clock: Clock) -> None:
+    """An event that cannot be rendered says nothing about the endpoint, however long that lasts."""
+
+    def render(event):  # type: ignore[no-untyped-def]
+        raise ZeroDivisionError
+
+    webhooks = make(options={"render": render}, schedule=[3600.0] * 200, warn_after=10.0, disable_after=20.0)
+    await webhooks.prepare()
+    where = await endpoint(webhooks, receiver.url("a"))
+    event = await webhooks.publish("order.updated", Order(id="o1"), to="acme")
+    for _ in range(5):
+        await deliver(webhooks)
+        clock.now += 4000
+    assert await state(webhooks, where, event) == ("pending", 5)
+    found = await webhooks.endpoints.find("acme", where)
+    assert found is not None
+    assert (found.status, found.failing_since) == ("enabled", None)
+
+
+async def test_the_newest_secret_is_never_the_one_forgotten(webhooks: Webhooks, receiver: Receiver) -> None:
+    """However quickly they follow each other."""
+    added = await webhooks.endpoints.add("acme", receiver.url("a"), ["*"], most=9)
+    assert added is not None
+    for _ in range(8):
+        newest = await webhooks.endpoints.rotate(added[0], grace=60.0)
+        assert newest in await webhooks.endpoints.secrets(added[0].id)
+    assert len(await webhooks.endpoints.secrets(added[0].id)) == 3
+
+
+async def test_what_was_published_while_its_endpoint_was_removed(webhooks: Webhooks, receiver: Receiver) -> None:
+    """PostgreSQL lets neither see the other: what is left waits for nobody, and goes with its age."""
+    where = await endpoint(webhooks, receiver.url("a"))
+    await webhooks.publish("order.updated", Order(id="o1"), to="acme")
+    async with webhooks.engine.begin() as connection:
+        await connection.execute(text("DELETE FROM bff_webhook_endpoints WHERE id = :id"), {"id": where})
+    assert await webhooks.dispatcher()._queue.purge(webhooks._clock() + 1) == 1
+    assert await rows(webhooks, "SELECT * FROM bff_webhook_deliveries") == []
+
+
+async def test_a_change_and_the_end_of_an_endpoint(make: Make, receiver: Receiver) -> None:
+    """Of two who change one endpoint at once neither undoes what the other did."""
+    webhooks = make()
+    await webhooks.prepare()
+    where = await endpoint(webhooks, receiver.url("a"))
+    reads = asyncio.Event()
+    find = webhooks.endpoints._find
+
+    async def slowly(*args):  # type: ignore[no-untyped-def]
+        found = await find(*args)
+        if not reads.is_set():
+            reads.set()
+            await asyncio.sleep(0.2)
+        return found
+
+    webhooks.endpoints._find = slowly  # type: ignore[method-assign]
+    described = asyncio.create_task(webhooks.endpoints.change("acme", where, {"description": "ours"}))
+    await reads.wait()
+    await webhooks.endpoints.change("acme", where, {"enabled": False})
+    await described
+    found = await webhooks.endpoints.find("acme", where)
+    assert found is not None
+    assert (found.status, found.reason, found.description) == ("disabled", "owner", "ours")
+
+
+async def test_an_end_while_its_deliveries_are_written_down(make: Make, receiver: Receiver) -> None:
+    """Whoever takes an endpoint and its deliveries takes the endpoint first: nobody waits for who waits for them."""
+    webhooks = make()
+    await webhooks.prepare()
+    where = await endpoint(webhooks, receiver.url("a"))
+    await webhooks.publish("order.updated", Order(id="o1"), to="acme")
+    queue = webhooks.dispatcher()._queue
+    (lane,) = await queue.turn([], [], healthy=1, failing=1)
+    outcome = Outcome(204)
+    result = Result(lane, lane.work[0], outcome, decide(outcome, 0, [], 0.5), 0)
+    async with webhooks.engine.begin() as connection:
+        await connection.execute(text("UPDATE bff_webhook_endpoints SET id = id WHERE id = :id"), {"id": where})
+        turn = asyncio.create_task(queue.turn([result], [Release(lane)], healthy=0, failing=0))
+        await asyncio.sleep(0.3)
+        await connection.execute(
+            text("UPDATE bff_webhook_deliveries SET reason = 'x' WHERE endpoint = :id AND state = 'pending'"),
+            {"id": where},
+        )
+    await turn
+    assert len(await webhooks.log.page("acme", where, state="delivered", cursor=None, most=9)) == 1

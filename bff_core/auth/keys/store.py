@@ -14,7 +14,7 @@ from sqlalchemy import BigInteger, Column, LargeBinary, MetaData, String, Table,
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ...stores import Step, migrate
+from ...stores import Step, migrate, storable
 from ..key_form import KeyDigests, issued, new_api_key
 from .plans import PLANS, PlanStore
 from .record import KeyRecord
@@ -181,7 +181,7 @@ class KeyStore:
                 await connection.execute(update(KEYS).where(KEYS.c.id == key_id, later).values(last_used_at=at))
             for (version, client), (count, instant) in sorted(versions.items()):
                 new = dialect.insert(USES).values(
-                    version=version, client=client, uses=count, last_used_at=_milliseconds(instant)
+                    version=version, client=storable(client), uses=count, last_used_at=_milliseconds(instant)
                 )
                 both = {"uses": USES.c.uses + new.excluded.uses, "last_used_at": new.excluded.last_used_at}
                 await connection.execute(new.on_conflict_do_update(index_elements=["version", "client"], set_=both))
