@@ -17,7 +17,7 @@ import structlog
 from ..errors import BffError, CallTimeout, ConnectFailed, ServiceError
 from ..resilience.retry_after import parse_retry_after
 from ..wire import Http1Wire, Streamed
-from ..wire.connect import default_ssl_context
+from ..wire.connect import shared_ssl_context
 from .addresses import Network, allowed
 from .target import Target, parse_url
 
@@ -93,7 +93,7 @@ class Connector:
         self._connections = connections
         self._threads = ThreadPoolExecutor(RESOLVERS, thread_name_prefix="bff-resolve")
         self._resolve = resolve or self._look_up
-        self._context = ssl_context or default_ssl_context()
+        self._context = ssl_context or shared_ssl_context()
         self._clock = clock
         self._routes: OrderedDict[tuple[str, str], Route] = OrderedDict()
 

@@ -12,23 +12,26 @@ from typing import Any
 
 from .head import Origin
 
-__all__ = ["default_ssl_context", "dial"]
+__all__ = ["default_ssl_context", "dial", "shared_ssl_context"]
 
 _STAGGER = 0.25
 
 _Address = tuple[socket.AddressFamily, Any]
 
 
-@cache
 def default_ssl_context() -> ssl.SSLContext:
-    """Certificates and host names are verified against the system's authorities; TLS 1.2 and above.
-
-    One for the process: to read the authorities takes longer than all else that a client's start-up does.
-    """
+    """Certificates and host names are verified against the system's authorities; TLS 1.2 and above."""
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     return context
+
+
+@cache
+def shared_ssl_context() -> ssl.SSLContext:
+    """The default, one for the process, which nobody may change: to read the authorities takes longer than all else
+    that a client's start-up does."""
+    return default_ssl_context()
 
 
 async def dial(

@@ -6,7 +6,7 @@ import ssl
 from collections.abc import AsyncIterable
 
 from .answer import Limits
-from .connect import default_ssl_context
+from .connect import shared_ssl_context
 from .exchange import Buffered
 from .head import HeaderBlocks, Origin, check_target, chunked_head, plain_request, verb
 from .pool import Pool
@@ -51,7 +51,7 @@ class Http1Wire:
         where = Origin(origin, authority)
         if max_connections < 1:
             raise ValueError("max_connections must be at least 1")
-        context = (ssl_context or default_ssl_context()) if where.secure else None
+        context = (ssl_context or shared_ssl_context()) if where.secure else None
         self._host = where.authority
         self._blocks = HeaderBlocks()
         self._accept = b"" if accept_encoding is None else b"accept-encoding: %b\r\n" % accept_encoding.encode("ascii")
