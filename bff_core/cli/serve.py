@@ -72,7 +72,7 @@ def serve(target: str, host: str, port: int) -> None:
         server_header=False,
         # Who may speak for a client is a question of the gateway's settings, not of who is on loopback.
         proxy_headers=False,
-        http=cast("Any", http1_protocol(app.settings.hardening, app.at_once)),
+        http=cast("Any", http1_protocol(app.settings.hardening, app.begin)),
         timeout_graceful_shutdown=math.ceil(app.settings.shutdown_grace),
     )
     listener = config.bind_socket()

@@ -327,9 +327,17 @@ class _Compiler:
             fields[name] = (self.types[name] | None, None) if missing else (self.types[name], ...)
         model: type[BaseModel] = create_model(self.page.__name__, **fields)
         names = list(fields)
+        all_set = set(names)
+        new, put = object.__new__, object.__setattr__
 
         def build(*values: Any) -> BaseModel:
-            return model.model_construct(**dict(zip(names, values, strict=True)))
+            # As model_construct, with every field given: what it would find out anew each time is known here.
+            made: BaseModel = new(model)
+            put(made, "__dict__", dict(zip(names, values, strict=True)))
+            put(made, "__pydantic_fields_set__", all_set)
+            put(made, "__pydantic_extra__", None)
+            put(made, "__pydantic_private__", None)
+            return made
 
         return build, _getter([self.slots[name] for name in names]), model
 

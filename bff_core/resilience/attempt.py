@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from http import HTTPStatus
 
 from ..errors import (
     RETRYABLE_STATUSES,
@@ -24,6 +23,7 @@ from .upstream import CallPolicy, Upstream
 __all__ = ["Attempt", "Request"]
 
 MINIMUM = 0.001
+REDIRECTION, NOT_MODIFIED, SERVER_ERROR = 300, 304, 500
 
 
 class Request:
@@ -77,8 +77,9 @@ class Attempt:
         upstream, policy = self._upstream, self._policy
         self._conditional = request.conditional
         now = self._started = time.monotonic()
-        timeout = min(policy.timeout, deadline - now)
-        self._hurried = timeout < policy.timeout
+        timeout, left = policy.timeout, deadline - now
+        if left < timeout:
+            timeout, self._hurried = left, True
         if timeout < MINIMUM:
             raise CallTimeout("the deadline has passed")
         if upstream.wire.in_flight >= upstream.limit:
@@ -140,7 +141,7 @@ class Attempt:
             if isinstance(error, CallTimeout) and self._hurried:
                 # We were in a hurry, or our client: that says nothing about the service.
                 permit.drop()
-            elif response is None or response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            elif response is None or response.status >= SERVER_ERROR:
                 permit.failure(now)
             else:
                 permit.drop()
@@ -170,7 +171,7 @@ class Attempt:
             span.end(time.monotonic(), error)
 
     def _answers(self, status: int) -> bool:
-        return status < HTTPStatus.MULTIPLE_CHOICES or (status == HTTPStatus.NOT_MODIFIED and self._conditional)
+        return status < REDIRECTION or (status == NOT_MODIFIED and self._conditional)
 
     def _measure(self, now: float) -> None:
         upstream = self._upstream

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
 
 from ..hardening import Reply
 
-__all__ = ["Caps"]
+__all__ = ["Begin", "Caps"]
+
+Begin = Callable[[Scope, Receive, Send], Reply | Coroutine[Any, Any, None] | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """Sizes are bytes, times seconds. ``at_once`` gives the answer to a request that needs no waiting, and so no
-    task."""
+    """Sizes are bytes, times seconds. ``begin`` may know a shorter way than the application: the answer to a
+    request that needs no waiting, and so no task, or what makes it."""
 
     max_head: int = 128 * 1024
     header_timeout: float = 10.0
     body_timeout: float = 10.0
     write_timeout: float = 30.0
-    at_once: Callable[[Scope], Reply | None] | None = None
+    begin: Begin | None = None

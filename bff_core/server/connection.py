@@ -20,8 +20,8 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from ..errors import Problem
-from ..hardening import Hardening, Reply
-from .caps import Caps
+from ..hardening import Hardening
+from .caps import Begin, Caps
 from .exchange import STATUS_LINES, Exchange, whole_problem
 from .head import Headers, header_fields, plain_request
 from .reader import Head, RequestReader
@@ -307,11 +307,18 @@ class Http1Protocol(asyncio.Protocol):
         if self._is_closing():
             return  # RFC 9112 section 9.6: nothing is done behind a last request
         self._current = exchange
-        if self._caps.at_once is not None:
-            reply = self._caps.at_once(scope)
-            if reply is not None and exchange.answer(*reply):
+        receive, send = exchange.receive, exchange.send
+        work = None
+        if self._caps.begin is not None:
+            try:
+                work = self._caps.begin(scope, receive, send)
+            except Exception:
+                log.exception("A request has to take the usual way.")
+        if isinstance(work, tuple):
+            if exchange.answer(*work):
                 return
-        task = self._loop.create_task(self._app(scope, exchange.receive, exchange.send))
+            work = None
+        task = self._loop.create_task(self._app(scope, receive, send) if work is None else work)
         self._state.tasks.add(task)
         task.add_done_callback(exchange.ended)
 
@@ -361,15 +368,13 @@ class Http1Protocol(asyncio.Protocol):
             self._close()
 
 
-def http1_protocol(
-    hardening: Hardening, at_once: Callable[[Scope], Reply | None] | None = None
-) -> Callable[..., Http1Protocol]:
-    """uvicorn's ``http=`` for a gateway with these settings; ``at_once`` answers what needs no waiting."""
+def http1_protocol(hardening: Hardening, begin: Begin | None = None) -> Callable[..., Http1Protocol]:
+    """uvicorn's ``http=`` for a gateway with these settings; ``begin`` is the gateway's own."""
     caps = Caps(
         # The request line and what stands around names and values; admission counts exactly.
         max_head=hardening.max_header_bytes + 64 * 1024,
         header_timeout=hardening.header_timeout,
         body_timeout=hardening.body_timeout,
-        at_once=at_once,
+        begin=begin,
     )
     return partial(Http1Protocol, caps=caps)

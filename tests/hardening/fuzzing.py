@@ -102,7 +102,7 @@ class Application:
         self.served.seen.append(seen)
         return len(self.served.seen) - 1, seen
 
-    def at_once(self, scope: Any) -> Any:
+    def begin(self, scope: Any, _receive: Any, _send: Any) -> Any:
         """Without a task, before the body has come, and without a look at it."""
         if b"kept" not in scope["raw_path"]:
             return None
@@ -153,7 +153,7 @@ def _runner() -> asyncio.Runner:
 @cache
 def _config() -> tuple[Application, uvicorn.Config, Callable[..., Http1Protocol]]:
     application = Application()
-    kind = partial(Http1Protocol, caps=Caps(max_head=LIMIT, at_once=application.at_once))
+    kind = partial(Http1Protocol, caps=Caps(max_head=LIMIT, begin=application.begin))
     config = uvicorn.Config(application, http=cast("Any", kind), lifespan="off", log_config=None, ws="none")
     config.load()
     return application, config, kind

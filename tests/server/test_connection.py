@@ -140,7 +140,9 @@ async def test_ten_thousand_that_wait_are_answered_without_ten_thousand_frames()
         await go.wait()
         await answers(scope, receive, send)
 
-    made = Made(slow, at_once=lambda scope: (200, [(b"content-length", b"0")], b"") if scope["path"] == "/k" else None)
+    made = Made(
+        slow, begin=lambda scope, *_: (200, [(b"content-length", b"0")], b"") if scope["path"] == "/k" else None
+    )
     await made.say(GET, GET.replace(b"/a", b"/k") * 10_000)
     assert made.transport.paused
     go.set()
@@ -149,6 +151,27 @@ async def test_ten_thousand_that_wait_are_answered_without_ten_thousand_frames()
         await asyncio.sleep(0)
     assert made.transport.written.count(b"HTTP/1.1 200") == 10_001
     assert not made.transport.paused
+
+
+async def test_a_shorter_way_that_fails_is_not_taken() -> None:
+    def fails(*_: Any) -> None:
+        raise ValueError
+
+    made = Made(begin=fails)
+    assert (await made.say(GET, GET)).count(b"HTTP/1.1 200") == 2
+    assert len(made.scopes) == 2
+
+
+async def test_a_shorter_way_may_take_its_time() -> None:
+    """What it gives is run in place of the application."""
+
+    async def long(send: Any) -> None:
+        await asyncio.sleep(0)
+        await answers({}, None, send)
+
+    made = Made(begin=lambda _scope, _receive, send: long(send))
+    assert (await made.say(GET)).startswith(b"HTTP/1.1 200")
+    assert made.scopes == []
 
 
 async def test_answers_come_in_the_order_of_the_requests() -> None:
