@@ -89,9 +89,10 @@ class HealthPolicy(_Value):
 
 
 class Policy(_Value):
-    """How one service is called. ``timeout`` bounds one attempt, ``connect_timeout`` the making of a connection within
-    it, ``bulkhead`` the calls in flight, ``max_body`` an answer's size in bytes; ``cache`` says whether answers to GETs
-    are used again as far as the service allows it; a new endpoint gets its full share after ``slow_start``.
+    """How one service is called. ``timeout`` bounds one attempt, ``connect_timeout`` the making of a connection
+    within it, ``bulkhead`` the calls in flight and ``bulkhead_queue`` those that wait for one to end, ``max_body``
+    an answer's size in bytes; ``cache`` says whether answers to GETs are used again as far as the service allows
+    it; a new endpoint gets its full share after ``slow_start``.
 
     A policy that says only some of it leaves the rest to the level above: gateway, service, operation.
     """
@@ -99,6 +100,7 @@ class Policy(_Value):
     timeout: Seconds = 1.0
     connect_timeout: Seconds = 0.5
     bulkhead: Annotated[int, Field(ge=1)] = 256
+    bulkhead_queue: Annotated[int, Field(ge=0)] = 1024
     max_body: Annotated[int, Field(ge=1)] = 16 * 1024 * 1024
     retry: RetryPolicy = RetryPolicy()
     breaker: BreakerPolicy = BreakerPolicy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -49,13 +50,16 @@ class Attempt:
 
     __slots__ = (
         "_conditional",
+        "_deadline",
         "_ended",
         "_exchange",
         "_hurried",
         "_permit",
         "_policy",
+        "_request",
         "_span",
         "_started",
+        "_timer",
         "_upstream",
         "number",
     )
@@ -70,10 +74,56 @@ class Attempt:
         self._conditional = False
         self._hurried = False
         self._span: Span | None = None
+        self._request: Request | None = None
+        self._deadline = 0.0
+        self._timer: asyncio.TimerHandle | None = None
         self.number = number
 
     def send(self, request: Request, deadline: float) -> None:
-        """Send it, if bulkhead and breaker allow; raises ``BulkheadFull``, ``CircuitOpen`` or ``CallTimeout``."""
+        """Send it, if bulkhead and breaker allow, or wait for the bulkhead until the deadline; raises ``BulkheadFull``,
+        ``CircuitOpen`` or ``CallTimeout``."""
+        upstream = self._upstream
+        if upstream.waiting:
+            upstream.advance()  # not every end of a call is told here, a stream's is not
+        if upstream.waiting or upstream.wire.in_flight >= upstream.limit:
+            self._wait(request, deadline)
+        else:
+            self._begin(request, deadline)
+
+    def go(self) -> None:
+        """The bulkhead has a place."""
+        request, self._request = self._request, None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if request is None:
+            return
+        try:
+            self._begin(request, self._deadline)
+        except ServiceError as error:
+            self._ended(self, None, error)
+
+    def _wait(self, request: Request, deadline: float) -> None:
+        upstream, left = self._upstream, deadline - time.monotonic()
+        if left < MINIMUM:
+            raise CallTimeout("the deadline has passed")
+        if len(upstream.waiting) >= upstream.policy.bulkhead_queue:
+            raise self._rejected()
+        self._request, self._deadline = request, deadline
+        upstream.waiting[self] = None
+        self._timer = asyncio.get_running_loop().call_later(left, self._waited_in_vain)
+
+    def _waited_in_vain(self) -> None:
+        self._timer = self._request = None
+        self._upstream.waiting.pop(self, None)
+        self._ended(self, None, self._rejected())
+
+    def _rejected(self) -> BulkheadFull:
+        upstream = self._upstream
+        upstream.emit("OnBulkheadRejected", "error", "Bulkhead", self._policy.name, self.number)
+        return BulkheadFull(f"{upstream.limit} calls in flight, {len(upstream.waiting)} waiting")
+
+    def _begin(self, request: Request, deadline: float) -> None:
         upstream, policy = self._upstream, self._policy
         self._conditional = request.conditional
         now = self._started = time.monotonic()
@@ -82,9 +132,6 @@ class Attempt:
             timeout, self._hurried = left, True
         if timeout < MINIMUM:
             raise CallTimeout("the deadline has passed")
-        if upstream.wire.in_flight >= upstream.limit:
-            upstream.emit("OnBulkheadRejected", "error", "Bulkhead", policy.name, self.number)
-            raise BulkheadFull(f"{upstream.limit} calls in flight")
         try:
             self._permit = upstream.breaker.admit(now, policy.timeout)
         except CircuitOpen:
@@ -108,6 +155,10 @@ class Attempt:
 
     def abandon(self) -> None:
         """Its outcome is no longer wanted; what it holds is given back."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = self._request = None
+            self._upstream.waiting.pop(self, None)
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             self._policy.meter.attempts.abandoned()
@@ -116,8 +167,15 @@ class Attempt:
         permit, self._permit = self._permit, None
         if permit is not None:
             permit.drop()
+        if exchange is not None and self._upstream.waiting:
+            self._upstream.advance()
 
     def _done(self, response: WireResponse | None, error: ServiceError | None) -> None:
+        self._conclude(response, error)
+        if self._upstream.waiting:
+            self._upstream.advance()
+
+    def _conclude(self, response: WireResponse | None, error: ServiceError | None) -> None:
         self._exchange = None
         permit, self._permit = self._permit, None
         now = time.monotonic()

@@ -88,7 +88,7 @@ class Call:
         """The first attempt takes long: send another beside it, if the budget has one and the circuit is closed."""
         self._timer = None
         upstream = self._upstream
-        if upstream.breaker.state != "closed" or not upstream.budget.withdraw(time.monotonic()):
+        if upstream.breaker.state != "closed" or upstream.waiting or not upstream.budget.withdraw(time.monotonic()):
             return
         try:
             self._send(self._first_ended)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from ..policy import Policy
 from ..telemetry import Event, Events, OperationMeter
 from ..telemetry.events import Severity
@@ -34,9 +36,16 @@ class CallPolicy:
         self.hedge_delay = (policy.hedge.delay or 0.0) if hedges else None
 
 
+class Waiting(Protocol):
+    """A call that the bulkhead has no place for yet."""
+
+    def go(self) -> None:
+        """There is one now."""
+
+
 class Upstream:
-    """One service: its wire, breaker, bulkhead and retry budget. ``prefix`` stands before every path; ``origin`` is
-    the first of its addresses."""
+    """One service: its wire, breaker, bulkhead and retry budget; ``waiting`` is the bulkhead's queue. ``prefix``
+    stands before every path; ``origin`` is the first of its addresses."""
 
     def __init__(
         self,
@@ -58,11 +67,19 @@ class Upstream:
         self.budget = RetryBudget(policy.retry.budget, policy.retry.reserve)
         self.adaptive = Gradient2(policy.adaptive) if policy.adaptive.enabled else None
         self.latency = RollingPercentile(HEDGE_PERCENTILE)
+        self.waiting: dict[Waiting, None] = {}
 
     @property
     def limit(self) -> int:
         """How many calls may be in flight now."""
         return self.adaptive.limit if self.adaptive is not None else self.policy.bulkhead
+
+    def advance(self) -> None:
+        """A call has ended: those that wait for that go on, in the order they came."""
+        while self.waiting and self.wire.in_flight < self.limit:
+            waiting = next(iter(self.waiting))
+            del self.waiting[waiting]
+            waiting.go()
 
     def emit(
         self, name: str, severity: Severity, strategy: str, operation: str, attempt: int = 0, detail: str = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable
+from typing import cast
 
 import httpx
 
@@ -115,6 +116,8 @@ class HttpxWire:
         until = loop.time() + timeout
         # The timer tells the caller in time; httpx itself goes on until its own, per-operation timeouts end it.
         timer = loop.call_at(until, exchange.finish, None, CallTimeout(f"no answer within {timeout:.3f} s"))
+        answer: WireResponse | None = None
+        fault: ServiceError | None = None
         try:
             response = await self._transport.handle_async_request(request)
             try:
@@ -122,13 +125,16 @@ class HttpxWire:
             finally:
                 await response.aclose()
             raw = [(name.lower(), value) for name, value in response.headers.raw]
-            exchange.finish(WireResponse(response.status_code, raw, body), None)
+            answer = WireResponse(response.status_code, raw, body)
         except (BffError, httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
-            exchange.finish(None, _translate(error))
+            fault = _translate(error)
         except Exception as error:  # noqa: BLE001 - a foreign transport may raise anything; the caller must be told
-            exchange.finish(None, ConnectionLost(type(error).__name__))
+            fault = ConnectionLost(type(error).__name__)
         finally:
             timer.cancel()
+        # Whoever is told may send the next one in its place.
+        self._tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+        exchange.finish(answer, fault)
 
     async def _read(self, response: httpx.Response, until: float) -> bytes:
         clock = asyncio.get_running_loop().time

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -168,7 +169,7 @@ async def test_no_hedge_on_an_open_circuit(services: FakeServices) -> None:
 
 
 async def test_a_full_bulkhead_refuses_at_once(services: FakeServices) -> None:
-    """Nobody waits for a place, and the circuit does not hear of it."""
+    """Where nobody may wait for a place; and the circuit does not hear of it."""
     hanging = asyncio.Event()
 
     async def answer(request: httpx.Request) -> httpx.Response:
@@ -176,7 +177,7 @@ async def test_a_full_bulkhead_refuses_at_once(services: FakeServices) -> None:
         return httpx.Response(200, json={"ok": True})
 
     services["things"].get(path__regex=".*").mock(side_effect=answer)
-    app, heard = gateway("http://things.test", services.transport, bulkhead=3)
+    app, heard = gateway("http://things.test", services.transport, bulkhead=3, bulkhead_queue=0)
     async with bff_client(app) as client:
         held = [asyncio.create_task(client.get(f"/{number}")) for number in range(3)]
         while app.upstreams["things"].wire.in_flight < 3:
@@ -188,6 +189,94 @@ async def test_a_full_bulkhead_refuses_at_once(services: FakeServices) -> None:
         hanging.set()
         assert [answer.status_code for answer in await asyncio.gather(*held)] == [200] * 3
     assert app.upstreams["things"].breaker._failures.total(time.monotonic()) == 0
+
+
+class Held:
+    """A service that answers when it is let, and what it was asked, in order."""
+
+    def __init__(self, services: FakeServices, status: int = 200) -> None:
+        self.asked: list[str] = []
+        self.status = status
+        self._places: list[asyncio.Event] = []
+        services["things"].get(path__regex=".*").mock(side_effect=self._answer)
+
+    async def _answer(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(request.url.path)
+        place = asyncio.Event()
+        self._places.append(place)
+        await place.wait()
+        return httpx.Response(self.status, json={"ok": True})
+
+    def release(self) -> None:
+        """The one that came first."""
+        self._places.pop(0).set()
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not true():
+            await asyncio.sleep(0.001)
+
+
+async def test_a_burst_waits_for_the_bulkhead_in_order(services: FakeServices) -> None:
+    """At most so many at once, none refused, first come first served; who leaves makes no room and leaves no trace."""
+    held = Held(services)
+    app, heard = gateway("http://things.test", services.transport, bulkhead=2, bulkhead_queue=5, timeout=9)
+    upstream = app.upstreams["things"]
+    async with bff_client(app) as client:
+        asking = []
+        for number in range(6):
+            asking.append(asyncio.create_task(client.get(f"/{number}")))
+            await until(lambda: len(held.asked) + len(upstream.waiting) == len(asking))
+        assert (held.asked, len(upstream.waiting)) == (["/0", "/1"], 4)
+        asking.pop(3).cancel()
+        await until(lambda: len(upstream.waiting) == 3)
+        for expected in (["/2"], ["/2", "/4"], ["/2", "/4", "/5"]):
+            held.release()
+            await until(lambda expected=expected: held.asked[2:] == expected)  # type: ignore[misc]
+            assert upstream.wire.in_flight == 2
+        held.release()
+        held.release()
+        assert [answer.status_code for answer in await asyncio.gather(*asking)] == [200] * 5
+    assert not upstream.waiting
+    assert heard["OnBulkheadRejected"] == 0
+    assert upstream.breaker._failures.total(time.monotonic()) == 0
+
+
+async def test_waiting_for_the_bulkhead_ends_with_the_deadline(services: FakeServices) -> None:
+    """Nothing was sent, which is no failure of the service; the queue has an end as well."""
+    held = Held(services)
+    app, heard = gateway("http://things.test", services.transport, bulkhead=1, bulkhead_queue=1, timeout=9)
+    async with bff_client(app) as client:
+        first = asyncio.create_task(client.get("/first"))
+        await until(lambda: len(held.asked) == 1)
+        hurried = asyncio.create_task(client.get("/hurried", headers={"grpc-timeout": "50m"}))
+        await until(lambda: len(app.upstreams["things"].waiting) == 1)
+        assert (await client.get("/one-more")).status_code == 503
+        assert (await hurried).status_code == 503
+        assert not app.upstreams["things"].waiting
+        held.release()
+        assert (await first).status_code == 200
+    assert held.asked == ["/first"]
+    assert heard["OnBulkheadRejected"] == 2
+    assert app.upstreams["things"].breaker._failures.total(time.monotonic()) == 0
+
+
+async def test_those_who_wait_hear_of_an_open_circuit(services: FakeServices) -> None:
+    """They are not sent to a service that has failed meanwhile, and do not wait for their deadline."""
+    held = Held(services, status=500)
+    calm = {"breaker": BreakerPolicy(minimum_calls=1, failure_rate=0.5), "retry": RetryPolicy(attempts=1)}
+    app, heard = gateway("http://things.test", services.transport, bulkhead=1, timeout=9, **calm)
+    async with bff_client(app) as client:
+        asking = []
+        for number in range(4):
+            asking.append(asyncio.create_task(client.get(f"/{number}")))
+            await until(lambda: len(held.asked) + len(app.upstreams["things"].waiting) == len(asking))
+        held.release()
+        answers = await asyncio.gather(*asking)
+    assert [answer.status_code for answer in answers] == [502, 503, 503, 503]
+    assert held.asked == ["/0"]
+    assert heard["OnCircuitRejected"] == 3
 
 
 async def test_a_flood_of_the_unimportant_leaves_room(services: FakeServices) -> None:
