@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 
@@ -59,7 +58,6 @@ class Attempt:
         "_request",
         "_span",
         "_started",
-        "_timer",
         "_upstream",
         "number",
     )
@@ -76,7 +74,6 @@ class Attempt:
         self._span: Span | None = None
         self._request: Request | None = None
         self._deadline = 0.0
-        self._timer: asyncio.TimerHandle | None = None
         self.number = number
 
     def send(self, request: Request, deadline: float) -> None:
@@ -93,9 +90,6 @@ class Attempt:
     def go(self) -> None:
         """The bulkhead has a place."""
         request, self._request = self._request, None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         if request is None:
             return
         try:
@@ -107,15 +101,14 @@ class Attempt:
         upstream, left = self._upstream, deadline - time.monotonic()
         if left < MINIMUM:
             raise CallTimeout("the deadline has passed")
-        if len(upstream.waiting) >= upstream.policy.bulkhead_queue:
-            raise self._rejected()
         self._request, self._deadline = request, deadline
-        upstream.waiting[self] = None
-        self._timer = asyncio.get_running_loop().call_later(left, self._waited_in_vain)
+        if not upstream.waiting.join(self, deadline):
+            self._request = None
+            raise self._rejected()
 
-    def _waited_in_vain(self) -> None:
-        self._timer = self._request = None
-        self._upstream.waiting.pop(self, None)
+    def late(self) -> None:
+        """It had none before the deadline."""
+        self._request = None
         self._ended(self, None, self._rejected())
 
     def _rejected(self) -> BulkheadFull:
@@ -155,10 +148,9 @@ class Attempt:
 
     def abandon(self) -> None:
         """Its outcome is no longer wanted; what it holds is given back."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = self._request = None
-            self._upstream.waiting.pop(self, None)
+        if self._request is not None:
+            self._request = None
+            self._upstream.waiting.leave(self)
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             self._policy.meter.attempts.abandoned()

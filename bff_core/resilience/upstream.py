@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from ..policy import Policy
 from ..telemetry import Event, Events, OperationMeter
 from ..telemetry.events import Severity
@@ -11,6 +9,7 @@ from ..wire import Wire
 from .adaptive import Gradient2
 from .breaker import Breaker
 from .budget import RetryBudget
+from .bulkhead import BulkheadQueue
 from .latency import RollingPercentile
 
 __all__ = ["CallPolicy", "Upstream"]
@@ -34,13 +33,6 @@ class CallPolicy:
         self.retry = policy.retry
         hedges = policy.hedge.enabled and method == "GET" and idempotent
         self.hedge_delay = (policy.hedge.delay or 0.0) if hedges else None
-
-
-class Waiting(Protocol):
-    """A call that the bulkhead has no place for yet."""
-
-    def go(self) -> None:
-        """There is one now."""
 
 
 class Upstream:
@@ -67,7 +59,7 @@ class Upstream:
         self.budget = RetryBudget(policy.retry.budget, policy.retry.reserve)
         self.adaptive = Gradient2(policy.adaptive) if policy.adaptive.enabled else None
         self.latency = RollingPercentile(HEDGE_PERCENTILE)
-        self.waiting: dict[Waiting, None] = {}
+        self.waiting = BulkheadQueue(policy.bulkhead_queue)
 
     @property
     def limit(self) -> int:
@@ -77,9 +69,7 @@ class Upstream:
     def advance(self) -> None:
         """A call has ended: those that wait for that go on, in the order they came."""
         while self.waiting and self.wire.in_flight < self.limit:
-            waiting = next(iter(self.waiting))
-            del self.waiting[waiting]
-            waiting.go()
+            self.waiting.next().go()
 
     def emit(
         self, name: str, severity: Severity, strategy: str, operation: str, attempt: int = 0, detail: str = ""
