@@ -111,6 +111,7 @@ def gateway(services: FakeServices, **settings: Any) -> Bff:
     app.page("/parts/{key}", Part)
     for operation in (Notes.put, Notes.post, Notes.patch, Notes.delete):
         app.page(f"/{operation.name}/{{key}}", writer(operation), method="POST")
+    app.proxy("/raw/{key}", service="notes", to="/notes/{key}", methods=["GET", "PUT"], public=True)
     return app
 
 
@@ -173,6 +174,35 @@ async def test_an_answer_under_way_is_not_kept(client: httpx.AsyncClient, origin
     while not origin.asked:
         await asyncio.sleep(0)
     assert await write(client) == 200
+    assert await read(client) == "new"
+    go_on.set()
+    assert await early == "old"
+    assert await read(client) == "new"
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "read_then"), [("PUT", 204, "new"), ("PUT", 409, "old"), ("GET", 0, "old")]
+)
+async def test_what_passes_through(
+    client: httpx.AsyncClient, origin: Origin, method: str, status: int, read_then: str
+) -> None:
+    """Is a write as well, for who has it cached and who asks while another is asking."""
+    assert await read(client) == "old"
+    origin.status = status
+    assert (await client.request(method, "/raw/a")).status_code == status or method == "GET"
+    origin.text = "new"
+    assert await read(client) == read_then
+
+
+async def test_a_write_that_passes_through_parts_who_comes_after_from_who_was_before(
+    client: httpx.AsyncClient, origin: Origin
+) -> None:
+    """As with clients' writes."""
+    origin.meanwhile = go_on = asyncio.Event()
+    early = asyncio.create_task(read(client))
+    while not origin.asked:
+        await asyncio.sleep(0)
+    assert (await client.put("/raw/a")).status_code == 204
     assert await read(client) == "new"
     go_on.set()
     assert await early == "old"
@@ -300,9 +330,10 @@ async def test_to_forget_is_one_step_however_much_it_is(store: ValkeyStore) -> N
     """No entry is touched."""
     for number in range(100):
         await store.put(b"%d" % number, stored(), 60, b"g")
-    before = (await store._client.info("commandstats"))["cmdstat_set"]["calls"]
+    client: Any = store._client
+    before = (await client.info("commandstats"))["cmdstat_set"]["calls"]
     await store.forget(b"g")
-    statistics = await store._client.info("commandstats")
+    statistics = await client.info("commandstats")
     assert statistics["cmdstat_set"]["calls"] == before + 1
     assert not {"cmdstat_unlink", "cmdstat_del"} & set(statistics)
     assert [await store.get(b"%d" % number, b"g") for number in range(100)] == [None] * 100
