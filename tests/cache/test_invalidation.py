@@ -317,6 +317,15 @@ async def test_a_mark_in_valkey(store: ValkeyStore) -> None:
     assert await client.pttl(b"bff:\ng") > 5_990_000
 
 
+async def test_an_old_answer_takes_no_new_ones_place(store: ValkeyStore) -> None:
+    """However late it comes."""
+    before = time.monotonic()
+    await store.forget(b"g")
+    await store.put(b"a", stored(body=b"new"), 60, b"g")
+    await store.put(b"a", stored(body=b"old"), 60, b"g", before)
+    assert await store.get(b"a", b"g") == stored(body=b"new")
+
+
 async def test_a_full_valkey_forgets(store: ValkeyStore) -> None:
     """Though there is no room for the mark."""
     client: Any = store._client
