@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+from typing import Any
 
 import pytest
 import standardwebhooks
@@ -12,6 +13,7 @@ from sqlalchemy import text
 
 from bff_core.webhooks import Verifier, Webhooks
 from bff_core.webhooks.connector import Outcome
+from bff_core.webhooks.events import WebhookEvent
 from bff_core.webhooks.queue import Release, Result
 from bff_core.webhooks.retry import decide
 
@@ -596,6 +598,28 @@ async def test_our_own_mistake_disables_nobody(make: Make, receiver: Receiver, c
     found = await webhooks.endpoints.find("acme", where)
     assert found is not None
     assert (found.status, found.failing_since) == ("enabled", None)
+
+
+async def test_our_own_mistake_and_order(make: Make, receiver: Receiver, clock: Clock) -> None:
+    """In an ordered lane nothing overtakes what we cannot render yet."""
+    broken = True
+
+    def render(event: WebhookEvent) -> dict[str, Any]:
+        if broken and event.data["id"] == "o1":
+            raise ZeroDivisionError
+        return {"order": event.data["id"]}
+
+    webhooks = make(options={"render": render}, schedule=[3600.0] * 200)
+    await webhooks.prepare()
+    await endpoint(webhooks, receiver.url("a"), ordered=True)
+    for number in range(1, 4):
+        await webhooks.publish("order.updated", Order(id=f"o{number}"), to="acme")
+    await deliver(webhooks)
+    assert "a" not in receiver.got
+    broken = False
+    clock.now += 4000
+    await deliver(webhooks)
+    assert [json.loads(got.body)["order"] for got in receiver.got["a"]] == ["o1", "o2", "o3"]
 
 
 async def test_the_newest_secret_is_never_the_one_forgotten(webhooks: Webhooks, receiver: Receiver) -> None:
