@@ -38,10 +38,10 @@ class Exchange(Protocol):
 class Principal:
     """Who the request is made for: a user, or a partner's application.
 
-    ``subject`` identifies it within its ``issuer``; ``kind`` says how it was authenticated (``user`` or ``api_key``).
-    ``token`` is the access token it came with, if any, for services to which it is relayed; ``token_type`` is ``DPoP``
-    for one that is bound to the gateway's key (RFC 9449). ``whose`` marks what is
-    kept for this principal (cached answers, calls to share) as its own and nobody else's.
+    ``subject`` identifies it within its ``issuer``; an empty ``tenant`` is none; ``kind`` says how it was authenticated
+    (``user`` or ``api_key``). ``token`` is the access token it came with, if any, for services to which it is relayed;
+    ``token_type`` is ``DPoP`` for one that is bound to the gateway's key (RFC 9449). ``whose`` marks what is kept for
+    this principal (cached answers, calls to share) as its own and nobody else's.
     """
 
     subject: str
@@ -55,6 +55,8 @@ class Principal:
     whose: bytes = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        if not self.tenant:
+            object.__setattr__(self, "tenant", None)
         # Once per principal, not per call. Sorted: every replica must come to the same bytes.
         identity = (self.kind, self.issuer, self.subject, self.tenant, sorted(self.scopes))
         object.__setattr__(self, "whose", repr(identity).encode(errors="surrogatepass"))

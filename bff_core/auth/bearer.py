@@ -19,6 +19,7 @@ from .ask import Asked
 from .expiring import ExpiringMap
 from .jwks import JwksCache, check_signature
 from .jwt import BadToken, Expected, Token, read_token
+from .tenant import tenant_of
 
 __all__ = ["BearerJwt", "bearer_token"]
 
@@ -55,7 +56,8 @@ class BearerJwt:
     ``algorithms`` (no symmetric ones: what is published is no secret). Besides ``iss``, ``aud``, ``exp`` and ``sub``
     they must have the claims in ``required``; what is bound to a key (``cnf``, RFC 7800) is not for bearers, and
     refused. ``typ="at+jwt"`` wants access tokens as of RFC 9068. Clocks may differ by ``leeway`` seconds. The
-    principal's scopes come from the claim ``scope_claim`` (words or a list), its tenant from ``tenant_claim``.
+    principal's scopes come from the claim ``scope_claim`` (words or a list), its tenant from ``tenant_claim`` (at most
+    255 printable characters without ``|``).
     """
 
     challenge = "Bearer"
@@ -131,9 +133,10 @@ class BearerJwt:
 
     def _principal(self, token: Token, text: str) -> Principal:
         claims = token.claims
-        tenant = claims.get(self._tenant_claim)
-        if tenant is not None and not isinstance(tenant, str):
-            raise BadToken("claim_type")
+        try:
+            tenant = tenant_of(claims.get(self._tenant_claim))
+        except ValueError:
+            raise BadToken("claim_type") from None
         return Principal(
             subject=claims["sub"],
             scopes=_scopes(claims.get(self._scope_claim, "")),

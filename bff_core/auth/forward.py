@@ -21,6 +21,7 @@ from .ask import Asked
 from .authenticator import header_values
 from .authorizer import identity_key
 from .expiring import Shared, cannot_verify
+from .tenant import tenant_of
 
 __all__ = ["ForwardAuth", "principal_from_headers", "principal_from_json"]
 
@@ -126,14 +127,15 @@ class ForwardAuth:
 def principal_from_headers(
     *, subject: str = "X-Auth-Subject", scopes: str = "X-Auth-Scopes", tenant: str = "X-Auth-Tenant"
 ) -> ReadPrincipal:
-    """Reads the principal from headers of the answer; scopes are words with spaces or commas between."""
+    """Reads the principal from headers of the answer; scopes are words with spaces or commas between, a
+    tenant is at most 255 printable characters without ``|``."""
     names = [name.lower().encode() for name in (subject, scopes, tenant)]
 
     def read(response: WireResponse) -> Principal:
         who, may, where = [(response.header(name) or b"").decode("latin-1") for name in names]
         if not who:
             raise ValueError("no subject")
-        return Principal(who, scopes=frozenset(may.replace(",", " ").split()), tenant=where or None)
+        return Principal(who, scopes=frozenset(may.replace(",", " ").split()), tenant=tenant_of(where))
 
     return read
 
@@ -150,9 +152,7 @@ def principal_from_json(*, subject: str = "sub", scopes: str = "scope", tenant: 
         words = may.split() if isinstance(may, str) else may
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             raise ValueError("scopes of another type")
-        if where is not None and not isinstance(where, str):
-            raise ValueError("a tenant of another type")
-        return Principal(document[subject], scopes=frozenset(words), tenant=where, claims=document)
+        return Principal(document[subject], scopes=frozenset(words), tenant=tenant_of(where), claims=document)
 
     return read
 

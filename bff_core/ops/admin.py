@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import hmac
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI, Path, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..auth import KeyRecord, StoredKeys
 from ..errors import PROBLEM_JSON, DeclarationError, Problem
+from ..hardening.body import BodyCaps, LimitedBody
 from ..limits import AnyLimit, check_plan
 from ..versions import Versions
 
 __all__ = ["admin_app"]
 
 YEARS = 10 * 366 * 86_400
+BODY = BodyCaps(max_body=64 * 1024, timeout=10.0, max_json_depth=8, max_json_members=2000)
 Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]  # PostgreSQL has no NUL
 
 Tenant = Annotated[str, Path(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
@@ -58,13 +61,13 @@ class Booked(_Body):
 
 def admin_app(
     keys: StoredKeys, versions: Versions | None, limits: Mapping[str, AnyLimit], token: str | None = None
-) -> FastAPI:
+) -> ASGIApp:
     """The application: ``keys`` to issue, list, rotate and revoke, the plans of their tenants among those of
     ``limits``. A key is in the answer that made it, and nowhere else. With a ``token`` it is for its bearer alone."""
     app = FastAPI(
         title="partners",
         openapi_url=None,
-        dependencies=[Depends(_by_a_program), *([] if token is None else [Depends(_bearer_of(token))])],
+        dependencies=[Depends(_by_a_program)],
         exception_handlers={Problem: _problem, RequestValidationError: _not_valid, LookupError: _not_there},
     )
     store = keys.store
@@ -111,17 +114,25 @@ def admin_app(
         if not await store.plans.remove(tenant):
             raise LookupError(f"'{tenant}' has booked nothing")
 
-    return app
+    return _Entrance(app, token)
 
 
-def _bearer_of(token: str) -> Callable[[Request], Awaitable[None]]:
-    expected = f"Bearer {token}".encode()
+class _Entrance:
+    """Before anything of a body is read: who it is, where there is a ``token``. Then no more of it than is wanted."""
 
-    async def check(request: Request) -> None:
-        if not hmac.compare_digest(request.headers.get("authorization", "").encode(), expected):
-            raise Problem(401, "Send the token of this port.", headers={"www-authenticate": "Bearer"})
+    def __init__(self, app: ASGIApp, token: str | None) -> None:
+        self._app = app
+        self._expected = None if token is None else token.encode()
 
-    return check
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = dict(scope["headers"])
+        if self._expected is not None:
+            scheme, _, given = headers.get(b"authorization", b"").partition(b" ")  # RFC 9110 section 11.1
+            if not hmac.compare_digest(given, self._expected) or scheme.lower() != b"bearer":
+                problem = Problem(401, "Send the token of this port.", headers={"www-authenticate": "Bearer"})
+                await _answer(problem)(scope, receive, send)
+                return
+        await self._app(scope, LimitedBody(receive, BODY, headers), send)
 
 
 async def _by_a_program(request: Request, response: Response) -> None:
@@ -154,6 +165,10 @@ def _check(limits: Mapping[str, AnyLimit], plan: str | None, own: Mapping[str, A
 
 async def _problem(_: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)  # noqa: S101 - registered for this class alone
+    return _answer(error)
+
+
+def _answer(error: Problem) -> Response:
     headers = {"cache-control": "no-store", **error.headers}
     return Response(error.body(), error.status, headers, media_type=PROBLEM_JSON.decode())
 

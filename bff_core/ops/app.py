@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from ipaddress import ip_address
 
 from starlette.applications import Starlette
@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
+from ..hardening import HostRule
 from .exposition import make_exposition
 from .gateway import Gateway
 from .page import CSP, PAGE
@@ -21,6 +22,8 @@ from .snapshot import services
 __all__ = ["OperationsApp"]
 
 WATCHERS = 16
+HERE = "localhost, 127.0.0.1 and [::1]"
+NEAR = "addresses and names that public DNS gives to nobody"
 NO_EXTRA = "Metrics need prometheus-client in the gateway's environment: pip install bff-core[metrics]\n"
 HEADERS = {
     "cache-control": "no-store",
@@ -34,14 +37,16 @@ class OperationsApp:
     """An ASGI application: ``/metrics``, ``/health/…`` and ``/console``, through which nothing can be changed, and
     ``more`` routes.
 
-    While it listens on a loopback address only, a request must name one in its ``Host``: a page of the web that has
-    its own name resolve to this machine (DNS rebinding) is refused.
+    While it listens on a loopback address only, a request must name one in its ``Host``; on any other, an address or a
+    name that public DNS gives to nobody: a page of the web that has its own name resolve to here (DNS rebinding) is
+    refused.
     """
 
     def __init__(self, gateway: Gateway, pulse: Pulse, host: str, more: Sequence[BaseRoute] = ()) -> None:
         self._gateway = gateway
         self._pulse = pulse
-        self._guarded = is_loopback(host)
+        self._allows: Callable[[bytes], bool | None] = _on_this_machine if is_loopback(host) else HostRule([]).allows
+        self._refusal = f"This port answers to {HERE if is_loopback(host) else NEAR} only.\n"
         self._render = make_exposition(gateway)
         self._watchers = 0
         routes = {
@@ -56,11 +61,10 @@ class OperationsApp:
         self._routes = Starlette(routes=[*(Route(path, endpoint) for path, endpoint in routes.items()), *more])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._guarded and scope["type"] == "http":
+        if scope["type"] == "http":
             hosts = [value for name, value in scope["headers"] if name == b"host"]
-            if len(hosts) != 1 or not is_loopback(_name(hosts[0].decode("latin-1"))):
-                refusal = PlainTextResponse("This port answers to localhost, 127.0.0.1 and [::1] only.\n", 421)
-                await refusal(scope, receive, send)
+            if len(hosts) != 1 or not self._allows(hosts[0]):
+                await PlainTextResponse(self._refusal, 421)(scope, receive, send)
                 return
         await self._routes(scope, receive, send)
 
@@ -111,8 +115,6 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _name(host: str) -> str:
-    """A ``Host`` header without its port and brackets."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0]
+def _on_this_machine(host: bytes) -> bool:
+    name = host.decode("latin-1")
+    return is_loopback(name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Version", "owner_of", "webhooks_router"]
 
+T = TypeVar("T")
 Version = Callable[[Request], str | None]
 """The version of the API that an endpoint made by this request gets events in; None for the newest."""
 
@@ -168,7 +169,7 @@ class _Api:
     async def rotate(self, endpoint_id: Id, body: Rotate) -> Rotated:
         """A new secret. The old one signs as well for some time, so that you can change over."""
         endpoint = await self._endpoint(endpoint_id)
-        return Rotated(secret=await self._webhooks.endpoints.rotate(endpoint, body.grace))
+        return Rotated(secret=_there(await self._webhooks.endpoints.rotate(endpoint, body.grace)))
 
     async def test(self, endpoint_id: Id, body: TestEvent) -> Sent:
         """Send the example of an event type to this endpoint, as any other event is sent."""
@@ -243,8 +244,8 @@ class _Api:
                 raise Problem(422, f"There is no event type '{kind[:100]}'.")
 
 
-def _there(endpoint: Endpoint | None) -> Endpoint:
+def _there(found: T | None) -> T:
     """Somebody else's looks like none."""
-    if endpoint is None:
+    if found is None:
         raise Problem(404, "There is no such endpoint.")
-    return endpoint
+    return found

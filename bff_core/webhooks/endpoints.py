@@ -187,10 +187,13 @@ class Endpoints:
         async with self._engine.begin() as connection:
             await connection.execute(ENABLE, {"owner": endpoint.owner, "id": endpoint.id, "url": endpoint.url})
 
-    async def rotate(self, endpoint: Endpoint, grace: float) -> str:
-        """A new secret; the one until now signs as well for ``grace`` seconds."""
+    async def rotate(self, endpoint: Endpoint, grace: float) -> str | None:
+        """A new secret; the one until now signs as well for ``grace`` seconds. None when the endpoint is gone."""
         now = self._now()
         async with self._engine.begin() as connection:
+            held = await connection.execute(HOLD, {"owner": endpoint.owner, "id": endpoint.id})
+            if not held.rowcount:
+                return None
             known = (await connection.execute(SECRETS, {"ids": [endpoint.id], "now": now})).mappings().first()
             kind: Kind = "v1" if known is None else known["kind"]
             await connection.execute(END_SECRETS, {"endpoint": endpoint.id, "ends": now + int(grace * 1000)})

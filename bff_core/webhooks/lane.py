@@ -76,7 +76,7 @@ class LaneRun:
     """One turn of ``lane``: ``done`` is told of each attempt.
 
     It ends when its work is done, ``seconds`` have passed, the endpoint asks to be left alone, ``concurrency``
-    attempts in a row have failed, or, in an ordered lane, one. What was not tried stays as it is.
+    attempts in a row have failed, or, in an ordered lane, one, whoever is to blame. What was not tried stays as it is.
     """
 
     def __init__(
@@ -161,6 +161,7 @@ class LaneRun:
             self._paused = max(self._paused, now + verdict.pause)
         if lane.ordered and verdict.state == "pending":
             self._paused = max(self._paused, now + verdict.wait)
+            self.stopped = True  # whoever is to blame: nothing overtakes it
         self._gone = self._gone or verdict.gone
         if self._gone or verdict.pause or self._failures >= self._concurrency:
             self.stopped = True

@@ -30,6 +30,8 @@ FAN_OUT = text(
     "AND (v.only_for = e.id OR EXISTS (SELECT 1 FROM bff_webhook_types t "
     "WHERE t.endpoint = e.id AND t.type IN (v.type, '*')))"
 )
+# Before its deliveries, as elsewhere: nobody waits in a circle. SQLite has one writer.
+HOLD = text("SELECT id FROM bff_webhook_endpoints WHERE id = :endpoint FOR UPDATE")
 AGAIN = "state = 'pending', reason = NULL, step = 0, due_at = CASE WHEN :ordered THEN 0 ELSE CAST(:now AS BIGINT) END"
 REPLAY_ONE = text(
     f"UPDATE bff_webhook_deliveries SET {AGAIN} "  # noqa: S608 - a constant
@@ -114,6 +116,8 @@ class Outbox:
 
     async def _again(self, statement: object, values: dict[str, object]) -> int:
         async with self._engine.begin() as connection:
+            if self._engine.dialect.name == "postgresql":
+                await connection.execute(HOLD, {"endpoint": values["endpoint"]})
             done = await connection.execute(statement, {**values, "now": int(self._clock() * 1000)})  # type: ignore[call-overload]
         self._wake()
         return int(done.rowcount)

@@ -63,13 +63,14 @@ class UsagePage(Page):
 
     @section
     async def view(self, days: int, principal: Principal) -> UsageView:
+        who = partner(principal)
         try:
-            found = await usage.days(partner(principal), max(days, 31))
+            found = await usage.days(who, max(days, 31))
         except Exception as error:
             raise Problem(503, AWAY, headers={"retry-after": "1"}) from error
         today = datetime.now(UTC).date()
         return UsageView(
-            partner=partner(principal),
+            partner=who,
             plan=principal.claims.get("plan"),
             limits={name: value for name, value in booked_limits(LIMITS, principal).items() if name != "address"},
             month=sum(each.requests for each in found if (each.day.year, each.day.month) == (today.year, today.month)),
@@ -90,8 +91,9 @@ class KeysPage(Page):
 
     @section
     async def view(self, principal: Principal) -> KeyList:
+        who = partner(principal)
         try:
-            records = await keys.store.issued(tenant=partner(principal))
+            records = await keys.store.issued(tenant=who)
         except Exception as error:
             raise Problem(503, AWAY, headers={"retry-after": "1"}) from error
         now = datetime.now(UTC).timestamp()

@@ -15,6 +15,7 @@ from shop.models import Money, OrderEvent
 from .shapes import PartnerLine, PartnerOrder, partner_order
 
 if TYPE_CHECKING:
+    from sqlalchemy.exc import DBAPIError
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 __all__ = ["EVENTS", "OrderFeed"]
@@ -34,6 +35,7 @@ EVENTS = (
 )
 MOST = 100
 LONGEST_PAUSE = 30.0
+BAD_DATA = "22"  # the class of SQLSTATE: data exception
 READ = "SELECT cursor FROM partner_feeds WHERE name = 'orders'"
 FIRST = "INSERT INTO partner_feeds (name, cursor) VALUES ('orders', NULL) ON CONFLICT (name) DO NOTHING"
 # Of several replicas that have read the same, one goes on.
@@ -96,10 +98,21 @@ class OrderFeed:
             log.warning("feed.not_emptied", error=str(error))
 
     async def _publish(self, event: OrderEvent, connection: AsyncConnection) -> None:
-        if event.order.partner_id is None:
+        from sqlalchemy import exc  # noqa: PLC0415 - with the engine
+
+        to = event.order.partner_id
+        if to is None:
             return
-        order, to = partner_order(event.order), event.order.partner_id
         try:
-            await self._webhooks.publish(event.type, order, to=to, event_id=event.id, connection=connection)
-        except ValueError as error:  # too large, or no type of ours: it would be so the next time, too
+            order = partner_order(event.order)
+            async with connection.begin_nested():
+                await self._webhooks.publish(event.type, order, to=to, event_id=event.id, connection=connection)
+        except (ValueError, exc.DBAPIError) as error:
+            # What is too large, of no type of ours, or nothing that the database can hold is so the next time, too.
+            if isinstance(error, exc.DBAPIError) and not _is_of_the_data(error):
+                raise
             log.error("feed.left_out", event_id=event.id, error=str(error))
+
+
+def _is_of_the_data(error: DBAPIError) -> bool:
+    return (getattr(error.orig, "sqlstate", None) or "").startswith(BAD_DATA)

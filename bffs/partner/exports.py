@@ -28,6 +28,7 @@ PAGE = 100
 LEASE = 30.0
 KEPT = 7 * 86_400.0
 TRIED = 86_400.0
+SWEEP_EVERY = 3600.0
 MOST = 5
 ADD = (
     "INSERT INTO partner_exports (id, tenant, version, state, created_at, rows, leased_until) "
@@ -158,12 +159,11 @@ class ExportWorker:
         """Until it is cancelled. What fails is taken up again when its lease is over."""
         sweep_at = 0.0
         while True:
+            if time.monotonic() >= sweep_at and await self._sweep():
+                sweep_at = time.monotonic() + SWEEP_EVERY
             try:
                 while (export := await self._store.claim()) is not None:
                     await self.make(export)
-                if time.monotonic() >= sweep_at:
-                    await self._store.sweep()
-                    sweep_at = time.monotonic() + 3600
             except Exception as error:  # noqa: BLE001 - the service or the database is away
                 log.warning("export.failed", error=f"{type(error).__name__}: {error}")
             try:
@@ -172,6 +172,15 @@ class ExportWorker:
                 self._store.added.clear()
             except TimeoutError:
                 continue
+
+    async def _sweep(self) -> bool:
+        # By itself: neither what cannot be made, nor what cannot be swept, is in the other's way.
+        try:
+            await self._store.sweep()
+        except Exception as error:  # noqa: BLE001 - the database is away
+            log.warning("export.not_swept", error=f"{type(error).__name__}: {error}")
+            return False
+        return True
 
     async def make(self, export: Export) -> None:
         """All that is left of one."""

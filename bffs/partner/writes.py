@@ -104,8 +104,9 @@ def shown(export: Export, of: Literal["orders"] = "orders") -> ExportView:
 
 async def found(principal: Principal, export_id: str) -> Export:
     """One of the partner's; a 404 problem for any other."""
+    who = partner(principal)
     try:
-        export = await exports.find(partner(principal), export_id)
+        export = await exports.find(who, export_id)
     except Exception as error:
         raise _away() from error
     if export is None:
@@ -120,8 +121,9 @@ class StartExport(Page):
 
     @section
     async def view(self, new_export: NewExport, principal: Principal, context: RequestContext) -> ExportView:
+        who = partner(principal)
         try:
-            export = await exports.add(partner(principal), context.version or "")
+            export = await exports.add(who, context.version or "")
         except Exception as error:
             raise _away() from error
         if export is None:

@@ -80,6 +80,9 @@ async def test_a_good_token(auth: BearerJwt, issuer: Issuer) -> None:
         ({"scope": 7}, "claim_type"),
         ({"scope": ["read", 7]}, "claim_type"),
         ({"tenant": ["t1", "t2"]}, "claim_type"),
+        ({"tenant": "a\0b"}, "claim_type"),
+        ({"tenant": "x" * 256}, "claim_type"),
+        ({"tenant": "https://issuer.example|ann"}, "claim_type"),
     ],
 )
 async def test_wrong_claims(auth: BearerJwt, issuer: Issuer, changes: dict[str, Any], why: str) -> None:

@@ -137,6 +137,30 @@ async def test_bodies_without_a_principal(service: Service, body: str) -> None:
     assert refused.value.status == 503
 
 
+@pytest.mark.parametrize("tenant", ["a\0b", "x" * 256, "https://issuer.example|ann", 1])
+async def test_a_tenant_that_cannot_be_one(service: Service, tenant: object) -> None:
+    """Likewise, in a body or a header."""
+    service.answer = httpx.Response(200, json={"sub": "u1", "tenant": tenant})
+    with pytest.raises(Problem) as refused:
+        await service.auth(principal=principal_from_json()).authenticate(asked())
+    assert refused.value.status == 503
+    if isinstance(tenant, str):
+        service.answer = httpx.Response(200, headers={"x-auth-subject": "u1", "x-auth-tenant": tenant})
+        with pytest.raises(Problem) as refused:
+            await service.auth(principal=principal_from_headers()).authenticate(asked())
+        assert refused.value.status == 503
+
+
+async def test_an_empty_tenant_is_none(service: Service) -> None:
+    """Two without one do not share it."""
+    service.answer = httpx.Response(200, json={"sub": "u1", "tenant": ""}, headers={"x-auth-subject": "u1"})
+    for read in (principal_from_json(), principal_from_headers()):
+        principal = await service.auth(principal=read).authenticate(asked())
+        assert principal is not None
+        assert principal.tenant is None
+    assert Principal("u1", tenant="") == Principal("u1")
+
+
 async def test_a_principal_from_a_body(service: Service) -> None:
     """Its members, under any names."""
     service.answer = httpx.Response(200, json={"id": "u1", "roles": ["read", "write"], "org": "t1", "x": 1})

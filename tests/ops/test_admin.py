@@ -10,7 +10,20 @@ import httpx
 import pytest
 from pydantic import BaseModel, SecretStr
 
-from bff_core import Bff, Page, Quota, Renamed, Settings, StoredKeys, Version, Versions, create_bff, section
+from bff_core import (
+    Bff,
+    Page,
+    Quota,
+    Renamed,
+    Settings,
+    SettingsError,
+    StoredKeys,
+    Version,
+    Versions,
+    create_bff,
+    section,
+)
+from bff_core.ops.admin import admin_app
 from bff_core.testing import bff_client
 
 
@@ -162,6 +175,35 @@ async def test_by_a_token_from_elsewhere(tmp_path: Path) -> None:
             own = {"authorization": f"Bearer {'t' * 32}"}
             assert (await admin.post("/keys", json={"partner": "acme"}, headers=own)).status_code == 201
             assert len((await admin.get("/keys", headers=own)).json()["items"]) == 1
+            lower = {"authorization": f"bearer {'t' * 32}"}
+            assert (await admin.get("/keys", headers=lower)).status_code == 200
+
+
+async def test_who_it_is_before_the_body(tmp_path: Path) -> None:
+    """Without the token nothing of a body is read, with it no more than is wanted."""
+    keys = StoredKeys(f"sqlite:///{tmp_path}/keys.db", pepper=SecretStr("p" * 32))
+    app = admin_app(keys, None, {}, "t" * 32)
+    read = 0
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal read
+        for _ in range(100):
+            read += 1
+            yield b" " * 16 * 1024
+
+    headers = {"content-type": "application/json"}
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x", headers=headers) as admin:
+        assert (await admin.post("/keys", content=body())).status_code == 401
+        assert read == 0
+        answer = await admin.post("/keys", content=body(), headers={"authorization": f"Bearer {'t' * 32}"})
+        assert (answer.status_code, answer.headers["content-type"]) == (413, "application/problem+json")
+        assert read == 5
+
+
+@pytest.mark.parametrize("token", ["t" * 31, "t" * 31 + "\xe9", "t" * 31 + " ", "t" * 31 + "\n"])
+def test_tokens_that_no_header_carries(token: str) -> None:
+    with pytest.raises(SettingsError, match="ops_token"):
+        Settings.load(ops_token=token)
 
 
 @pytest.mark.parametrize("name", ["%00", "x" * 201])

@@ -109,8 +109,30 @@ async def test_two_hosts_and_none(app: Bff, ops: httpx.AsyncClient) -> None:
         await writer.wait_closed()
 
 
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("192.0.2.1:8102", 200),
+        ("[2001:db8::1]:8102", 200),
+        ("127.0.0.1:8102", 200),
+        ("localhost:8102", 200),
+        ("web:8102", 200),
+        ("evil.example.com:8102", 421),
+        ("192.0.2.1.evil.example.com", 421),
+        ("localhost.evil.example.com", 421),
+        ("", 421),
+    ],
+)
+async def test_nor_is_it_reached_by_one_elsewhere(app: Bff, host: str, status: int) -> None:
+    """On any other address names of public DNS are refused: a browser near it would send one of those."""
+    opened = OperationsApp(app.operations.gateway, Pulse(app.operations.gateway), "0.0.0.0")
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(opened), base_url="http://x") as client:
+        for path in ("/metrics", "/console/snapshot"):
+            assert (await client.get(path, headers={"host": host})).status_code == status
+
+
 async def test_who_opens_it_answers_for_who_reaches_it(app: Bff) -> None:
-    """On another address than a loopback one, names are not looked at: a scraper has one."""
+    """On another address than a loopback one, a scraper has a name."""
     opened = OperationsApp(app.operations.gateway, Pulse(app.operations.gateway), "0.0.0.0")
     async with httpx.AsyncClient(transport=httpx.ASGITransport(opened), base_url="http://web.internal:8102") as client:
         assert (await client.get("/metrics")).status_code == 200

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from bff_core import ConnectFailed, Settings, Versions, Webhooks, WebhookSettings, create_bff
 from bff_core.stores import sql_engine
@@ -164,6 +165,43 @@ async def test_an_event_that_cannot_be_told_stops_no_other(
     assert await place.feed.step() == len(found.items) == 2
     assert await rows(url) == 0
     assert await place.feed.step() == 0
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 600])
+async def test_a_partner_that_the_database_cannot_hold(place: Place, url: str, ask: Ask, name: str) -> None:
+    """Its event is left out (SQLite takes it), and no other's."""
+    for number in range(3):
+        await order(ask, number)
+    page = (await ask("orders").get("/events")).json()
+    page["items"][1]["order"]["partner_id"] = name
+
+    async def events(cursor: str | None = None, limit: int = 100) -> OrderEvents:
+        return OrderEvents.model_validate(page)
+
+    place.feed._orders.events = events  # type: ignore[method-assign]
+    assert await place.feed.step() == 3
+    assert await rows(url) == (2 if url.startswith("postgresql") else 3)
+
+
+async def test_a_database_that_fails_leaves_nothing_out(
+    place: Place, url: str, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is not of the event's data is tried again, with all of them."""
+    for number in range(2):
+        await order(ask, number)
+    publish = place.webhooks.publish
+
+    async def fails(*args: Any, **options: Any) -> str:
+        await publish(*args, **options)
+        raise OperationalError("", None, Exception("deadlock detected"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(place.webhooks, "publish", fails)
+        with pytest.raises(OperationalError):
+            await place.feed.step()
+    assert await rows(url) == 0
+    assert await place.feed.step() == 2
+    assert await rows(url) == 2
 
 
 async def outbox(ask: Ask) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bff_core import Settings, create_bff
+from bff_core import ConnectFailed, Settings, create_bff
 from bff_core.stores import sql_engine
 from bffs.partner.exports import KEPT, LEASE, MOST, TRIED, Export, ExportStore, ExportWorker
 from bffs.partner.schema import prepare
@@ -145,3 +145,38 @@ async def test_one_that_cannot_be_made_ends(store: ExportStore, clock: Clock) ->
     assert claimed.id == late.id
     assert await store.step(failed, ["{}"], None) is False
     await added(store)
+
+
+class Away:
+    """A service that is not there; it says whose orders it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: asyncio.Queue[str] = asyncio.Queue()
+
+    async def of_partner(self, partner_id: str, *_: object) -> object:
+        self.asked.put_nowait(partner_id)
+        raise ConnectFailed("the service is away")
+
+
+@pytest.mark.parametrize("swept", [True, False])
+async def test_what_cannot_be_made_is_swept_and_what_cannot_be_swept_is_made(
+    store: ExportStore, clock: Clock, monkeypatch: pytest.MonkeyPatch, swept: bool
+) -> None:
+    """Sweeping comes first: before it, what is a day old is the first to be taken up; and it hinders nobody."""
+    await added(store)
+    clock.now += TRIED + 1
+    await added(store, tenant="globex")
+
+    async def fails() -> None:
+        raise OSError
+
+    if not swept:
+        monkeypatch.setattr(store, "sweep", fails)
+    away = Away()
+    task = asyncio.create_task(ExportWorker(store, away).run())  # type: ignore[arg-type]
+    try:
+        async with asyncio.timeout(10):
+            assert await away.asked.get() == ("globex" if swept else "acme")
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -6,7 +6,9 @@ import pytest
 
 from bff_core import Authorizer, AuthorizerRequest, Principal, Refused, Settings, create_bff
 from bff_core.testing import bff_client
+from bffs.partner.account import KeysPage, UsagePage
 from bffs.partner.pages import OrderPage, OrdersPage
+from bffs.partner.writes import ExportPage, StartExport, export_data
 from shop.clients import Orders, partner
 from tests.shop.conftest import Ask
 
@@ -31,6 +33,28 @@ async def test_a_subject_is_no_partner(ask: Ask) -> None:
             refused = await client.get(path, headers={"x-who": "acme"})
             assert (refused.status_code, order in refused.text) == (403, False)
         assert (await client.get(f"/orders/{order}", headers={"x-who": "ann@globex"})).status_code == 404
+
+
+async def test_no_tenant_is_no_outage() -> None:
+    """Who belongs to none is told so, and not to come again."""
+    app = create_bff("t", settings=Settings(log_level="CRITICAL"), clients=[], auth=Authorizer(who, identity=["x-who"]))
+    app.page("/usage", UsagePage)
+    app.page("/keys", KeysPage)
+    app.page("/exports", StartExport, method="POST")
+    app.page("/exports/{export_id}", ExportPage)
+    app.get("/exports/{export_id}/data")(export_data)
+    export = f"/exports/exp_{'0' * 24}"
+    async with bff_client(app) as client:
+        for method, path in (
+            ("GET", "/usage"),
+            ("GET", "/keys"),
+            ("POST", "/exports"),
+            ("GET", export),
+            ("GET", f"{export}/data"),
+        ):
+            body = {"of": "orders"} if method == "POST" else None
+            answer = await client.request(method, path, json=body, headers={"x-who": "ann"})
+            assert (path, answer.status_code, answer.headers.get("retry-after")) == (path, 403, None)
 
 
 def test_no_tenant_no_partner() -> None:

@@ -187,6 +187,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "no subject": {"sub": None},
     "at_hash": {"at_hash": "another"},
     "tenant of another type": {"tenant": 7},
+    "tenant that is somebody": {"tenant": "https://issuer.example|ann"},
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+from typing import Any
 
 import pytest
 import standardwebhooks
@@ -12,6 +13,7 @@ from sqlalchemy import text
 
 from bff_core.webhooks import Verifier, Webhooks
 from bff_core.webhooks.connector import Outcome
+from bff_core.webhooks.events import WebhookEvent
 from bff_core.webhooks.queue import Release, Result
 from bff_core.webhooks.retry import decide
 
@@ -395,6 +397,7 @@ async def test_both_secrets_sign_while_one_is_replaced(webhooks: Webhooks, recei
     where, old = added
     await webhooks.endpoints.enable(where)
     new = await webhooks.endpoints.rotate(where, grace=3600)
+    assert new is not None
 
     async def verified(secret: str) -> bool:
         await webhooks.publish("order.updated", Order(id="o1"), to="acme")
@@ -409,6 +412,7 @@ async def test_both_secrets_sign_while_one_is_replaced(webhooks: Webhooks, recei
     clock.now += 3601
     assert [await verified(secret) for secret in (old, new)] == [False, True]
     third = await webhooks.endpoints.rotate(where, grace=0)
+    assert third is not None
     assert [await verified(secret) for secret in (new, third)] == [False, True]
     assert len(await rows(webhooks, "SELECT id FROM bff_webhook_secrets")) == 1
 
@@ -423,7 +427,7 @@ async def test_v1a(webhooks: Webhooks, receiver: Receiver, clock: Clock) -> None
     await deliver(webhooks)
     (got,) = receiver.got["a"]
     assert Verifier([shown], clock=clock).verify(got.body, got.headers) == event
-    assert (await webhooks.endpoints.rotate(where, grace=60)).startswith("whpk_")
+    assert (await webhooks.endpoints.rotate(where, grace=60) or "").startswith("whpk_")
 
 
 async def test_replay(webhooks: Webhooks, receiver: Receiver, clock: Clock) -> None:
@@ -598,6 +602,28 @@ async def test_our_own_mistake_disables_nobody(make: Make, receiver: Receiver, c
     assert (found.status, found.failing_since) == ("enabled", None)
 
 
+async def test_our_own_mistake_and_order(make: Make, receiver: Receiver, clock: Clock) -> None:
+    """In an ordered lane nothing overtakes what we cannot render yet."""
+    broken = True
+
+    def render(event: WebhookEvent) -> dict[str, Any]:
+        if broken and event.data["id"] == "o1":
+            raise ZeroDivisionError
+        return {"order": event.data["id"]}
+
+    webhooks = make(options={"render": render}, schedule=[3600.0] * 200)
+    await webhooks.prepare()
+    await endpoint(webhooks, receiver.url("a"), ordered=True)
+    for number in range(1, 4):
+        await webhooks.publish("order.updated", Order(id=f"o{number}"), to="acme")
+    await deliver(webhooks)
+    assert "a" not in receiver.got
+    broken = False
+    clock.now += 4000
+    await deliver(webhooks)
+    assert [json.loads(got.body)["order"] for got in receiver.got["a"]] == ["o1", "o2", "o3"]
+
+
 async def test_the_newest_secret_is_never_the_one_forgotten(webhooks: Webhooks, receiver: Receiver) -> None:
     """However quickly they follow each other."""
     added = await webhooks.endpoints.add("acme", receiver.url("a"), ["*"], most=9)
@@ -663,3 +689,55 @@ async def test_an_end_while_its_deliveries_are_written_down(make: Make, receiver
         )
     await turn
     assert len(await webhooks.log.page("acme", where, state="delivered", cursor=None, most=9)) == 1
+
+
+@pytest.mark.parametrize("failed_only", [True, False, None])
+async def test_a_replay_while_its_deliveries_are_written_down(
+    make: Make, receiver: Receiver, failed_only: bool | None
+) -> None:
+    """It takes the endpoint first, too."""
+    webhooks = make()
+    await webhooks.prepare()
+    where = await endpoint(webhooks, receiver.url("a"))
+    event = await webhooks.publish("order.updated", Order(id="o1"), to="acme")
+    async with webhooks.engine.begin() as connection:
+        await connection.execute(text("UPDATE bff_webhook_deliveries SET state = 'dead'"))
+    outbox, until = webhooks.outbox, webhooks._clock() + 10
+    async with webhooks.engine.begin() as connection:
+        await connection.execute(text("UPDATE bff_webhook_endpoints SET id = id WHERE id = :id"), {"id": where})
+        if failed_only is None:
+            again = asyncio.create_task(outbox.replay_one(where, event, ordered=False))
+        else:
+            between = outbox.replay_range(where, 0, until, ordered=False, failed_only=failed_only)
+            again = asyncio.create_task(between)
+        await asyncio.sleep(0.3)
+        assert not again.done()
+    assert await again == 1
+    assert (await state(webhooks, where, event))[0] == "pending"
+
+
+async def test_a_rotation_and_the_end_of_an_endpoint(make: Make, receiver: Receiver) -> None:
+    """It waits for whoever has the endpoint; of one that is gone no secret is left."""
+    webhooks = make()
+    await webhooks.prepare()
+    added = await webhooks.endpoints.add("acme", receiver.url("a"), ["*"], most=9)
+    assert added is not None
+    where = added[0]
+    async with webhooks.engine.begin() as connection:
+        await connection.execute(text("DELETE FROM bff_webhook_endpoints WHERE id = :id"), {"id": where.id})
+        rotated = asyncio.create_task(webhooks.endpoints.rotate(where, 0.0))
+        await asyncio.sleep(0.3)
+        assert not rotated.done()
+        await connection.execute(text("DELETE FROM bff_webhook_secrets WHERE endpoint = :id"), {"id": where.id})
+    assert await rotated is None
+    assert await rows(webhooks, "SELECT id FROM bff_webhook_secrets") == []
+
+
+async def test_rotations_at_once(make: Make, receiver: Receiver) -> None:
+    """Each ends the one before: without grace one secret is left."""
+    webhooks = make()
+    await webhooks.prepare()
+    added = await webhooks.endpoints.add("acme", receiver.url("a"), ["*"], most=9)
+    assert added is not None
+    await asyncio.gather(*(webhooks.endpoints.rotate(added[0], 0.0) for _ in range(4)))
+    assert len(await rows(webhooks, "SELECT id FROM bff_webhook_secrets WHERE ends_at IS NULL")) == 1

@@ -17,6 +17,7 @@ import structlog
 from ...errors import Problem
 from ..jwt import BadToken
 from ..sessions import Sealer, Session, Tokens, Vault, new_id
+from ..tenant import tenant_of
 from .client import Client, Denied
 from .discovery import Discovery, Provider
 from .tokens import TokenVerifier
@@ -193,10 +194,10 @@ class SignIn:
         return replace(tokens, identity=None)
 
     def _tenant(self, claims: dict[str, Any]) -> str | None:
-        tenant = claims.get(self._tenant_claim)
-        if tenant is not None and not isinstance(tenant, str):
-            raise refused("id_token_claim_type")
-        return tenant
+        try:
+            return tenant_of(claims.get(self._tenant_claim))
+        except ValueError:
+            raise refused("id_token_claim_type") from None
 
 
 def refused(reason: str, detail: str = "This sign-in cannot be completed; begin again.") -> Problem:
