@@ -49,8 +49,8 @@ class Templates:
         if provider is not None:
             self.csp["form-action"] = f"'self' {provider}"
 
-    def streaming(self, plan: Plan, template: str, csp: Mapping[str, str]) -> HtmlStreaming:
-        """How ``plan`` is served through ``template``. Raises ``DeclarationError`` when that cannot be compiled, or
+    def streaming(self, plan: Plan, template: str, csp: Mapping[str, str], *, hints: bool = False) -> HtmlStreaming:
+        """How ``plan`` is served through ``template``, with early ``hints`` or without. Raises ``DeclarationError`` when that cannot be compiled, or
         defers what the page does not have."""
         used: set[str] = set()
         links: list[bytes] = []
@@ -66,7 +66,7 @@ class Templates:
         policy = Policy({**self.csp, **csp})
         shown = ProblemPage(self._error(plan.name), policy)
         found = self.environment.get_template(template)
-        links = list(dict.fromkeys(links))
+        links = list(dict.fromkeys(links)) if hints else []
         return HtmlStreaming(plan, found, indexes, policy, shown, greets="principal" in used, links=links)
 
     def form(self, plan: Plan, then: str | Callable[[Any], str]) -> FormAnswer:

@@ -37,8 +37,12 @@ def stage() -> Stage:
 def app(stage: Stage, tmp_path: Path) -> Bff:
     (tmp_path / "layout.html").write_text(LAYOUT)
     (tmp_path / "page.html").write_text(PAGE)
-    made = make_gateway(stage)
-    made.templates = Templates(tmp_path)
+    return hinting(stage, tmp_path, early_hints=True)
+
+
+def hinting(stage: Stage, folder: Path, **settings: Any) -> Bff:
+    made = make_gateway(stage, **settings)
+    made.templates = Templates(folder)
     made.html("/hinted/{thing_id}", ThingPage, template="page.html", public=True)
     return made
 
@@ -116,6 +120,12 @@ async def test_over_our_own_server(app: Bff, stage: Stage) -> None:
         assert page.startswith(b"HTTP/1.1 200 OK\r\n")
         assert b"<h1>Lamp</h1>" in page
         writer.close()
+
+
+async def test_only_where_they_are_asked_for(app: Bff, stage: Stage, tmp_path: Path) -> None:
+    """A proxy may take a 103 for the final answer."""
+    assert (await Asked(app).run())[0] == "early_hint"
+    assert (await Asked(hinting(stage, tmp_path)).run())[0] == "start"
 
 
 @pytest.mark.parametrize(
