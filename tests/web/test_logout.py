@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+
+from bff_core.stores import MemoryKeyValueStore
 
 from .fakes import CLIENT_ID, LOGOUT_EVENT, OTHER_KEY, SITE, Browser, Site
 
@@ -92,6 +95,43 @@ async def test_logout_of_one_session_at_the_provider(site: Site) -> None:
     assert [(await browser.fetch("/api/me")).status_code for browser in (one, two)] == [401, 200]
     assert await tell(one, site.provider.logout_token(sid="op-2")) == 200
     assert (await two.fetch("/api/me")).status_code == 401
+
+
+class Interleaved(MemoryKeyValueStore):
+    """A session is put after a logout has looked for it, and before the logout deletes its index."""
+
+    def __init__(self, clock: Any) -> None:
+        super().__init__(clock=clock)
+        self.signing_in, self.looked, self.put_it, self.go_on = (asyncio.Event() for _ in range(4))
+
+    async def put(self, key: str, value: bytes, ttl: float) -> None:
+        if key.startswith("session:"):
+            self.signing_in.set()
+            await self.put_it.wait()
+        await super().put(key, value, ttl)
+
+    async def delete(self, key: str, expected: bytes | None = None) -> bool:
+        deleted = await super().delete(key, expected)
+        if key.startswith("session:") and not self.looked.is_set():
+            self.looked.set()
+            await self.go_on.wait()
+        return deleted
+
+
+@pytest.mark.parametrize("named", [{"sub": "u1"}, {"sid": "op-1"}], ids=str)
+async def test_logout_against_a_sign_in(site: Site, named: dict[str, str]) -> None:
+    """Whichever of them is the later one: the session does not outlive both."""
+    site.store = store = Interleaved(site.clock)
+    browser = await site.browser()
+    signing_in = asyncio.create_task(browser.sign_in(site.provider))
+    await store.signing_in.wait()
+    signing_out = asyncio.create_task(tell(browser, site.provider.logout_token(**named)))
+    await store.looked.wait()
+    store.put_it.set()
+    assert (await signing_in).status_code == 303
+    store.go_on.set()
+    assert await signing_out == 200
+    assert (await browser.fetch("/api/me")).status_code == 401
 
 
 async def test_logout_of_nobody(site: Site) -> None:
