@@ -50,7 +50,7 @@ class Templates:
             self.csp["form-action"] = f"'self' {provider}"
 
     def streaming(self, plan: Plan, template: str, csp: Mapping[str, str], *, hints: bool = False) -> HtmlStreaming:
-        """How ``plan`` is served through ``template``, with early ``hints`` or without. Raises ``DeclarationError`` when
+        """How ``plan`` is served through ``template``, with early ``hints`` or not. Raises ``DeclarationError`` when
         that cannot be compiled, or defers what the page does not have."""
         used: set[str] = set()
         links: list[bytes] = []

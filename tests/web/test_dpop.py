@@ -401,6 +401,31 @@ async def test_what_cannot_be_renewed_ends_with_its_key(site: Site, binding: Bin
     assert (await new.fetch("/api/notes/1")).status_code == 401
 
 
+async def test_signing_out_with_another_key_ends_it_for_all(site: Site, binding: Binding, service: Service) -> None:
+    """Also what the replica that is asked cannot read."""
+    site.provider.offline = False
+    old = await enter(site, service, dpop_key=OTHER)
+    await old.sign_in(site.provider)
+    new = await enter(site, service)
+    new.client.cookies = httpx.Cookies(old.client.cookies)
+    assert (await new.fetch("/auth/logout", "POST")).status_code == 200
+    assert (await old.fetch("/api/notes/1")).status_code == 401
+
+
+async def test_a_key_is_changed_while_the_provider_is_down(site: Site, binding: Binding, service: Service) -> None:
+    """A replica that cannot use the token leaves it as it is, for those that can."""
+    site.provider.lasts = 3600
+    old = await enter(site, service, dpop_key=OTHER)
+    await old.sign_in(site.provider)
+    new = await enter(site, service)
+    assert (await new.navigate("/auth/login")).status_code == 303  # it knows the provider
+    new.client.cookies = httpx.Cookies(old.client.cookies)
+    site.clock.now += 70
+    site.provider.down = True
+    assert (await new.fetch("/api/notes/1")).status_code == 503
+    assert (await old.fetch("/api/notes/1")).status_code == 200
+
+
 class Brought:
     """Somebody who comes with a bearer token, as an app does."""
 

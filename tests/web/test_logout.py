@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from bff_core.stores import MemoryKeyValueStore
+from bff_core.stores import MemoryKeyValueStore, StoreUnavailable
 
 from .fakes import CLIENT_ID, LOGOUT_EVENT, OTHER_KEY, SITE, Browser, Site
 
@@ -144,6 +144,43 @@ async def test_a_logout_token_is_good_once(site: Site) -> None:
     browser = await signed_in(site)
     token = site.provider.logout_token(sub="u1")
     assert await tell(browser, token) == 200
+    assert await tell(browser, token) == 400
+
+
+class Failing(MemoryKeyValueStore):
+    """Goes down at a call that the test chooses, until the test says that it is up."""
+
+    at = ""
+    down = False
+
+    def _check(self, what: str) -> None:
+        self.down = self.down or what == self.at
+        if self.down:
+            raise StoreUnavailable("down")
+
+    async def get(self, key: str) -> bytes | None:
+        self._check("get " + key.partition(":")[0])
+        return await super().get(key)
+
+    async def put(self, key: str, value: bytes, ttl: float) -> None:
+        self._check("put " + key.partition(":")[0])
+        await super().put(key, value, ttl)
+
+    async def delete(self, key: str, expected: bytes | None = None) -> bool:
+        self._check("delete " + key.partition(":")[0])
+        return await super().delete(key, expected)
+
+
+@pytest.mark.parametrize("at", ["get jti", "get sub", "delete session", "delete sub", "put jti"])
+async def test_a_logout_token_that_met_an_outage_can_be_said_again(site: Site, at: str) -> None:
+    site.store = store = Failing(clock=site.clock)
+    browser = await signed_in(site)
+    token = site.provider.logout_token(sub="u1")
+    store.at = at
+    assert await tell(browser, token) == 503
+    store.at, store.down = "", False
+    assert await tell(browser, token) == 200
+    assert (await browser.fetch("/api/me")).status_code == 401
     assert await tell(browser, token) == 400
 
 
