@@ -51,8 +51,7 @@ class Pending:
 @dataclass(frozen=True, slots=True)
 class Outbox:
     """``done`` is the last number with a final result; of those the last 200 are kept. ``misses`` counts how often the
-    next mutation was in vain before anything was done: its item could not be looked at, or its credentials were refused.
-    """
+    next mutation was in vain before anything was done: its item could not be looked at, or credentials were refused."""
 
     done: int
     pending: Pending | None = None
@@ -131,9 +130,8 @@ def outcome(
 
     ``sent``: whether anything went out. ``resendable``: it may be sent again without a second effect; ``keyed``:
     because the service knows it by its key, so that it tells what became of it the first time; ``deletes``: it is a
-    DELETE. ``first``: no attempt was made before that the service may have carried out, but ``misses`` were in vain; else
-    ``strikes`` of them failed. An outage is waited for; what fails
-    in the service itself is given up as ``unknown`` after five times, so that it does not hold up what comes after it.
+    DELETE. ``first``: no attempt was made before that may have been carried out, but ``misses`` were in vain; else
+    ``strikes`` of them failed. An outage is waited for; what fails in the service itself is given up as ``unknown`` after five times, so that it does not hold up what comes after it.
     """
     if error is None:
         return "applied", True
