@@ -72,17 +72,29 @@ class ProvedWire:
         """See ``Wire.in_flight``."""
         return self._inner.in_flight
 
-    def send(self, method: str, target: str, headers: bytes, body: bytes, timeout: float, done: Done) -> Exchange:
+    def send(
+        self,
+        method: str,
+        target: str,
+        headers: bytes,
+        body: bytes,
+        timeout: float,
+        done: Done,
+        *,
+        repeatable: bool = True,
+    ) -> Exchange:
         """See ``Wire.send``."""
         _, bound, rest = headers.partition(_AUTHORIZATION)
         if not bound:
-            return self._inner.send(method, target, headers, body, timeout, done)
+            return self._inner.send(method, target, headers, body, timeout, done, repeatable=repeatable)
         token, until = rest.partition(b"\r\n")[0], time.monotonic() + timeout
         url = self.origin + target
 
         def send_proved(heard: Done) -> Exchange:
             proof = self.key.header(method, url, self.nonce, token)
-            return self._inner.send(method, target, headers + proof, body, until - time.monotonic(), heard)
+            left = until - time.monotonic()
+            # A proof is sent once: whoever sends again comes through here for another.
+            return self._inner.send(method, target, headers + proof, body, left, heard, repeatable=False)
 
         return _Proved(self, send_proved, until, done)
 

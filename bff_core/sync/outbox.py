@@ -131,7 +131,8 @@ def outcome(
     ``sent``: whether anything went out. ``resendable``: it may be sent again without a second effect; ``keyed``:
     because the service knows it by its key, so that it tells what became of it the first time; ``deletes``: it is a
     DELETE. ``first``: no attempt was made before that may have been carried out, but ``misses`` were in vain; else
-    ``strikes`` of them failed. An outage is waited for; what fails in the service itself is given up as ``unknown`` after five times, so that it does not hold up what comes after it.
+    ``strikes`` of them failed. An outage is waited for; what fails in the service itself is given up as ``unknown``
+    after five times, so that it does not hold up what comes after it.
     """
     if error is None:
         return "applied", True

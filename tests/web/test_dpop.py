@@ -9,7 +9,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -36,10 +36,12 @@ from bff_core import (
     post,
     required,
 )
-from bff_core.auth import ProvedWire
+from bff_core.auth import ProofKey, ProvedWire
 from bff_core.auth.ask import Asked
 from bff_core.auth.oidc.client import TIMEOUT
+from bff_core.errors import ConnectionLost
 from bff_core.stores import MemoryKeyValueStore
+from bff_core.wire import Http1Wire
 
 from .fakes import ISSUER, SESSION_KEYS, SITE, Browser, Clock, Site
 from .real import RealProvider, real_provider
@@ -290,6 +292,41 @@ async def test_every_attempt_has_a_proof_of_its_own(browser: Browser, service: S
     assert len(service.calls) == 2
 
 
+async def test_a_proof_is_not_sent_again_over_another_connection() -> None:
+    """A service may have seen it, and takes it once, when a connection that was used before ends without an answer; the
+    wire repeats what has no proof."""
+    proofs: list[str | None] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError):
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                proofs.append(next((line for line in head.split("\r\n") if line.startswith("dpop: ")), None))
+                if len(proofs) in (2, 5):
+                    break
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        writer.close()
+
+    async def fetch(headers: bytes) -> Any:
+        future = asyncio.get_running_loop().create_future()
+        wire.send("GET", "/", headers, b"", 5, lambda response, error: future.set_result(error or response))
+        return await future
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        origin = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        inner = Http1Wire(origin, connect_timeout=1, max_body=1000, max_connections=2)
+        wire = ProvedWire(inner, origin, ProofKey(KEY, "key"))
+        bound = b"x: y\r\nauthorization: DPoP token\r\n"
+        assert (await fetch(bound)).status == 200
+        assert isinstance(await fetch(bound), ConnectionLost)
+        assert (await fetch(bound)).status == 200
+        assert (await fetch(b"")).status == 200
+        assert (await fetch(b"")).status == 200
+        await wire.aclose()
+    assert len(set(proofs[:3])) == 3
+    assert proofs[3:] == [None] * 3
+
+
 async def test_a_nonce_is_learnt_and_learnt_anew(browser: Browser, service: Service) -> None:
     """Also for what is not idempotent: what was refused for want of a nonce was not carried out (section 9)."""
     service.nonce = "one"
@@ -492,8 +529,6 @@ def test_a_key_that_is_none() -> None:
 
 def test_the_service_would_notice() -> None:
     """What verifies here is not made to say yes."""
-    from bff_core.auth import ProofKey
-
     proof = ProofKey(KEY, "key", Clock()).header("GET", "http://x/", None).decode().removeprefix("dpop: ").strip()
     head, body, signature = proof.split(".")
     other = ProofKey(OTHER, "key", Clock()).header("GET", "http://x/", None).decode().removeprefix("dpop: ").strip()
