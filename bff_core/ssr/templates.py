@@ -15,7 +15,7 @@ from ..pages.stream import Header
 from .deferred import Deferred, parts_of
 from .delivery import HtmlStreaming
 from .form import FormAnswer
-from .hints import links_of
+from .hints import conditional, links_of
 from .policy import Policy
 from .problems import ProblemPage
 
@@ -105,7 +105,8 @@ class Templates:
         parts = parts_of(tree)
         used |= meta.find_undeclared_variables(tree)
         links += links_of(tree)
+        sometimes = conditional(tree)
         for other in meta.find_referenced_templates(tree):
             if other is not None and other not in seen:
-                parts |= self._check(other, page, seen, used, links)
+                parts |= self._check(other, page, seen, used, [] if other in sometimes else links)
         return parts
