@@ -16,7 +16,7 @@ EARLY_HINT = "http.response.early_hint"
 _SOMETIMES = (nodes.If, nodes.For)
 _UNKNOWN = "\0"  # where an expression or a statement is: makes any tag that it stands in one that is not hinted
 _KNOWN = frozenset({"rel", "href", "src", "type", "defer", "async"})
-"""With another attribute (``media``, ``crossorigin``, ``nomodule``) a tag asks for something else than the hint says."""
+"""With another attribute (``media``, ``crossorigin``, ``nomodule``) a tag asks for something else than a hint says."""
 _OURS = re.compile(r"/(?!/)[A-Za-z0-9._~!$&()*+=:@%/?-]*")
 
 

@@ -212,9 +212,9 @@ class Push:
         if reached:
             await self._record(outbox.struck())
         elif first:
-            refused = isinstance(error, UnexpectedStatus) and error.status == HTTPStatus.UNAUTHORIZED
+            denied = isinstance(error, UnexpectedStatus) and error.status == HTTPStatus.UNAUTHORIZED
             outbox = outbox.withdrawn()
-            await self._record(outbox.missed() if refused else outbox)
+            await self._record(outbox.missed() if denied else outbox)
         self._later(each, "unavailable", "The service does not answer; send it again.")
 
     def _key(self, each: SyncMutation) -> str:

@@ -193,7 +193,7 @@ async def test_only_where_it_helps(app: Bff, changes: dict[str, Any]) -> None:
         ('{% if x %}<script src="/a.js"></script>{% else %}<script src="/b.js"></script>{% endif %}', []),
         ('{% for x in y %}<script src="/a.js"></script>{% endfor %}', []),
         (
-            '{% if x %}y{% endif %}<script src="/a.js"></script>{% block z %}<script src="/b.js"></script>{% endblock %}',
+            '{% if x %}y{% endif %}<script src="/a.js"></script>{% block z %}<script src=/b.js></script>{% endblock %}',
             ["</a.js>; rel=preload; as=script", "</b.js>; rel=preload; as=script"],
         ),
         ("<link rel=stylesheet><script>'<link rel=stylesheet href=/a.css>'</script>", []),

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, suppress
 from typing import Any
+from unittest.mock import Mock
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -36,12 +37,12 @@ from bff_core import (
     post,
     required,
 )
-from bff_core.auth import ProofKey, ProvedWire
+from bff_core.auth import ProofKey, ProvedWire, dpop
 from bff_core.auth.ask import Asked
 from bff_core.auth.oidc.client import TIMEOUT
 from bff_core.errors import ConnectionLost
 from bff_core.stores import MemoryKeyValueStore
-from bff_core.wire import Http1Wire
+from bff_core.wire import Http1Wire, WireResponse
 
 from .fakes import ISSUER, SESSION_KEYS, SITE, Browser, Clock, Site
 from .real import RealProvider, real_provider
@@ -520,6 +521,17 @@ async def test_what_is_off_is_not_there(site: Site) -> None:
     assert service.plain == [f"Bearer {site.provider.issued[-1]}"]
     app: Bff = browser.client._transport.app  # type: ignore[attr-defined]
     assert not isinstance(app.upstreams["notes"].wire, ProvedWire)
+
+
+def test_a_nonce_that_is_too_long_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not used, so that calls fail that need it: somebody has to learn why."""
+    response = WireResponse(401, [(b"dpop-nonce", b"n" * 1025)], b"")
+    log = Mock()
+    monkeypatch.setattr(dpop, "log", log)
+    for _ in range(2):
+        assert dpop.nonce_of(response, "https://long.test") is None
+    assert dpop.nonce_of(WireResponse(401, [(b"dpop-nonce", b"n" * 1024)], b""), "https://short.test") == "n" * 1024
+    log.warning.assert_called_once_with("dpop.nonce_too_long", address="https://long.test", longest=1024)
 
 
 def test_a_key_that_is_none() -> None:

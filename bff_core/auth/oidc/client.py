@@ -143,7 +143,7 @@ class Client:
             log.warning("oidc.provider_failed", reason=error.kind)
             raise no_sign_in() from None
         if proof:
-            self._nonce = nonce_of(response) or self._nonce
+            self._nonce = nonce_of(response, endpoint.url) or self._nonce
         document = _object(response.body)
         if response.status in (HTTPStatus.OK, HTTPStatus.CREATED):
             return document
