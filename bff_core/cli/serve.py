@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import importlib
+import logging
 import math
 import signal
+import socket
 import sys
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +18,9 @@ from ..app import Bff
 from ..errors import SettingsError
 from ..server import http1_protocol
 
-__all__ = ["load", "load_app", "serve"]
+__all__ = ["listeners", "load", "load_app", "serve"]
+
+log = logging.getLogger("uvicorn.error")
 
 LISTENERS = 8
 """How many times the one socket is listened to: libuv takes a single connection from each in a turn of the event loop,
@@ -75,8 +79,36 @@ def serve(target: str, host: str, port: int) -> None:
         http=cast("Any", http1_protocol(app.settings.hardening, app.begin)),
         timeout_graceful_shutdown=math.ceil(app.settings.shutdown_grace),
     )
-    listener = config.bind_socket()
-    server = uvicorn.Server(config)
-    server.run(sockets=[listener, *(listener.dup() for _ in range(LISTENERS - 1))])
+    server = _Server(config)
+    server.run(sockets=listeners(host, port))
     if not server.started:
         sys.exit(STARTUP_FAILURE)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's, which says nothing of the sockets it is given."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
+            log.info("Uvicorn running on http://%s:%d (Press CTRL+C to quit)", host, self.config.port)
+
+
+def listeners(host: str, port: int) -> list[socket.socket]:
+    """Sockets for all addresses of ``host``, each several times. Raises ``SettingsError``."""
+    found: list[socket.socket] = []
+    try:
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, _, _, _, address in dict.fromkeys(addresses):
+            listener = socket.socket(family, socket.SOCK_STREAM)
+            found.append(listener)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            listener.bind(address)
+    except OSError as error:
+        for listener in found:
+            listener.close()
+        raise SettingsError(f"cannot listen on {host} port {port}: {error.strerror or error}") from None
+    return [copy for listener in found for copy in (listener, *(listener.dup() for _ in range(LISTENERS - 1)))]

@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from ..hardening import Reply
+from ..hardening import Hardening, Reply
 
 __all__ = ["Begin", "Caps"]
 
@@ -25,3 +25,10 @@ class Caps:
     body_timeout: float = 10.0
     write_timeout: float = 30.0
     begin: Begin | None = None
+
+    @classmethod
+    def of(cls, hardening: Hardening, begin: Begin | None) -> Caps:
+        """As a gateway's settings have them."""
+        # The request line and what stands around names and values come on top; admission counts exactly.
+        head = hardening.max_header_bytes + 64 * 1024
+        return cls(head, hardening.header_timeout, hardening.body_timeout, begin=begin)

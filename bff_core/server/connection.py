@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from contextvars import copy_context
 from functools import partial
 from typing import Any, cast
 
@@ -46,7 +47,8 @@ class Http1Protocol(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_advancing", "_app", "_block", "_caps", "_config", "_current", "_default_headers", "_default_lines",
+        "_advancing", "_app", "_block", "_caps", "_config", "_context", "_current", "_default_headers",
+        "_default_lines",
         "_fields", "_is_closing", "_let_go", "_loop", "_newest", "_phase", "_queue", "_reader", "_reading",
         "_scopes", "_stall", "_state", "_state_of_app", "_timer", "_transport", "_websocket",
         "room",
@@ -76,7 +78,7 @@ class Http1Protocol(asyncio.Protocol):
         self._let_go = False
         self._websocket: Head | None = None
         self.room: asyncio.Event | None = None
-        # The request that is answered, those that wait for that, and the last one, of which there may be more to read.
+        # The request that is answered, those that wait for that, and the last, of which there may be more to read.
         self._current: Exchange | None = None
         self._queue: deque[tuple[Exchange, Scope]] = deque()
         self._newest: Exchange | None = None
@@ -95,12 +97,14 @@ class Http1Protocol(asyncio.Protocol):
         self._stall = StallTimer(self._loop, self._transport, self._caps.write_timeout)
         self._state.connections.add(cast("Any", self))
         self._scopes = Scopes(self._config, self._transport, self._state_of_app)
+        # One request's context variables are nobody else's, in whichever task it is that the next one begins.
+        self._context = copy_context()
         self._timer.within(self._caps.header_timeout)
 
     def connection_lost(self, _error: Exception | None) -> None:
         """Whoever still works for this client is told; no timer outlives its connection."""
         self._state.connections.discard(cast("Any", self))
-        self._timer.stop()
+        self._timer.end()
         self._stall.stop()
         self._let_go = True
         current, newest, self._current, self._newest = self._current, self._newest, None, None
@@ -112,7 +116,8 @@ class Http1Protocol(asyncio.Protocol):
         self._reader = None  # it and this object hold each other
 
     def eof_received(self) -> None:
-        """The client says that no more will come; the transport ends with that."""
+        """The client says that no more will come: the connection ends when what has been written is sent."""
+        self._close()
 
     def data_received(self, data: bytes) -> None:
         """The usual request, whole, is read at a glance; everything else by llhttp."""
@@ -176,8 +181,8 @@ class Http1Protocol(asyncio.Protocol):
             self._transport.pause_reading()
 
     def resume(self) -> None:
-        """Undo ``pause``."""
-        if not self._reading and not self._is_closing():
+        """Undo ``pause``, unless enough wait to be answered."""
+        if not self._reading and not self._queue and not self._is_closing():
             self._reading = True
             self._transport.resume_reading()
 
@@ -197,11 +202,11 @@ class Http1Protocol(asyncio.Protocol):
         elif self._is_closing():
             self._stall.watch()
         else:
-            self.resume()
-            if self._queue:
-                self._advance()
-            elif self._reader is None or not self._reader.receiving:
-                self._idle()
+            self._advance()
+            if not self._queue:
+                self.resume()
+                if self._current is None or self._current.complete:
+                    self._rest()
 
     def forget(self, task: asyncio.Task[Any], exchange: Exchange, error: BaseException | None) -> None:
         """The application's task has ended, and should have answered."""
@@ -211,7 +216,7 @@ class Http1Protocol(asyncio.Protocol):
         if exchange.complete or exchange.left:
             return
         if error is None:
-            log.error("ASGI application returned without completing its response.")
+            log.error("ASGI application ended without completing its response.")
         exchange.keep_alive = False
         if not exchange.answer(*whole_problem(Problem(500, "Something went wrong here."))):
             exchange.complete = True
@@ -227,18 +232,21 @@ class Http1Protocol(asyncio.Protocol):
             # the stream it is.
             self._let_go = True
             asked = [value.lower() for name, value in head.headers if name == b"upgrade"]
-            if asked == [b"websocket"] and self._config.ws_protocol_class is not None:
+            due = self._current is not None and not self._current.complete
+            if asked == [b"websocket"] and self._config.ws_protocol_class is not None and not due:
                 self._websocket = head
+                self._newest = None
                 return
         self._phase = ANSWERING
-        exchange = self._newest = Exchange(
+        exchange = Exchange(
             self,
             head_only=head.method == "HEAD",
             keep_alive=head.keep_alive,
             http_1_0=head.version == "1.0",
-            expects_continue=head.expects_continue,
+            expects_continue=head.expects_continue and head.version != "1.0",
         )
         scope = self._scopes.make(exchange, head.method, head.path, head.query, head.version, head.headers)
+        self._newest = exchange
         if self._current is None or self._current.complete:
             self._start(exchange, scope)
         else:
@@ -274,13 +282,17 @@ class Http1Protocol(asyncio.Protocol):
             reader.feed(data)
         except httptools.HttpParserUpgrade:
             if self._websocket is not None:
-                self._timer.stop()
+                self.resume()
+                self._timer.end()
                 self._state.connections.discard(cast("Any", self))
                 self._reader = None
                 hand_over(self._websocket, self._transport, self._config, self._state, self._state_of_app)
                 return
-        except httptools.HttpParserError:
-            log.warning("Invalid HTTP request received.")
+        except httptools.HttpParserError as error:
+            # What a callback raises comes as the parser's error.
+            cause = error.__context__
+            ours = cause is not None and not isinstance(cause, (httptools.HttpParserError, UnicodeDecodeError))
+            log.warning("Invalid HTTP request received.", exc_info=cause if ours else None)
             self._refuse(Problem(400, "Invalid HTTP request received."))
             return
         if self._is_closing():
@@ -291,7 +303,7 @@ class Http1Protocol(asyncio.Protocol):
             self._phase = ANSWERING
             self._timer.rest()
         elif reader.ended and self._phase != IDLE:
-            self._idle()
+            self._rest()
 
     def _receive_on(self, reader: RequestReader) -> None:
         if reader.size > self._caps.max_head:
@@ -317,8 +329,10 @@ class Http1Protocol(asyncio.Protocol):
         if isinstance(work, tuple):
             if exchange.answer(*work):
                 return
-            work = None
-        task = self._loop.create_task(self._app(scope, receive, send) if work is None else work)
+            work = exchange.answer_in_time(*work)
+        if work is None:
+            work = self._app(scope, receive, send)
+        task = self._loop.create_task(work, context=self._context.copy())
         self._state.tasks.add(task)
         task.add_done_callback(exchange.ended)
 
@@ -335,12 +349,20 @@ class Http1Protocol(asyncio.Protocol):
     def _refuse(self, problem: Problem) -> None:
         self._timer.stop()
         newest, reader = self._newest, self._reader
-        reads_body = reader is not None and reader.receiving and not reader.in_head
-        # Where an answer is still due to an earlier request, this one would be taken for it.
-        if newest is None or newest.complete or (reads_body and newest is self._current and not newest.started):
+        if reader is not None and reader.receiving and not reader.in_head and self._queue:
+            self._queue.pop()  # what is wrong is the body of the last that waits
+            newest = self._queue[-1][0] if self._queue else self._current
+        elif newest is not None and newest is self._current and not newest.whole and not newest.started:
+            newest = None  # it is this one's own body
+        if newest is None or newest.complete:
             status, headers, body = whole_problem(problem)
             lines = b"".join([b"%b: %b\r\n" % header for header in headers])
             self.write(b"%b%bconnection: close\r\n\r\n%b" % (STATUS_LINES[status], lines, body))
+        elif newest.whole:
+            # An answer is still due, for which this one would be taken. It is the last.
+            newest.keep_alive = False
+            self._let_go = True
+            return
         self._close()
 
     def _close(self) -> None:
@@ -348,8 +370,12 @@ class Http1Protocol(asyncio.Protocol):
         self._transport.close()
         self._stall.watch()
 
-    def _idle(self) -> None:
-        self._enter(IDLE, self._config.timeout_keep_alive)
+    def _rest(self) -> None:
+        """All answers are written. What is left of a body that nobody wants has to come in time."""
+        if self._reader is None or not self._reader.receiving:
+            self._enter(IDLE, self._config.timeout_keep_alive)
+        elif not self._reader.in_head:
+            self._enter(BODY, self._caps.body_timeout)
 
     def _enter(self, phase: int, seconds: float) -> None:
         self._phase = phase
@@ -359,8 +385,9 @@ class Http1Protocol(asyncio.Protocol):
         if self._is_closing():
             return
         reader = self._reader
-        if not self._reading:
-            # It is we who do not read.
+        newest = self._newest
+        if not self._reading or (self._phase == BODY and newest is not None and not newest.complete):
+            # It is we who do not read; and whoever is to take a body says how long that may take.
             self._timer.within(self._caps.header_timeout)
         elif self._phase == HEAD and reader is not None and reader.receiving:
             self._refuse(Problem(408, f"The headers did not arrive within {self._caps.header_timeout:g} seconds."))
@@ -370,11 +397,4 @@ class Http1Protocol(asyncio.Protocol):
 
 def http1_protocol(hardening: Hardening, begin: Begin | None = None) -> Callable[..., Http1Protocol]:
     """uvicorn's ``http=`` for a gateway with these settings; ``begin`` is the gateway's own."""
-    caps = Caps(
-        # The request line and what stands around names and values; admission counts exactly.
-        max_head=hardening.max_header_bytes + 64 * 1024,
-        header_timeout=hardening.header_timeout,
-        body_timeout=hardening.body_timeout,
-        begin=begin,
-    )
-    return partial(Http1Protocol, caps=caps)
+    return partial(Http1Protocol, caps=Caps.of(hardening, begin))

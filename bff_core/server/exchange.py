@@ -136,7 +136,7 @@ class Exchange:
 
     async def send(self, message: Message) -> None:
         """Write a part of the answer. Raises ``RuntimeError`` for what is no answer in HTTP."""
-        if self.connection.room is not None:
+        while self.connection.room is not None:
             await self.connection.room.wait()
         if self.left:
             return
@@ -146,7 +146,8 @@ class Exchange:
         if self.started:
             if kind != "http.response.body":
                 raise RuntimeError(f"{kind} where http.response.body was due")
-            self._write_body(message.get("body", b""), more=message.get("more_body", False))
+            # ASGI has bytes; Starlette sends what is like them as well.
+            self._write_body(bytes(message.get("body", b"")), more=message.get("more_body", False))
         elif kind == "http.response.start":
             self._write_head(message["status"], message.get("headers", ()))
         elif kind == "http.response.early_hint":
@@ -162,34 +163,33 @@ class Exchange:
         if self.started or self.connection.room is not None:
             return False
         self.started = self.complete = True
+        self._stop_expecting()
         lines = [b"%b: %b\r\n" % header for header in headers]
         if not self.keep_alive:
             lines.append(b"connection: close\r\n")
         connection = self.connection
-        connection.write(b"%b%b%b\r\n%b" % (STATUS_LINES[status], connection.default_lines(), b"".join(lines), body))
+        connection.write(
+            b"%b%b%b\r\n%b"
+            % (STATUS_LINES[status], connection.default_lines(), b"".join(lines), b"" if self.head_only else body)
+        )
         self._finish()
         return True
 
+    async def answer_in_time(self, status: int, headers: Iterable[Header], body: bytes) -> None:
+        """The same, when the client has taken enough of what was written before."""
+        while not self.answer(status, headers, body):
+            if self.connection.room is None:
+                return
+            await self.connection.room.wait()
+
     # Within
 
-    def _write_head(self, status: int, headers: Iterable[Header]) -> None:
+    def _write_head(self, status: int, headers: Iterable[Any]) -> None:
         if not _FINAL <= status < len(STATUS_LINES):
             raise RuntimeError(f"{status} is no status of an answer")
-        lines = [STATUS_LINES[status], self.connection.default_lines()]
-        chunked, length, closes = False, -1, False
-        for name, value in headers:
-            if not _NAME.fullmatch(name):
-                raise RuntimeError("the name of a header is none")
-            if _CONTROL.search(value):
-                raise RuntimeError("the value of a header holds control characters")
-            lines.append(b"%b: %b\r\n" % (name, value))
-            lower = name.lower()
-            if lower == b"content-length":
-                length = int(value)
-            elif lower == b"transfer-encoding":
-                chunked = value.lower() == b"chunked"
-            elif lower == b"connection" and b"close" in [token.strip() for token in value.lower().split(b",")]:
-                closes = True
+        self._stop_expecting()
+        lines, length, chunked, closes = _read_headers(headers)
+        chunked = chunked and status not in _BODILESS
         if length < 0 and not chunked and not self.head_only and status not in _BODILESS:
             if self.http_1_0:
                 self.keep_alive = False  # its end is the connection's
@@ -202,10 +202,9 @@ class Exchange:
             lines.append(b"connection: close\r\n")
         lines.append(b"\r\n")
         self.started = True
-        self._expects_continue = False
         self._chunked = chunked
         self._length = 0 if status in _BODILESS else length if not chunked else -1
-        self.connection.write(b"".join(lines))
+        self.connection.write(b"%b%b%b" % (STATUS_LINES[status], self.connection.default_lines(), b"".join(lines)))
 
     def _write_hint(self, links: Iterable[bytes]) -> None:
         if self.http_1_0:
@@ -236,8 +235,14 @@ class Exchange:
             self.complete = True
             self._finish()
 
-    def _finish(self) -> None:
+    def _stop_expecting(self) -> None:
+        """Whoever waits to be told to go on may send the body all the same, or the next request: who knows."""
+        if self._expects_continue and not self.whole:
+            self.keep_alive = False
         self._expects_continue = False
+
+    def _finish(self) -> None:
+        self._body = None
         if self._event is not None:
             self.tell()
         self.connection.answered(self)
@@ -245,3 +250,26 @@ class Exchange:
     def ended(self, task: asyncio.Task[Any]) -> None:
         """The application has returned or raised."""
         self.connection.forget(task, self, None if task.cancelled() else task.exception())
+
+
+def _read_headers(headers: Iterable[Any]) -> tuple[list[bytes], int, bool, bool]:
+    """The lines of an application's headers, and what they say: its body's length (-1 for nothing), whether it is in
+    chunks, and whether the connection ends behind it. Raises ``RuntimeError`` for what is no header."""
+    lines: list[bytes] = []
+    length, chunked, closes = -1, False, False
+    for name, value in headers:
+        if not _NAME.fullmatch(name):
+            raise RuntimeError("the name of a header is none")
+        if _CONTROL.search(value):
+            raise RuntimeError("the value of a header holds control characters")
+        lines.append(b"%b: %b\r\n" % (name, value))
+        lower = name.lower()
+        if lower == b"content-length":
+            if length >= 0 or not value.isdigit():
+                raise RuntimeError("the answer's Content-Length is none, or not the only one")
+            length = int(value)
+        elif lower == b"transfer-encoding":
+            chunked = value.lower() == b"chunked"
+        elif lower == b"connection" and b"close" in [token.strip() for token in value.lower().split(b",")]:
+            closes = True
+    return lines, length, chunked, closes

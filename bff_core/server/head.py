@@ -17,7 +17,9 @@ _LINE = re.compile(
 _FIELDS = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t\x20-\x7e\x80-\xff]*+\r\n)++\r\n")
 _FIELD = re.compile(rb"([^:\r\n]++):[ \t]*+([^\r\n]*+)\r\n")
 # Whoever says one of these is read by the parser that knows what to make of it.
-_FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"expect", b"http2-settings"})
+_FRAMING = frozenset(
+    {b"content-length", b"transfer-encoding", b"connection", b"proxy-connection", b"upgrade", b"expect"}
+)
 
 
 def plain_request(data: bytes) -> tuple[str, bytes, bytes, bytes] | None:

@@ -47,8 +47,8 @@ class RequestReader:
     the last feed has made a request whole."""
 
     __slots__ = (
-        "_body_came", "_expects_continue", "_headers", "_listener", "_parser", "_target", "ended", "in_head",
-        "receiving", "size",
+        "_before", "_begun", "_body_came", "_expects_continue", "_headers", "_listener", "_parser", "_target", "ended",
+        "in_head", "receiving", "size",
     )  # fmt: skip
 
     def __init__(self, listener: Listener) -> None:
@@ -59,16 +59,16 @@ class RequestReader:
         self._target = b""
         self._headers: Headers = []
         self._expects_continue = False
-        self._body_came = False
+        self._body_came = self._begun = self._before = False
         self.receiving = self.in_head = self.ended = False
         self.size = 0
 
     def feed(self, data: bytes) -> None:
         """Read on. Raises ``httptools.HttpParserUpgrade`` behind the head of a request for another protocol, and
         ``httptools.HttpParserError`` for what is not HTTP/1.1."""
-        self._body_came = self.ended = False
+        self._body_came = self.ended = self._begun = False
         self._parser.feed_data(data)
-        if self.receiving and not self._body_came:
+        if self.receiving and not self._body_came and not (self._begun and self._before):
             # Of the head, or of what else is no content: trailers, extensions of chunks.
             self.size += len(data)
 
@@ -79,6 +79,9 @@ class RequestReader:
         self._target = b""
         self._headers = []
         self._expects_continue = False
+        # What a segment holds before it is not its own.
+        self._before = self.ended
+        self._begun = True
         self.in_head = self.receiving = True
         self.size = 0
 
@@ -108,7 +111,7 @@ class RequestReader:
             Head(
                 parser.get_method().decode("ascii"),
                 self._target,
-                target.path,
+                target.path or b"/" if target.host else target.path,
                 target.query or b"",
                 version,
                 self._headers,

@@ -42,6 +42,11 @@ class DeadlineTimer:
             self._handle.cancel()
             self._handle = None
 
+    def end(self) -> None:
+        """It will not be needed again; it and its owner hold each other no longer."""
+        self.stop()
+        self._late = _nothing
+
     def _arm(self, seconds: float) -> None:
         self._at = self._deadline
         self._handle = self._loop.call_later(seconds, self._look)
@@ -73,7 +78,8 @@ class StallTimer:
     def watch(self) -> None:
         """What is left to send has to get less, from now on."""
         self._unsent = self._transport.get_write_buffer_size()
-        if self._unsent and self._handle is None:
+        self.stop()
+        if self._unsent:
             self._handle = self._loop.call_later(self._patience, self._look)
 
     def stop(self) -> None:
@@ -88,3 +94,7 @@ class StallTimer:
             self.watch()
         else:
             self._transport.abort()
+
+
+def _nothing() -> None:
+    """Nobody is told."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import sys
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -191,15 +194,42 @@ async def test_answers_come_in_the_order_of_the_requests() -> None:
     assert made.transport.written.index(b"/a") < made.transport.written.index(b"/b")
 
 
-async def test_a_refusal_is_not_taken_for_an_earlier_answer() -> None:
-    """What is wrong with a second request ends the connection; the first one's answer is still due then."""
-    made = Made(lambda *_: asyncio.sleep(3600))
-    chunked = b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-    assert await made.say(GET, chunked, b"zz\r\n") == b""
+BROKEN = {
+    "a body": (b"POST /b HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", b"zz\r\n"),
+    "a head": (b"GET /b", b" \x00\r\n\r\n"),
+    "what came with it": (b"GET /b HTTP/9\r\n\r\n",),
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
+async def test_a_refusal_is_not_taken_for_an_earlier_answer(broken: tuple[bytes, ...]) -> None:
+    """What is wrong with a second request ends the connection, behind the answer that is due to the first."""
+    go = asyncio.Event()
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        await go.wait()
+        await answers(scope, receive, send)
+
+    made = Made(slow)
+    assert await made.say(GET + broken[0], *broken[1:]) == b""
+    assert not made.transport.closed
+    go.set()
+    answer = await made.say()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    answer = made.transport.written
+    assert answer == b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok"
+    assert made.transport.closed
+    assert len(made.scopes) == 1
+
+
+async def test_what_is_wrong_with_its_body_is_said_to_who_sends_it() -> None:
+    """While nothing is answered."""
+    made = Made(lambda _scope, receive, _send: receive())
+    answer = await made.say(*BROKEN["a body"])
+    assert answer.startswith(b"HTTP/1.1 400 ")
     assert made.transport.closed
     made.connection.connection_lost(None)
-    for task in list(made.state.tasks):
-        task.cancel()
     await asyncio.sleep(0)
 
 
@@ -378,3 +408,184 @@ async def test_a_client_that_takes_nothing_is_waited_for() -> None:
     for _ in range(5):
         await asyncio.sleep(0)
     assert sent == [0, 1, 2]
+
+
+async def test_context_variables_are_one_requests_own() -> None:
+    """Also of those that begin when the one before has been answered, in its task."""
+    seen: list[str | None] = []
+    variable: ContextVar[str | None] = ContextVar("variable", default=None)
+
+    async def sets(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(variable.get())
+        variable.set(scope["path"])
+        await asyncio.sleep(0)
+        await answers(scope, receive, send)
+
+    made = Made(sets)
+    await made.say(GET * 3, GET)
+    for _ in range(9):
+        await asyncio.sleep(0)
+    assert seen == [None] * 4
+
+
+async def test_who_expects_100_continue_and_is_answered_is_not_read_on() -> None:
+    """Whether the body comes or the next request, only the client knows."""
+    expects = POST.replace(b"Host", b"Expect: 100-continue\r\nHost")
+    for made in (Made(), Made(begin=lambda *_: (503, [(b"content-length", b"0")], b""))):
+        assert b"connection: close" in await made.say(expects)
+        assert made.transport.closed
+    made = Made(lambda _scope, receive, _send: receive())
+    assert await made.say(expects.replace(b"1.1", b"1.0")) == b""  # RFC 9110 section 10.1.1
+    made.connection.connection_lost(None)
+    await asyncio.sleep(0)
+
+
+async def test_the_queue_is_not_filled_while_it_is_emptied() -> None:
+    """Reading goes on when all that waited have been answered, not with each answer."""
+    made = Made()
+    await made.say(GET * 50)
+    at = [made.transport.paused]
+    while made.connection._queue:
+        await asyncio.sleep(0)
+        at.append(made.transport.paused)
+    assert at.count(False) <= 2
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not made.transport.paused
+    assert made.transport.written.count(b"HTTP/1.1 200") == 50
+
+
+async def test_no_body_for_head_however_it_is_answered() -> None:
+    made = Made(begin=lambda *_: (200, [(b"content-length", b"2")], b"ok"))
+    assert (await made.say(GET.replace(b"GET", b"HEAD"))).endswith(b"content-length: 2\r\n\r\n")
+
+
+async def test_what_stands_before_a_head_is_not_counted_as_its_own() -> None:
+    made = Made(max_head=2000, begin=lambda *_: (200, [(b"content-length", b"0")], b""))
+    await made.say(GET * 100 + GET[:10], GET[10:])
+    assert made.transport.written.count(b"HTTP/1.1 200") == 101
+    await made.say(GET[:-2] + b"X: " + b"a" * 3000)
+    assert b"HTTP/1.1 431" in made.transport.written
+
+
+async def test_a_websocket_waits_for_no_answer() -> None:
+    """Where one is due, its request is answered like any other; nobody writes into another protocol."""
+    go = asyncio.Event()
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        await go.wait()
+        await answers(scope, receive, send)
+
+    made = Made(slow)
+    made.connection._config.ws_protocol_class = None.__class__  # is not to be made
+    upgrade = GET[:-2] + b"Connection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+    await made.say(GET + upgrade)
+    go.set()
+    await made.say()
+    for _ in range(9):
+        await asyncio.sleep(0)
+    assert made.transport.written.count(b"HTTP/1.1 200") == 2
+    assert made.transport.closed
+
+
+async def test_nothing_is_left_of_a_connection() -> None:
+    """No circle for the garbage collector: nothing it holds holds it."""
+    made = Made()
+    await made.say(GET, POST + b"ab", GET)
+    connection = made.connection
+    connection.connection_lost(None)
+    made.scopes.clear()
+    del made.connection
+    gc.collect()
+    assert sys.getrefcount(connection) == 2  # the variable, and the argument
+
+
+async def test_what_is_like_bytes_is_taken() -> None:
+    """Also by compiled code: headers in lists, bodies in other types."""
+
+    async def says(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [[b"content-length", b"4"]]})
+        await send({"type": "http.response.body", "body": bytearray(b"ab"), "more_body": True})
+        await send({"type": "http.response.body", "body": memoryview(b"cd")})
+
+    assert (await Made(says).say(GET)).endswith(b"content-length: 4\r\n\r\nabcd")
+
+
+@pytest.mark.parametrize("lengths", [[b"-1"], [b"2", b"2"], [b"x"]])
+async def test_lengths_that_are_none(lengths: list[bytes]) -> None:
+    async def says(_scope: Any, _receive: Any, send: Any) -> None:
+        headers = [(b"content-length", length) for length in lengths]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+
+    assert (await Made(says).say(GET)).startswith(b"HTTP/1.1 500")
+
+
+async def test_a_304_has_no_last_chunk() -> None:
+    async def says(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 304, "headers": [(b"transfer-encoding", b"chunked")]})
+        await send({"type": "http.response.body"})
+
+    assert (await Made(says).say(GET)).endswith(b"\r\n\r\n")
+
+
+async def test_an_absolute_target_without_a_path() -> None:
+    made = Made()
+    await made.say(GET.replace(b"/a", b"http://y"))
+    assert (made.scopes[0]["path"], made.scopes[0]["headers"]) == ("/", [(b"host", b"y")])
+
+
+async def test_an_answer_at_once_that_finds_no_room_is_sent_when_there_is() -> None:
+    """Once, and counted once: it is not asked for again."""
+    asked: list[str] = []
+
+    def begin(scope: Any, *_: Any) -> Any:
+        asked.append(scope["path"])
+        return 503, [(b"content-length", b"0")], b""
+
+    made = Made(begin=begin)
+    made.connection.pause_writing()
+    assert await made.say(GET) == b""
+    made.connection.resume_writing()
+    await made.say()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert made.transport.written.startswith(b"HTTP/1.1 503")
+    assert asked == ["/a"]
+    assert made.scopes == []
+
+
+async def test_of_those_who_wait_for_room_each_looks_again() -> None:
+    sent: list[int] = []
+
+    async def several(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        made.connection.pause_writing()
+
+        async def one(number: int) -> None:
+            await send({"type": "http.response.body", "body": b"x", "more_body": True})
+            sent.append(number)
+            made.connection.pause_writing()
+
+        await asyncio.gather(*(one(number) for number in range(3)))
+
+    made = Made(several)
+    await made.say(GET)
+    for count in (1, 2, 3):
+        made.connection.resume_writing()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert len(sent) == count
+    made.connection.connection_lost(None)
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_a_client_that_closes_its_side_is_watched() -> None:
+    """What is written is still sent, but not for ever waited for."""
+    made = Made(write_timeout=0.01)
+    made.transport.get_write_buffer_size = lambda: 1  # type: ignore[method-assign]
+    made.connection.eof_received()
+    assert made.transport.closed
+    async with asyncio.timeout(10):
+        while not made.transport.aborted:
+            await asyncio.sleep(0.005)
