@@ -298,9 +298,11 @@ class Bff(FastAPI):
             raise DeclarationError(f"the proxy at '{path}' would pass browsers' sessions on: take 'cookie' out")
         if service not in self.upstreams:
             self.upstreams[service] = self._bind(service)
+        upstream = self.upstreams[service]
+        bound = (each for client in self.clients.values() for each in client.bound.values())
         route = ProxyRoute(
             path,
-            self.upstreams[service],
+            upstream,
             to=to,
             methods=methods,
             query=query,
@@ -311,6 +313,7 @@ class Bff(FastAPI):
             criticality=criticality,
             services=ProxyServices(self.shedder, self.events, self.settings.deadline),
             guard=self.limiter.guard((*self._limits, *limits), private=not public),
+            changed=next((each.changed for each in bound if each.upstream is upstream), None),
         )
         self.router.routes.append(route)
 

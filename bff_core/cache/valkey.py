@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -26,18 +27,28 @@ LOG_EVERY = 10.0
 CONNECTIONS = 32
 LONGEST_TTL = 2**31
 DIGEST_SIZE = 16
-# The names of a group's entries, by when they end, so that it holds no more of them than there are.
+_ASKED = struct.Struct("!Q")  # behind the digest: when it was asked for, in microseconds of the server's time
+MARK_SECONDS = 600  # longer than any answer is under way
+TIME_EVERY = 10.0  # how often the server is asked for its time
+MICROSECONDS = 1_000_000
+# A target's mark is the server's time when it was last forgotten: what was asked for until then is worth nothing. An
+# entry without its mark is none either, so a mark that was evicted gives nothing back. Entries make the mark if need
+# be, and have it live as long as they do.
 PUT = """
+local mark = redis.call('GET', KEYS[2])
+if mark and tonumber(mark) >= tonumber(ARGV[3]) then return end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
-redis.call('ZADD', KEYS[2], now + ARGV[2], KEYS[1])
-redis.call('PEXPIREAT', KEYS[2], redis.call('ZRANGE', KEYS[2], -1, -1, 'WITHSCORES')[2])
+if not mark then
+  redis.call('SET', KEYS[2], string.format('%.0f', ARGV[3] - 1), 'PX', ARGV[2])
+elseif redis.call('PTTL', KEYS[2]) < tonumber(ARGV[2]) then
+  redis.call('PEXPIRE', KEYS[2], ARGV[2])
+end
 """
 FORGET = """
-for _, name in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do redis.call('UNLINK', name) end
-redis.call('UNLINK', KEYS[1])
+local time = redis.call('TIME')
+local set = redis.pcall('SET', KEYS[1], string.format('%.0f', time[1] * 1000000 + time[2]), 'PX', ARGV[1])
+if set.err then redis.call('DEL', KEYS[1]) end
+return time
 """
 
 
@@ -61,41 +72,59 @@ class ValkeyStore:
         self._clock = clock
         self._free = asyncio.Semaphore(CONNECTIONS)
         self._retry_at: float | None = None  # None while all is well
+        self._ahead = 0.0  # the server's time less ours, in seconds, at least
+        self._time_at = float("-inf")  # when it was asked for
         self._log_at = float("-inf")
         self._closed = False
 
-    async def get(self, key: bytes) -> Stored | None:
-        """The entry, or None if there is none or it cannot be had in time."""
+    async def get(self, key: bytes, target: bytes = b"") -> Stored | None:
+        """The entry, or None if there is none, its ``target`` was forgotten since, or it cannot be had in time."""
         name = self._prefix + key
-        data = await self._ask("get", lambda: self._client.get(name))
+        if target:
+            names = [name, self._mark(target)]
+            data, mark = await self._ask("get", lambda: self._client.mget(names)) or (None, None)
+        else:
+            data, mark = await self._ask("get", lambda: self._client.get(name)), None
         if data is None:
             return None
         stored = None
         if isinstance(data, bytes) and data.startswith(_digest(name)):
-            stored = decode(data[DIGEST_SIZE:])
+            stored = decode(data[DIGEST_SIZE + _ASKED.size :])
         if stored is None:
             self._report("get", "the value is not one of ours")
+        elif target and (mark is None or not mark.isdigit() or _ASKED.unpack_from(data, DIGEST_SIZE)[0] <= int(mark)):
+            return None
         return stored
 
-    async def put(self, key: bytes, stored: Stored, ttl: float, group: bytes = b"") -> None:
-        """Keep it for ``ttl`` seconds, if that can be done in time; it is forgotten with its ``group``."""
+    async def put(
+        self, key: bytes, stored: Stored, ttl: float, target: bytes = b"", asked: float | None = None
+    ) -> None:
+        """Keep it for ``ttl`` seconds, if that can be done in time. It is forgotten with its ``target``, also when that
+        was between ``asked``, the instant of ``time.monotonic`` when it was asked for (now), and now."""
         if not ttl > 0:
             return
         name = self._prefix + key
         milliseconds = max(1, int(min(ttl, LONGEST_TTL) * 1000))
-        value = _digest(name) + encode(stored)
-        if group:
-            await self._ask("put", lambda: self._put_script([name, self._group(group)], [value, milliseconds]))
-        else:
+        if not target:
+            value = _digest(name) + _ASKED.pack(0) + encode(stored)
             await self._ask("put", lambda: self._client.set(name, value, px=milliseconds))
+            return
+        since = await self._server_time(time.monotonic() if asked is None else asked)
+        if since is not None:
+            value = _digest(name) + _ASKED.pack(since) + encode(stored)
+            names = [name, self._mark(target)]
+            await self._ask("put", lambda: self._put_script(names, [value, milliseconds, since]))
 
     async def delete(self, key: bytes) -> None:
         """Forget it, if that can be done in time."""
         await self._ask("delete", lambda: self._client.delete(self._prefix + key))
 
-    async def forget(self, group: bytes) -> None:
-        """Forget all of a group, if that can be done in time."""
-        await self._ask("forget", lambda: self._forget_script([self._group(group)]))
+    async def forget(self, target: bytes) -> bool:
+        """Forget all of a target, and whatever was asked for before now; whether that could be done in time."""
+        told = await self._ask("forget", lambda: self._forget_script([self._mark(target)], [MARK_SECONDS * 1000]))
+        if told is not None:
+            self._learn(*told)
+        return told is not None
 
     async def aclose(self) -> None:
         """Close the connections; every later operation is a miss."""
@@ -104,8 +133,25 @@ class ValkeyStore:
             async with asyncio.timeout(self._timeout):
                 await self._client.aclose()
 
-    def _group(self, group: bytes) -> bytes:
-        return self._prefix + b"\n" + group  # no key begins so
+    def _mark(self, target: bytes) -> bytes:
+        return self._prefix + b"\n" + target  # no key begins so
+
+    async def _server_time(self, instant: float) -> int | None:
+        """The server's time at ``instant`` (of ``time.monotonic``), in microseconds since 1970 and rather too early
+        than too late; None if it does not tell."""
+        if time.monotonic() - self._time_at > TIME_EVERY:
+            told = await self._ask("time", self._client.time)
+            if told is None:
+                return None
+            self._learn(*told)
+        return max(1, int((instant + self._ahead) * MICROSECONDS))
+
+    def _learn(self, seconds: int | bytes, microseconds: int | bytes) -> None:
+        """Take in the server's time. It was so late there when it answered, so by now it is at least that."""
+        now = time.monotonic()
+        ahead = int(seconds) + int(microseconds) / MICROSECONDS - now
+        if ahead > self._ahead or now - self._time_at > TIME_EVERY:
+            self._ahead, self._time_at = ahead, now
 
     async def _ask(self, operation: str, command: Callable[[], Awaitable[T]]) -> T | None:
         """What the command answers, or None if it fails, is late or is not sent."""

@@ -23,8 +23,8 @@ class ResponseCache:
     """A store in memory, and one that replicas share if there is a ``remote``.
 
     What is asked for a principal is kept for that principal alone, as in a private cache (RFC 9111 section 1); what
-    is asked for nobody in particular is kept as in a shared one. What ``changed`` is forgotten, whosever it is; of
-    other replicas in the shared store alone.
+    is asked for nobody in particular is kept as in a shared one. What ``changed`` is forgotten, whosever it is, here
+    and in the shared store, also what is asked for before and comes after; what other replicas have in memory is not.
     """
 
     def __init__(self, max_bytes: int, remote: ValkeyStore | None = None) -> None:
@@ -32,6 +32,8 @@ class ResponseCache:
         self.remote = remote
         self._tasks: set[asyncio.Task[None]] = set()
         self._changed: OrderedDict[bytes, float] = OrderedDict()
+        self._floor = 0.0  # the latest of those that are left out of it for space
+        self._forgetting: dict[bytes, asyncio.Task[None]] = {}  # what the shared store has not been told yet
 
     @staticmethod
     def key(service: str, target: str, headers: bytes, principal: Principal | None) -> bytes:
@@ -42,24 +44,26 @@ class ResponseCache:
     def changed(self, service: str, target: str) -> None:
         """An unsafe request for ``target`` was answered: what is known of it is no more (RFC 9111 section 4.4), nor
         what was asked for before."""
-        group = _target_of(self.key(service, target, b"", None))
-        self._changed[group] = time.time()
-        self._changed.move_to_end(group)
+        changed = _target_of(self.key(service, target, b"", None))
+        self._changed[changed] = time.time()
+        self._changed.move_to_end(changed)
         if len(self._changed) > MOST_CHANGED:
-            self._changed.popitem(last=False)
-        self.memory.forget(group)
+            self._floor = max(self._floor, self._changed.popitem(last=False)[1])
+        self.memory.forget(changed)
         if self.remote is not None:
-            self._spawn(self.remote.forget(group))
+            self._tell(self.remote, changed)
 
     def recall(self, key: bytes, done: Callable[[Stored | None], None]) -> asyncio.Task[None]:
         """Look in the shared store; the task can be cancelled."""
 
         async def look() -> None:
-            stored = await self.remote.get(key) if self.remote is not None else None
-            if stored is not None and self._is_outdated(key, stored.stored_at):
+            began, target, stored = time.time(), _target_of(key), None
+            if self.remote is not None and await self._told(self.remote, target):
+                stored = await self.remote.get(key, target)
+            if stored is not None and self._is_outdated(key, began):
                 stored = None
             if stored is not None:
-                self.memory.put(key, stored, _target_of(key))
+                self.memory.put(key, stored, target)
             done(stored)
 
         return self._spawn(look())
@@ -101,7 +105,28 @@ class ResponseCache:
         return (None if new is None else WireResponse(new.status, list(new.headers), new.body)), new
 
     def _is_outdated(self, key: bytes, since: float) -> bool:
-        return bool(self._changed) and since <= self._changed.get(_target_of(key), 0.0)
+        return bool(self._changed) and since <= max(self._floor, self._changed.get(_target_of(key), 0.0))
+
+    def _tell(self, remote: ValkeyStore, target: bytes) -> asyncio.Task[None]:
+        """Have the shared store forget ``target``."""
+
+        async def forget() -> None:
+            if await remote.forget(target) and self._forgetting.get(target) is task:
+                del self._forgetting[target]
+
+        task = self._spawn(forget())
+        self._forgetting.pop(target, None)
+        self._forgetting[target] = task
+        if len(self._forgetting) > MOST_CHANGED:  # with a store that has been away: it is not told of the oldest
+            del self._forgetting[next(iter(self._forgetting))]
+        return task
+
+    async def _told(self, remote: ValkeyStore, target: bytes) -> bool:
+        """Whether the shared store has forgotten what was to be; waits for that, and tries once more if it failed."""
+        task = self._forgetting.get(target)
+        if task is not None:
+            await asyncio.shield(self._tell(remote, target) if task.done() else task)
+        return target not in self._forgetting
 
     def _keep(self, key: bytes, stored: Stored | None, now: float, asked_at: float) -> None:
         remote = self.remote
@@ -112,11 +137,11 @@ class ResponseCache:
             return
         if self._is_outdated(key, asked_at):
             return
-        group = _target_of(key)
-        self.memory.put(key, stored, group)
+        target = _target_of(key)
+        self.memory.put(key, stored, target)
         if remote is not None:
             useful = stored.stored_at + stored.lifetime - now + max(stored.swr, stored.sie, 60.0)
-            self._spawn(remote.put(key, stored, useful, group))
+            self._spawn(remote.put(key, stored, useful, target, time.monotonic() - (now - asked_at)))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)

@@ -231,8 +231,10 @@ class Run:
             self.error = self._problem(section, error)
             self._settle(section, FAILED)
             return
-        key = self._recallable(section, error)
-        if key is not None and self._last_good is not None:
+        key = self._stale_key_after(section, error)
+        if key is not None and self._last_good is not None and _is_refusal(error):
+            self._last_good.forget(key)  # what was there before is gone, or not for them
+        elif key is not None and self._last_good is not None:
             known = self._last_good.get(key, section.stale_for)
             if known is None and self._last_good.remote is not None:
                 task = asyncio.get_running_loop().create_task(self._recall(section, self._last_good, key))
@@ -244,19 +246,14 @@ class Run:
         self._tell("OnFallback", section)
         self._degrade(section)
 
-    def _recallable(self, section: PlannedSection, error: BaseException) -> StaleKey | None:
-        """The key of the section's last good value, when that may stand in. After an answer it may not, and is
-        forgotten: what was there before is gone then, or not for them."""
+    def _stale_key_after(self, section: PlannedSection, error: BaseException) -> StaleKey | None:
+        """The key of the section's last good value, if it may have one and it was the service that failed."""
         if not section.stale_for or self._last_good is None or not isinstance(error, ServiceError):
             return None
         try:
-            key = self._stale_key(section)
+            return self._stale_key(section)
         except Exception:  # noqa: BLE001 - what cannot be asked for has no key; that was what failed
             return None
-        if isinstance(error, UnexpectedStatus) and error.status < FAILURE:
-            self._last_good.forget(key)
-            return None
-        return key
 
     async def _recall(self, section: PlannedSection, last_good: LastGoodValues, key: StaleKey) -> None:
         returns = section.operation.returns if section.operation is not None else Any
@@ -321,3 +318,8 @@ class Run:
         if not isinstance(error, ServiceError):
             return error
         return problem_of(error, section.relay_status)
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Whether the service has answered that this is not to be had, as opposed to not now."""
+    return isinstance(error, UnexpectedStatus) and error.status < FAILURE and not error.retryable

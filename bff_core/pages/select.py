@@ -92,5 +92,5 @@ def _called(plan: Plan, sources: Mapping[str, Collection[str]] | None) -> dict[s
     if sources is None:
         return {name: frozenset({name}) for name in plan.optional_names}
     members = {older: plan.optional_names.intersection(made_of) for older, made_of in sources.items()}
-    apart = plan.optional_names - members_of(plan.model).keys()
+    apart = plan.optional_names.difference(members_of(plan.model))
     return {name: found for name, found in members.items() if found} | {name: frozenset({name}) for name in apart}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterable, Collection
+from collections.abc import AsyncIterable, Callable, Collection
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -28,7 +28,9 @@ __all__ = ["ProxyLimits", "ProxyRoute", "ProxyServices"]
 
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 BODYLESS = frozenset({"GET", "HEAD"})
+REFUSED = 400
 SMALL = 16 * 1024
 _DETAILS = {
     502: "The service behind this address gave no usable answer.",
@@ -57,7 +59,8 @@ class ProxyLimits:
 
 
 class ProxyRoute(Route):
-    """Passes requests of ``methods`` on to ``upstream``; from anybody when ``gate`` is None.
+    """Passes requests of ``methods`` on to ``upstream``; from anybody when ``gate`` is None. ``changed`` is told of the
+    targets of unsafe requests that were accepted.
 
     Raises ``DeclarationError`` when path, target, methods or headers do not fit.
     """
@@ -77,6 +80,7 @@ class ProxyRoute(Route):
         criticality: Criticality,
         services: ProxyServices,
         guard: Guard | None,
+        changed: Callable[[str], None] | None,
     ) -> None:
         if isinstance(methods, str) or not methods or not set(methods) <= set(METHODS):
             raise DeclarationError(f"the proxy at '{path}': methods are some of {', '.join(METHODS)}")
@@ -95,6 +99,7 @@ class ProxyRoute(Route):
             criticality=criticality,
             services=services,
             guard=guard,
+            changed=changed,
         )
         self.meters = list(endpoint.meters.values())
         super().__init__(path, endpoint, methods=list(methods), name=f"proxy {path}")
@@ -142,6 +147,7 @@ class _ProxyEndpoint:
         criticality: Criticality,
         services: ProxyServices,
         guard: Guard | None,
+        changed: Callable[[str], None] | None,
     ) -> None:
         policy = upstream.policy
         if limits.timeout is not None:
@@ -160,6 +166,7 @@ class _ProxyEndpoint:
         self._longer = max(services.deadline, limits.timeout or 0.0)
         self._gate = gate
         self._guard = guard
+        self._changed = changed
         self._criticality = criticality
         self._shedder = services.shedder
         self.meters = {method: PageMeter("", method, path) for method in methods}
@@ -189,6 +196,8 @@ class _ProxyEndpoint:
             body = await self._body(policy.method, length, receive, client)
             stream = await self._open(policy, context, target, headers, body, length)
             try:
+                if self._changed is not None and policy.method not in SAFE and stream.status < REFUSED:
+                    self._changed(target)
                 await self._answer(policy, stream, client)
             finally:
                 await stream.aclose()

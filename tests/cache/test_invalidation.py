@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx
@@ -24,10 +25,13 @@ from bff_core import (
     put,
     required,
 )
-from bff_core.cache import MemoryStore, ValkeyStore
+from bff_core.cache import MemoryStore, Stored, ValkeyStore
+from bff_core.clients.caching import MOST_CHANGED, ResponseCache
 from bff_core.testing import FakeServices, bff_client
+from bff_core.wire import WireResponse
 from tests.cache.responses import stored
 from tests.cache.test_response_cache import KEYS
+from tests.cache.test_valkey import Clock
 from tests.servers import ValkeyProcess
 
 
@@ -107,6 +111,7 @@ def gateway(services: FakeServices, **settings: Any) -> Bff:
     app.page("/parts/{key}", Part)
     for operation in (Notes.put, Notes.post, Notes.patch, Notes.delete):
         app.page(f"/{operation.name}/{{key}}", writer(operation), method="POST")
+    app.proxy("/raw/{key}", service="notes", to="/notes/{key}", methods=["GET", "PUT"], public=True)
     return app
 
 
@@ -175,6 +180,35 @@ async def test_an_answer_under_way_is_not_kept(client: httpx.AsyncClient, origin
     assert await read(client) == "new"
 
 
+@pytest.mark.parametrize(
+    ("method", "status", "read_then"), [("PUT", 204, "new"), ("PUT", 409, "old"), ("GET", 0, "old")]
+)
+async def test_what_passes_through(
+    client: httpx.AsyncClient, origin: Origin, method: str, status: int, read_then: str
+) -> None:
+    """Is a write as well, for who has it cached and who asks while another is asking."""
+    assert await read(client) == "old"
+    origin.status = status
+    assert (await client.request(method, "/raw/a")).status_code == status or method == "GET"
+    origin.text = "new"
+    assert await read(client) == read_then
+
+
+async def test_a_write_that_passes_through_parts_who_comes_after_from_who_was_before(
+    client: httpx.AsyncClient, origin: Origin
+) -> None:
+    """As with clients' writes."""
+    origin.meanwhile = go_on = asyncio.Event()
+    early = asyncio.create_task(read(client))
+    while not origin.asked:
+        await asyncio.sleep(0)
+    assert (await client.put("/raw/a")).status_code == 204
+    assert await read(client) == "new"
+    go_on.set()
+    assert await early == "old"
+    assert await read(client) == "new"
+
+
 async def test_replicas_forget_what_they_share(services: FakeServices, origin: Origin) -> None:
     """The shared store too, for everybody; a replica that comes after that asks."""
     server = ValkeyProcess()
@@ -194,32 +228,144 @@ async def test_replicas_forget_what_they_share(services: FakeServices, origin: O
         server.close()
 
 
-async def test_a_group_in_valkey() -> None:
-    """Holds the names of what there is, no longer than it; is forgotten at once, with all its entries and no others."""
-    server = ValkeyProcess()
-    store = ValkeyStore(server.url, prefix="bff:", timeout=5.0)
+@pytest.fixture
+def server() -> Iterator[ValkeyProcess]:
+    """A Valkey of the test's own."""
+    running = ValkeyProcess()
+    yield running
+    running.close()
+
+
+@pytest.fixture
+async def store(server: ValkeyProcess) -> AsyncIterator[ValkeyStore]:
+    """A store on it."""
+    opened = ValkeyStore(server.url, prefix="bff:", timeout=5.0)
+    yield opened
+    await opened.aclose()
+
+
+async def test_an_answer_under_way_elsewhere(server: ValkeyProcess) -> None:
+    """What another replica had asked for before the write, and got after it, is nothing to who wrote."""
+    stores = [ValkeyStore(server.url, prefix="bff:", timeout=5.0) for _ in range(2)]
+    here, elsewhere = (ResponseCache(100_000, store) for store in stores)
+    key = here.key("notes", "/notes/a", b"", None)
+    answer = WireResponse(200, [(b"cache-control", b"max-age=60")], b"old")
+
+    async def recalled() -> bytes | None:
+        found: list[Stored | None] = []
+        await here.recall(key, found.append)
+        return found[0].body if found[0] is not None else None
+
+    def answered(asked_at: float, body: bytes) -> set[asyncio.Task[None]]:
+        answer.body = body
+        elsewhere.absorb(key, None, list, answer, asked_at, shared=True)
+        return elsewhere._tasks
+
     try:
-        client = store._client
-        await store.put(b"a", stored(), 60, b"g")
-        await store.put(b"b", stored(), 0.001, b"g")
-        await store.put(b"c", stored(), 600, b"h")
-        await store.put(b"d", stored(), 600)
-        assert 59_000 < await client.pttl(b"bff:\ng") <= 60_000
-        while await client.exists(b"bff:b"):
-            await asyncio.sleep(0.001)
-        await store.put(b"e", stored(), 1, b"g")
-        assert await client.zrange(b"bff:\ng", 0, -1) == [b"bff:e", b"bff:a"]
-        assert 59_000 < await client.pttl(b"bff:\ng") <= 60_000
-        await store.forget(b"g")
-        await store.forget(b"nothing")
-        assert sorted(await client.keys()) == [b"bff:\nh", b"bff:c", b"bff:d"]
+        asked_at = time.time()
+        here.changed("notes", "/notes/a")
+        assert await recalled() is None  # waits until it is forgotten
+        await asyncio.wait(answered(asked_at, b"old"))
+        assert await recalled() is None
+        await asyncio.wait(answered(time.time() + 1, b"new"))
+        assert await recalled() == b"new"
     finally:
-        await store.aclose()
-        server.close()
+        await here.aclose()
+        await elsewhere.aclose()
 
 
-def test_a_group_in_memory() -> None:
-    """Is no longer than what is in it, however that went."""
+async def test_what_could_not_be_forgotten(server: ValkeyProcess) -> None:
+    """Is not given out by who knows of it, until it is forgotten after all."""
+    moment = Clock()
+    store = ValkeyStore(server.url, prefix="bff:", timeout=5.0, clock=moment)
+    cache = ResponseCache(100_000, store)
+    key = cache.key("notes", "/notes/a", b"", None)
+    found: list[Stored | None] = []
+    try:
+        await store.put(key, stored(), 60, b"notes\n/notes/a\n")
+        store._retry_at = moment.now + 1  # it is left alone
+        cache.changed("notes", "/notes/a")
+        await asyncio.wait(cache._tasks)
+        moment.now += 2
+        await cache.recall(key, found.append)
+        await cache.recall(key, found.append)
+        assert found == [None, None]
+        assert not cache._forgetting
+    finally:
+        await cache.aclose()
+
+
+async def test_a_mark_in_valkey(store: ValkeyStore) -> None:
+    """Lives as long as the entries of its target; without it they are none; others stay."""
+    client = store._client
+    for key, ttl, target in ((b"a", 60, b"g"), (b"b", 1, b"g"), (b"c", 6000, b"h"), (b"d", 60, b"i")):
+        await store.put(key, stored(), ttl, target)
+    assert 59_000 < await client.pttl(b"bff:\ng") <= 60_000
+    await store.forget(b"g")
+    await store.forget(b"nothing")
+    assert [await store.get(key, target) for key, target in ((b"a", b"g"), (b"b", b"g"))] == [None, None]
+    assert await store.get(b"c", b"h") == await store.get(b"d", b"i") == stored()
+    await client.delete(b"bff:\ni")  # evicted
+    assert await store.get(b"d", b"i") is None
+    await store.put(b"e", stored(), 60, b"i")
+    assert [await store.get(key, b"i") for key in (b"d", b"e")] == [None, stored()]
+    for mark in (b"", b"x"):
+        await client.set(b"bff:\ni", mark)
+        assert await store.get(b"e", b"i") is None
+    await store.put(b"a", stored(), 6000, b"g")
+    assert await store.get(b"a", b"g") == stored()
+    assert await client.pttl(b"bff:\ng") > 5_990_000
+
+
+async def test_an_old_answer_takes_no_new_ones_place(store: ValkeyStore) -> None:
+    """However late it comes."""
+    before = time.monotonic()
+    await store.forget(b"g")
+    await store.put(b"a", stored(body=b"new"), 60, b"g")
+    await store.put(b"a", stored(body=b"old"), 60, b"g", before)
+    assert await store.get(b"a", b"g") == stored(body=b"new")
+
+
+async def test_a_full_valkey_forgets(store: ValkeyStore) -> None:
+    """Though there is no room for the mark."""
+    client: Any = store._client
+    await store.put(b"a", stored(), 60, b"g")
+    await client.config_set("maxmemory", "1")
+    assert await store.forget(b"g")
+    assert await store.get(b"a", b"g") is None
+
+
+async def test_to_forget_is_one_step_however_much_it_is(store: ValkeyStore) -> None:
+    """No entry is touched."""
+    for number in range(100):
+        await store.put(b"%d" % number, stored(), 60, b"g")
+    client: Any = store._client
+    before = (await client.info("commandstats"))["cmdstat_set"]["calls"]
+    await store.forget(b"g")
+    statistics = await client.info("commandstats")
+    assert statistics["cmdstat_set"]["calls"] == before + 1
+    assert not {"cmdstat_unlink", "cmdstat_del"} & set(statistics)
+    assert [await store.get(b"%d" % number, b"g") for number in range(100)] == [None] * 100
+
+
+async def test_many_other_writes() -> None:
+    """Do not have the cache keep what was asked for before one of them."""
+    cache = ResponseCache(100_000)
+    key = cache.key("notes", "/notes/a", b"", None)
+    asked_at = time.time()
+    cache.changed("notes", "/notes/a")
+    for number in range(MOST_CHANGED):
+        cache.changed("notes", f"/notes/{number}")
+    answer = WireResponse(200, [(b"cache-control", b"max-age=60")], b"old")
+    cache.absorb(key, None, list, answer, asked_at, shared=True)
+    assert cache.memory.get(key) is None
+    cache.absorb(key, None, list, answer, time.time() + 1, shared=True)
+    assert cache.memory.get(key) is not None
+
+
+def test_a_target_in_memory() -> None:
+    """What is known of it goes with the last of its entries, however that went; what is forgotten is given to nobody,
+    and its room is free in the end."""
     store = MemoryStore(100_000)
 
     def crowd_out() -> None:
@@ -236,7 +382,15 @@ def test_a_group_in_memory() -> None:
         store.put(b"a", stored(), b"g")
         store.put(b"b", stored(), b"h")
         each()
-        assert b"g" not in store._groups
+        assert b"g" not in store._targets
     assert store.bytes <= 100_000
     store.clear()
-    assert (store.bytes, len(store)) == (0, 0)
+    store.put(b"a", stored(), b"g")
+    store.put(b"b", stored(), b"g")
+    store.forget(b"g")
+    store.put(b"b", stored(), b"g")
+    assert store.get(b"a") is None
+    assert store.get(b"b") == stored()
+    assert len(store) == 1
+    store.delete(b"b")
+    assert (store.bytes, store._targets) == (0, {})

@@ -105,7 +105,7 @@ async def test_it_stands_in_for_an_open_circuit(client: httpx.AsyncClient, servi
     assert app.upstreams["notes"].breaker.state == "open"
 
 
-@pytest.mark.parametrize("refusal", [400, 401, 403, 404, 409, 410, 429])
+@pytest.mark.parametrize("refusal", [400, 401, 403, 404, 409, 410])
 async def test_it_does_not_stand_in_for_answers(
     client: httpx.AsyncClient, services: FakeServices, refusal: int
 ) -> None:
@@ -117,6 +117,19 @@ async def test_it_does_not_stand_in_for_answers(
     for status in (refusal, 500):
         note.respond(status)
         assert (await client.get("/notes/a")).json() == {"note": None, "names": [], "_degraded": ["note"]}
+
+
+@pytest.mark.parametrize("status", [408, 425, 429])
+async def test_it_stands_in_for_not_now(client: httpx.AsyncClient, services: FakeServices, status: int) -> None:
+    """What may go well in a moment says nothing about what was there: it is shown, and remembered."""
+    note = services["notes"].get("/notes/a")
+    services["notes"].get("/names").respond(json=[])
+    note.respond(json={"text": "good"})
+    await client.get("/notes/a")
+    for failure in (status, 500):
+        note.respond(failure)
+        answer = await client.get("/notes/a")
+        assert answer.json() == {"note": {"text": "good"}, "names": [], "_degraded": ["note"]}
 
 
 class Unaskable(Page):

@@ -12,7 +12,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from bff_core.server import Caps, Http1Protocol
+from bff_core.server import Caps, Http1Protocol, connection
 
 pytestmark = pytest.mark.anyio
 
@@ -492,12 +492,12 @@ async def test_nothing_is_left_of_a_connection() -> None:
     """No circle for the garbage collector: nothing it holds holds it."""
     made = Made()
     await made.say(GET, POST + b"ab", GET)
-    connection = made.connection
-    connection.connection_lost(None)
+    left = made.connection
+    left.connection_lost(None)
     made.scopes.clear()
     del made.connection
     gc.collect()
-    assert sys.getrefcount(connection) == 2  # the variable, and the argument
+    assert sys.getrefcount(left) == 2  # the variable, and the argument
 
 
 async def test_what_is_like_bytes_is_taken() -> None:
@@ -588,4 +588,25 @@ async def test_a_client_that_closes_its_side_is_watched() -> None:
     assert made.transport.closed
     async with asyncio.timeout(10):
         while not made.transport.aborted:
+            await asyncio.sleep(0.005)
+
+
+async def test_whoever_takes_a_body_says_how_long_it_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long upload is not cut off from under the application; what nobody wants any more is."""
+    monkeypatch.setattr(connection, "_GRACE", 0.0)
+
+    async def takes(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive())["more_body"]:
+            pass
+        await answers(scope, receive, send)
+
+    made = Made(takes, body_timeout=0.01, header_timeout=0.01)
+    await made.say(POST, b"a")
+    await asyncio.sleep(0.05)
+    assert not made.transport.closed
+    assert (await made.say(b"b")).startswith(b"HTTP/1.1 200")
+    made = Made(body_timeout=0.01)
+    assert (await made.say(POST, b"a")).startswith(b"HTTP/1.1 200")
+    async with asyncio.timeout(10):
+        while not made.transport.closed:
             await asyncio.sleep(0.005)
