@@ -86,7 +86,17 @@ class Recorder:
     def in_flight(self) -> int:
         return self._inner.in_flight
 
-    def send(self, method: str, target: str, headers: bytes, body: bytes, timeout: float, done: Done) -> Exchange:
+    def send(
+        self,
+        method: str,
+        target: str,
+        headers: bytes,
+        body: bytes,
+        timeout: float,
+        done: Done,
+        *,
+        repeatable: bool = True,
+    ) -> Exchange:
         bar = Bar(self._service, time.monotonic() - self._origin[0])
         self._bars.append(bar)
 
@@ -95,7 +105,7 @@ class Recorder:
             bar.outcome = str(response.status) if response is not None else error.kind if error is not None else "?"
             done(response, error)
 
-        return self._inner.send(method, target, headers, body, timeout, noted)
+        return self._inner.send(method, target, headers, body, timeout, noted, repeatable=repeatable)
 
     async def aclose(self) -> None:
         await self._inner.aclose()

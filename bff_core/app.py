@@ -213,7 +213,7 @@ class Bff(FastAPI):
         see ``page``. ``csp`` replaces directives of the content security policy. Raises ``DeclarationError``."""
         if self.templates is None:
             raise DeclarationError(f"'{path}' needs templates: give create_bff(templates='folder')")
-        streaming = self.templates.streaming(page.plan, template, csp or {})
+        streaming = self.templates.streaming(page.plan, template, csp or {}, hints=self.settings.early_hints)
         self.page(path, page, stream=streaming, cache=cache, **options)
 
     def form(

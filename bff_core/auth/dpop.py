@@ -9,8 +9,10 @@ import json
 import secrets
 import time
 from collections.abc import AsyncIterable, Callable
+from functools import cache
 from http import HTTPStatus
 
+import structlog
 from joserfc.jws import JWSRegistry
 
 from ..errors import ServiceError
@@ -19,6 +21,7 @@ from .signing_key import read_signing_key
 
 __all__ = ["NONCE_WANTED", "ProofKey", "ProvedWire", "nonce_of"]
 
+log = structlog.get_logger("bff.auth")
 NONCE_WANTED = "use_dpop_nonce"
 MAX_NONCE = 1024
 _PUBLIC = ("kty", "crv", "x", "y", "n", "e")
@@ -72,17 +75,29 @@ class ProvedWire:
         """See ``Wire.in_flight``."""
         return self._inner.in_flight
 
-    def send(self, method: str, target: str, headers: bytes, body: bytes, timeout: float, done: Done) -> Exchange:
+    def send(
+        self,
+        method: str,
+        target: str,
+        headers: bytes,
+        body: bytes,
+        timeout: float,
+        done: Done,
+        *,
+        repeatable: bool = True,
+    ) -> Exchange:
         """See ``Wire.send``."""
         _, bound, rest = headers.partition(_AUTHORIZATION)
         if not bound:
-            return self._inner.send(method, target, headers, body, timeout, done)
+            return self._inner.send(method, target, headers, body, timeout, done, repeatable=repeatable)
         token, until = rest.partition(b"\r\n")[0], time.monotonic() + timeout
         url = self.origin + target
 
         def send_proved(heard: Done) -> Exchange:
             proof = self.key.header(method, url, self.nonce, token)
-            return self._inner.send(method, target, headers + proof, body, until - time.monotonic(), heard)
+            left = until - time.monotonic()
+            # A proof is sent once: whoever sends again comes through here for another.
+            return self._inner.send(method, target, headers + proof, body, left, heard, repeatable=False)
 
         return _Proved(self, send_proved, until, done)
 
@@ -127,7 +142,7 @@ class _Proved:
         done = self._done
         if done is None:
             return
-        nonce = None if response is None else nonce_of(response)
+        nonce = None if response is None else nonce_of(response, self._wire.origin)
         if nonce is not None:
             self._wire.nonce = nonce
             if self._again and _wants_nonce(response) and time.monotonic() < self._until:
@@ -138,10 +153,19 @@ class _Proved:
         done(response, error)
 
 
-def nonce_of(response: WireResponse) -> str | None:
-    """The nonce that a server gives for the next proof (section 8.2)."""
+def nonce_of(response: WireResponse, whose: str) -> str | None:
+    """The nonce that a server, at ``whose`` address, gives for the next proof (section 8.2)."""
     value = response.header(b"dpop-nonce")
-    return value.decode("ascii", "replace") if value and len(value) <= MAX_NONCE else None
+    if value and len(value) > MAX_NONCE:
+        _warn_of_length(whose)
+        return None
+    return value.decode("ascii", "replace") if value else None
+
+
+@cache
+def _warn_of_length(whose: str) -> None:
+    """Once for each address, of which there are as many as the settings name: it comes with every answer."""
+    log.warning("dpop.nonce_too_long", address=whose, longest=MAX_NONCE)
 
 
 def _wants_nonce(response: WireResponse | None) -> bool:

@@ -45,11 +45,23 @@ class BalancedWire:
         """Of all endpoints together."""
         return sum(endpoint.wire.in_flight for endpoint in self.balancer.endpoints)
 
-    def send(self, method: str, target: str, headers: bytes, body: bytes, timeout: float, done: Done) -> Exchange:
+    def send(
+        self,
+        method: str,
+        target: str,
+        headers: bytes,
+        body: bytes,
+        timeout: float,
+        done: Done,
+        *,
+        repeatable: bool = True,
+    ) -> Exchange:
         """See ``Wire.send``."""
         endpoint = self.balancer.pick(time.monotonic())
         exchange = _Balanced(self, endpoint, done, hurried=timeout < self._policy.timeout)
-        exchange.inner = endpoint.wire.send(method, target, headers, body, timeout, exchange.ended)
+        exchange.inner = endpoint.wire.send(
+            method, target, headers, body, timeout, exchange.ended, repeatable=repeatable
+        )
         endpoint.started()
         return exchange
 

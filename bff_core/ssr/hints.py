@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from html.parser import HTMLParser
 
-from jinja2 import nodes
+from jinja2 import meta, nodes
 from starlette.types import Scope
 
-__all__ = ["EARLY_HINT", "is_hinted", "links_of"]
+__all__ = ["EARLY_HINT", "conditional", "is_hinted", "links_of"]
 
 EARLY_HINT = "http.response.early_hint"
 """The ASGI extension, and its message."""
+_SOMETIMES = (nodes.If, nodes.For)
+_UNKNOWN = "\0"  # where an expression or a statement is: makes any tag that it stands in one that is not hinted
+_KNOWN = frozenset({"rel", "href", "src", "type", "defer", "async"})
+"""With another attribute (``media``, ``crossorigin``, ``nomodule``) a tag asks for something else than a hint says."""
 _OURS = re.compile(r"/(?!/)[A-Za-z0-9._~!$&()*+=:@%/?-]*")
 
 
 def links_of(template: nodes.Template) -> list[bytes]:
-    """The style sheets and scripts of this origin that ``template`` names as they are, as values of ``Link``."""
+    """The style sheets and scripts of this origin that ``template`` names as they are, and in any case, as values of
+    ``Link``."""
     found = _Links()
-    for text in template.find_all(nodes.TemplateData):
-        found.feed(text.data)
-        found.reset()  # a tag with an expression in it is in two texts, and then not known beforehand
+    found.feed(_UNKNOWN.join(_always(template)))
     return found.values
+
+
+def conditional(template: nodes.Template) -> set[str | None]:
+    """The templates that ``template`` has on some condition."""
+    branches = template.find_all(_SOMETIMES)
+    return {name for branch in branches for name in meta.find_referenced_templates(nodes.Template([branch]))}
 
 
 def is_hinted(scope: Scope) -> bool:
@@ -34,19 +44,38 @@ def is_hinted(scope: Scope) -> bool:
     )
 
 
+def _always(node: nodes.Node) -> Iterator[str]:
+    for child in node.iter_child_nodes():
+        if isinstance(child, nodes.TemplateData):
+            yield child.data
+        elif isinstance(child, _SOMETIMES):
+            yield _UNKNOWN
+        else:
+            yield from _always(child)
+
+
 class _Links(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.values: list[bytes] = []
+        self._inert = 0
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         told = dict(attrs)
-        if tag == "link" and "stylesheet" in (told.get("rel") or "").lower().split():
+        if tag in ("noscript", "template"):
+            self._inert += 1
+        elif self._inert or len(told) < len(attrs) or not told.keys() <= _KNOWN:
+            return
+        elif tag == "link" and (told.get("rel") or "").lower() == "stylesheet" and "type" not in told:
             self._add(told.get("href"), "preload; as=style")
         elif tag == "script" and told.get("type") == "module":
             self._add(told.get("src"), "modulepreload")
-        elif tag == "script":
+        elif tag == "script" and "type" not in told:
             self._add(told.get("src"), "preload; as=script")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("noscript", "template"):
+            self._inert -= 1
 
     def _add(self, url: str | None, how: str) -> None:
         if url is not None and _OURS.fullmatch(url):

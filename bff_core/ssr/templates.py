@@ -15,7 +15,7 @@ from ..pages.stream import Header
 from .deferred import Deferred, parts_of
 from .delivery import HtmlStreaming
 from .form import FormAnswer
-from .hints import links_of
+from .hints import conditional, links_of
 from .policy import Policy
 from .problems import ProblemPage
 
@@ -49,9 +49,9 @@ class Templates:
         if provider is not None:
             self.csp["form-action"] = f"'self' {provider}"
 
-    def streaming(self, plan: Plan, template: str, csp: Mapping[str, str]) -> HtmlStreaming:
-        """How ``plan`` is served through ``template``. Raises ``DeclarationError`` when that cannot be compiled, or
-        defers what the page does not have."""
+    def streaming(self, plan: Plan, template: str, csp: Mapping[str, str], *, hints: bool = False) -> HtmlStreaming:
+        """How ``plan`` is served through ``template``, with early ``hints`` or not. Raises ``DeclarationError`` when
+        that cannot be compiled, or defers what the page does not have."""
         used: set[str] = set()
         links: list[bytes] = []
         parts = self._check(template, plan.name, set(), used, links)
@@ -66,7 +66,7 @@ class Templates:
         policy = Policy({**self.csp, **csp})
         shown = ProblemPage(self._error(plan.name), policy)
         found = self.environment.get_template(template)
-        links = list(dict.fromkeys(links))
+        links = list(dict.fromkeys(links)) if hints else []
         return HtmlStreaming(plan, found, indexes, policy, shown, greets="principal" in used, links=links)
 
     def form(self, plan: Plan, then: str | Callable[[Any], str]) -> FormAnswer:
@@ -105,7 +105,8 @@ class Templates:
         parts = parts_of(tree)
         used |= meta.find_undeclared_variables(tree)
         links += links_of(tree)
+        sometimes = conditional(tree)
         for other in meta.find_referenced_templates(tree):
             if other is not None and other not in seen:
-                parts |= self._check(other, page, seen, used, links)
+                parts |= self._check(other, page, seen, used, [] if other in sometimes else links)
         return parts

@@ -51,7 +51,7 @@ class Pending:
 @dataclass(frozen=True, slots=True)
 class Outbox:
     """``done`` is the last number with a final result; of those the last 200 are kept. ``misses`` counts how often the
-    item of the next mutation could not be looked at."""
+    next mutation was in vain before anything was done: its item could not be looked at, or credentials were refused."""
 
     done: int
     pending: Pending | None = None
@@ -84,7 +84,7 @@ class Outbox:
         return replace(self, pending=replace(self.pending, strikes=self.pending.strikes + 1))
 
     def missed(self) -> Outbox:
-        """The item of the next mutation could not be looked at once more."""
+        """The next mutation was refused for its credentials, or its item could not be looked at, once more."""
         return replace(self, misses=self.misses + 1)
 
     def withdrawn(self) -> Outbox:
@@ -116,14 +116,23 @@ class Outbox:
 
 
 def outcome(
-    error: ServiceError | None, *, sent: bool, resendable: bool, keyed: bool, deletes: bool, first: bool, strikes: int
+    error: ServiceError | None,
+    *,
+    sent: bool,
+    resendable: bool,
+    keyed: bool,
+    deletes: bool,
+    first: bool,
+    strikes: int,
+    misses: int = 0,
 ) -> tuple[Status, bool]:
     """What the answer to a mutation means, and whether the service may have seen it.
 
     ``sent``: whether anything went out. ``resendable``: it may be sent again without a second effect; ``keyed``:
     because the service knows it by its key, so that it tells what became of it the first time; ``deletes``: it is a
-    DELETE. ``first``: no attempt was made before; else ``strikes`` of them failed. An outage is waited for; what fails
-    in the service itself is given up as ``unknown`` after five times, so that it does not hold up what comes after it.
+    DELETE. ``first``: no attempt was made before that may have been carried out, but ``misses`` were in vain; else
+    ``strikes`` of them failed. An outage is waited for; what fails in the service itself is given up as ``unknown``
+    after five times, so that it does not hold up what comes after it.
     """
     if error is None:
         return "applied", True
@@ -140,8 +149,11 @@ def outcome(
             # After an attempt whose outcome is not known, a 409 may say that this very attempt is still under way.
             waits = error.status == HTTPStatus.CONFLICT and not first and strikes + 1 < MOST_STRIKES
             return ("retry" if waits else "conflict"), True
-        if error.status == HTTPStatus.UNAUTHORIZED and resendable and strikes + 1 < MOST_STRIKES:
-            return "retry", True  # credentials are renewed, a write that is refused is lost
+        if error.status == HTTPStatus.UNAUTHORIZED:  # credentials are renewed, a write that is refused is lost
+            if first and misses + 1 < MOST_STRIKES:
+                return "retry", False
+            if not first and resendable and strikes + 1 < MOST_STRIKES:
+                return "retry", True
         if error.status < HTTPStatus.INTERNAL_SERVER_ERROR and error.status != HTTPStatus.REQUEST_TIMEOUT:
             # A refusal says nothing about the attempt before it, unless the service knows that one.
             certain = first or (keyed and error.status not in UNDECIDED)

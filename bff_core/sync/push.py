@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
 import structlog
@@ -201,6 +202,7 @@ class Push:
             deletes=mutation.operation.method == "DELETE",
             first=first,
             strikes=strikes,
+            misses=outbox.misses,
         )
         if status != "retry":
             self.applied = self.applied or status != "rejected"
@@ -210,7 +212,9 @@ class Push:
         if reached:
             await self._record(outbox.struck())
         elif first:
-            await self._record(outbox.withdrawn())
+            denied = isinstance(error, UnexpectedStatus) and error.status == HTTPStatus.UNAUTHORIZED
+            outbox = outbox.withdrawn()
+            await self._record(outbox.missed() if denied else outbox)
         self._later(each, "unavailable", "The service does not answer; send it again.")
 
     def _key(self, each: SyncMutation) -> str:

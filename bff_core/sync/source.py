@@ -167,7 +167,8 @@ class Sink:
             return CallTimeout("the deadline has passed"), False
         response, error, sent = await send(self._bound, self._policy, context, values, deadline)
         if response is not None and response.body:
-            # A page of HTML, with a 200, from whoever stands in between, is no word of the service.
+            # A page of HTML, with a 200, from whoever stands in between, is no word of the service. For an operation
+            # that returns nothing no body is wrong: there the status alone counts, as it does for any without a body.
             try:
                 self.mutation.operation.decode(response.body)
             except ServiceError as unreadable:

@@ -70,7 +70,17 @@ class Http1Wire:
         """Exchanges that hold a connection or wait for one. One that is abandoned ends at once."""
         return self._pool.in_flight
 
-    def send(self, method: str, target: str, headers: bytes, body: bytes, timeout: float, done: Done) -> Buffered:
+    def send(
+        self,
+        method: str,
+        target: str,
+        headers: bytes,
+        body: bytes,
+        timeout: float,
+        done: Done,
+        *,
+        repeatable: bool = True,
+    ) -> Buffered:
         """See ``Wire.send``. Raises ``ValueError`` when method, target or headers could not be sent as they are."""
         known = verb(method)
         check_target(target)
@@ -78,7 +88,7 @@ class Http1Wire:
         if self._accept and b"accept-encoding:" not in headers.lower():
             headers += self._accept
         request = plain_request(known, target, self._host, headers, body)
-        exchange = Buffered(self._pool, request, known.idempotent, known.head, done)
+        exchange = Buffered(self._pool, request, repeatable and known.idempotent, known.head, done)
         self._pool.submit(exchange, timeout)
         return exchange
 

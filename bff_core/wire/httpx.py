@@ -48,7 +48,17 @@ class HttpxWire:
         """Exchanges not yet ended."""
         return len(self._tasks)
 
-    def send(self, method: str, target: str, headers: bytes, body: bytes, timeout: float, done: Done) -> _HttpxExchange:
+    def send(
+        self,
+        method: str,
+        target: str,
+        headers: bytes,
+        body: bytes,
+        timeout: float,
+        done: Done,
+        *,
+        repeatable: bool = True,  # noqa: ARG002 - httpx repeats nothing
+    ) -> _HttpxExchange:
         """See ``Wire.send``."""
         request = self._request(method, target, _lines(headers), body, timeout)
         exchange = _HttpxExchange(done)

@@ -107,13 +107,24 @@ class Wire(Protocol):
     def in_flight(self) -> int:
         """Exchanges that hold a connection or wait for one, abandoned ones that have not ended included."""
 
-    def send(self, method: str, target: str, headers: bytes, body: bytes, timeout: float, done: Done) -> Exchange:
+    def send(
+        self,
+        method: str,
+        target: str,
+        headers: bytes,
+        body: bytes,
+        timeout: float,
+        done: Done,
+        *,
+        repeatable: bool = True,
+    ) -> Exchange:
         """Start an exchange; never waits.
 
         ``target`` is the request target in origin form, already percent-encoded. ``headers`` is a block of
         ``name: value`` lines, each ended by CRLF; ``host`` and ``content-length`` are the wire's to add.
         ``timeout`` (seconds) bounds the exchange from here to the last byte of the answer. ``done`` is called
-        exactly once unless the exchange is abandoned, and never from within this call.
+        exactly once unless the exchange is abandoned, and never from within this call. What is idempotent may be sent
+        once more when a connection that was used before ends without an answer, unless it is not ``repeatable``.
         """
 
     def stream(

@@ -37,8 +37,12 @@ def stage() -> Stage:
 def app(stage: Stage, tmp_path: Path) -> Bff:
     (tmp_path / "layout.html").write_text(LAYOUT)
     (tmp_path / "page.html").write_text(PAGE)
-    made = make_gateway(stage)
-    made.templates = Templates(tmp_path)
+    return hinting(stage, tmp_path, early_hints=True)
+
+
+def hinting(stage: Stage, folder: Path, **settings: Any) -> Bff:
+    made = make_gateway(stage, **settings)
+    made.templates = Templates(folder)
     made.html("/hinted/{thing_id}", ThingPage, template="page.html", public=True)
     return made
 
@@ -118,6 +122,23 @@ async def test_over_our_own_server(app: Bff, stage: Stage) -> None:
         writer.close()
 
 
+async def test_not_what_is_included_on_a_condition(stage: Stage, tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text(
+        """{% include "always.html" %}{% if page.title == "x" %}{% include "sometimes.html" %}{% endif %}"""
+    )
+    for name in ("always", "sometimes"):
+        (tmp_path / f"{name}.html").write_text(f'<script src="/{name}.js"></script>')
+    asked = Asked(hinting(stage, tmp_path, early_hints=True))
+    await asked.run()
+    assert asked.sent[0]["links"] == [b"</always.js>; rel=preload; as=script"]
+
+
+async def test_only_where_they_are_asked_for(app: Bff, stage: Stage, tmp_path: Path) -> None:
+    """A proxy may take a 103 for the final answer."""
+    assert (await Asked(app).run())[0] == "early_hint"
+    assert (await Asked(hinting(stage, tmp_path)).run())[0] == "start"
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -155,6 +176,26 @@ async def test_only_where_it_helps(app: Bff, changes: dict[str, Any]) -> None:
         ('<link rel="stylesheet" href="https://cdn.test/a.css">', []),
         ('<link rel="stylesheet" href="/a>, </b">', []),
         ('<link rel="stylesheet" href="/a\r\nx: y">', []),
+        ('<!-- {{ x }} <link rel="stylesheet" href="/a.css"> -->', []),
+        ("<script>{{ x }} '<link rel=stylesheet href=/a.css>'</script>", []),
+        ('<script src="/a.js" {{ x }}></script>', []),
+        ('<script src="/a.js" {% if x %}nomodule{% endif %}></script>', []),
+        ('<link rel="stylesheet" {% block x %}{% endblock %} href="/a.css">', []),
+        ('<script src="/a.js" async></script>', ["</a.js>; rel=preload; as=script"]),
+        ('<script src="/a.js" crossorigin></script>', []),
+        ('<script src="/a.js" integrity="sha384-x"></script>', []),
+        ('<script src="/a.js" nomodule></script>', []),
+        ('<script src="/a.js" type="text/template"></script>', []),
+        ('<script src="/a.js" src="/b.js"></script>', []),
+        ('<link rel="stylesheet" media="print" href="/a.css">', []),
+        ('<link rel="alternate stylesheet" href="/a.css">', []),
+        ('<noscript><link rel="stylesheet" href="/a.css"></noscript>', []),
+        ('{% if x %}<script src="/a.js"></script>{% else %}<script src="/b.js"></script>{% endif %}', []),
+        ('{% for x in y %}<script src="/a.js"></script>{% endfor %}', []),
+        (
+            '{% if x %}y{% endif %}<script src="/a.js"></script>{% block z %}<script src=/b.js></script>{% endblock %}',
+            ["</a.js>; rel=preload; as=script", "</b.js>; rel=preload; as=script"],
+        ),
         ("<link rel=stylesheet><script>'<link rel=stylesheet href=/a.css>'</script>", []),
     ],
 )

@@ -135,6 +135,36 @@ async def test_credentials_that_ran_out_lose_no_write(world: World) -> None:
     assert device.final[id_]["status"] == "applied"
 
 
+async def test_five_refused_credentials_are_a_refusal(world: World) -> None:
+    """So that it does not hold up the rest, and nobody looks for an effect that there cannot be."""
+    device = await settled(world)
+    bad = device.mutate("note.append", note_id="n1", text={"text": "a"})
+    good = device.mutate("note.append", note_id="n2", text={"text": "good"})
+    world.shop.before = lambda request: (
+        httpx.Response(401) if request.method == "POST" and "/n1" in request.url.path else None
+    )
+    for _ in range(5):
+        assert bad not in device.final
+        await device.once()
+    assert device.final[bad]["status"] == "rejected"
+    assert device.final[good]["status"] == "applied"
+
+
+async def test_after_refused_credentials_the_version_is_looked_at_again(world: World) -> None:
+    device = await settled(world)
+    id_ = device.mutate("note.append", if_version=device.data["notes"]["n1"]["_v"], note_id="n1", text={"text": "mine"})
+    world.shop.before = lambda request: httpx.Response(401) if request.method == "POST" else None
+    assert (await device.once())["results"][0]["status"] == "retry"
+    world.shop.before = lambda _: None
+    other = world.device()
+    await other.sync()
+    other.mutate("note.append", note_id="n1", text={"text": "theirs"})
+    await other.sync()
+    await device.sync()
+    assert device.final[id_]["status"] == "conflict"
+    assert world.shop.effects == ["theirs"]
+
+
 # The gateway's own functions.
 
 

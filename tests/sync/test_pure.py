@@ -358,8 +358,12 @@ OUTCOMES: list[tuple[ServiceError | None, dict[str, Any], str]] = [
     (UnexpectedStatus(403), {}, "rejected"),
     (UnexpectedStatus(403), {"first": False}, "unknown"),
     (UnexpectedStatus(401), {}, "retry"),
-    (UnexpectedStatus(401), {"resendable": False}, "rejected"),
-    (UnexpectedStatus(401), {"strikes": 4}, "rejected"),
+    (UnexpectedStatus(401), {"resendable": False}, "retry"),
+    (UnexpectedStatus(401), {"misses": 3}, "retry"),
+    (UnexpectedStatus(401), {"misses": 4}, "rejected"),
+    (UnexpectedStatus(401), {"misses": 4, "resendable": False}, "rejected"),
+    (UnexpectedStatus(401), {"first": False, "strikes": 3, "misses": 4}, "retry"),
+    (UnexpectedStatus(401), {"first": False, "resendable": False}, "unknown"),
     (UnexpectedStatus(401), {"first": False, "strikes": 4}, "unknown"),
     (UnexpectedStatus(408), {}, "retry"),
 ]
@@ -369,3 +373,10 @@ OUTCOMES: list[tuple[ServiceError | None, dict[str, Any], str]] = [
 def test_outcomes(error: ServiceError | None, options: dict[str, Any], status: str) -> None:
     given_ = {"sent": True, "resendable": True, "keyed": True, "deletes": False, "first": True, "strikes": 0} | options
     assert outcome(error, **given_)[0] == status
+
+
+@pytest.mark.parametrize("resendable", [True, False])
+def test_a_401_to_the_first_attempt_proves_that_nothing_was_done(resendable: bool) -> None:
+    given_: dict[str, Any] = {"sent": True, "resendable": resendable, "keyed": resendable, "deletes": False}
+    assert outcome(UnexpectedStatus(401), **given_, first=True, strikes=0) == ("retry", False)
+    assert outcome(UnexpectedStatus(401), **given_, first=False, strikes=0)[1]

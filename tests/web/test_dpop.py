@@ -9,8 +9,9 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any
+from unittest.mock import Mock
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -36,8 +37,12 @@ from bff_core import (
     post,
     required,
 )
-from bff_core.auth import ProvedWire
+from bff_core.auth import ProofKey, ProvedWire, dpop
+from bff_core.auth.ask import Asked
+from bff_core.auth.oidc.client import TIMEOUT
+from bff_core.errors import ConnectionLost
 from bff_core.stores import MemoryKeyValueStore
+from bff_core.wire import Http1Wire, WireResponse
 
 from .fakes import ISSUER, SESSION_KEYS, SITE, Browser, Clock, Site
 from .real import RealProvider, real_provider
@@ -213,13 +218,14 @@ async def test_another_key_at_a_real_provider(provider: RealProvider) -> None:
 
 class Binding:
     """Makes the fake provider bind tokens. ``nonce`` is what it wants in proofs, ``never`` has it want another,
-    ``error`` is what it says instead."""
+    with ``status``; ``error`` is what it says instead."""
 
     def __init__(self, site: Site) -> None:
         self.site = site
         self.proofs: list[dict[str, Any]] = []
         self.nonce: str | None = None
         self.never = False
+        self.status = 400
         self.error: str | None = None
         self.token_type = "DPoP"
         self._answer = site.provider.answer
@@ -237,7 +243,7 @@ class Binding:
             self.proofs.append(claims)
             if self.never or (self.nonce is not None and claims.get("nonce") != self.nonce):
                 headers = {"dpop-nonce": f"{self.nonce}{len(self.proofs) if self.never else ''}"}
-                return httpx.Response(400, json={"error": "use_dpop_nonce"}, headers=headers)
+                return httpx.Response(self.status, json={"error": "use_dpop_nonce"}, headers=headers)
         if self.error is not None:
             return httpx.Response(400, json={"error": self.error})
         found = await self._answer(request)
@@ -287,6 +293,41 @@ async def test_every_attempt_has_a_proof_of_its_own(browser: Browser, service: S
     assert len(service.calls) == 2
 
 
+async def test_a_proof_is_not_sent_again_over_another_connection() -> None:
+    """A service may have seen it, and takes it once, when a connection that was used before ends without an answer; the
+    wire repeats what has no proof."""
+    proofs: list[str | None] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError):
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                proofs.append(next((line for line in head.split("\r\n") if line.startswith("dpop: ")), None))
+                if len(proofs) in (2, 5):
+                    break
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        writer.close()
+
+    async def fetch(headers: bytes) -> Any:
+        future = asyncio.get_running_loop().create_future()
+        wire.send("GET", "/", headers, b"", 5, lambda response, error: future.set_result(error or response))
+        return await future
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        origin = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        inner = Http1Wire(origin, connect_timeout=1, max_body=1000, max_connections=2)
+        wire = ProvedWire(inner, origin, ProofKey(KEY, "key"))
+        bound = b"x: y\r\nauthorization: DPoP token\r\n"
+        assert (await fetch(bound)).status == 200
+        assert isinstance(await fetch(bound), ConnectionLost)
+        assert (await fetch(bound)).status == 200
+        assert (await fetch(b"")).status == 200
+        assert (await fetch(b"")).status == 200
+        await wire.aclose()
+    assert len(set(proofs[:3])) == 3
+    assert proofs[3:] == [None] * 3
+
+
 async def test_a_nonce_is_learnt_and_learnt_anew(browser: Browser, service: Service) -> None:
     """Also for what is not idempotent: what was refused for want of a nonce was not carried out (section 9)."""
     service.nonce = "one"
@@ -331,14 +372,36 @@ async def test_several_addresses(site: Site, binding: Binding) -> None:
         assert len(nonces) > 1
 
 
-async def test_the_providers_nonce_is_learnt(site: Site, binding: Binding, service: Service) -> None:
-    binding.nonce = "of the provider"
+@pytest.mark.parametrize("status", [400, 401])
+async def test_the_providers_nonce_is_learnt(site: Site, binding: Binding, service: Service, status: int) -> None:
+    """RFC 9449 section 8 has it with a 400; some say 401, as services do."""
+    binding.nonce, binding.status = "of the provider", status
     browser = await enter(site, service)
     assert (await browser.sign_in(site.provider)).status_code == 303
     site.clock.now += 1000
     assert (await browser.fetch("/api/notes/1")).status_code == 200
     assert [proof.get("nonce") for proof in binding.proofs] == [None, "of the provider", "of the provider"]
     assert site.provider.refreshes == 1
+
+
+async def test_one_deadline_for_both_tries(
+    site: Site, binding: Binding, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A provider that is slow is given as long as without proofs, and two tries together no longer than one."""
+    given: list[float] = []
+    ask = Asked.ask
+
+    async def noted(self: Asked, method: str, headers: bytes, body: bytes, timeout: float) -> Any:
+        if b"dpop: " in headers:
+            given.append(timeout)
+        return await ask(self, method, headers, body, timeout)
+
+    monkeypatch.setattr(Asked, "ask", noted)
+    binding.nonce = "of the provider"
+    browser = await enter(site, service)
+    assert (await browser.sign_in(site.provider)).status_code == 303
+    first, second = given
+    assert TIMEOUT / 2 < second < first <= TIMEOUT
 
 
 async def test_a_provider_that_is_never_content(site: Site, binding: Binding, service: Service) -> None:
@@ -401,6 +464,31 @@ async def test_what_cannot_be_renewed_ends_with_its_key(site: Site, binding: Bin
     assert (await new.fetch("/api/notes/1")).status_code == 401
 
 
+async def test_signing_out_with_another_key_ends_it_for_all(site: Site, binding: Binding, service: Service) -> None:
+    """Also what the replica that is asked cannot read."""
+    site.provider.offline = False
+    old = await enter(site, service, dpop_key=OTHER)
+    await old.sign_in(site.provider)
+    new = await enter(site, service)
+    new.client.cookies = httpx.Cookies(old.client.cookies)
+    assert (await new.fetch("/auth/logout", "POST")).status_code == 200
+    assert (await old.fetch("/api/notes/1")).status_code == 401
+
+
+async def test_a_key_is_changed_while_the_provider_is_down(site: Site, binding: Binding, service: Service) -> None:
+    """A replica that cannot use the token leaves it as it is, for those that can."""
+    site.provider.lasts = 3600
+    old = await enter(site, service, dpop_key=OTHER)
+    await old.sign_in(site.provider)
+    new = await enter(site, service)
+    assert (await new.navigate("/auth/login")).status_code == 303  # it knows the provider
+    new.client.cookies = httpx.Cookies(old.client.cookies)
+    site.clock.now += 70
+    site.provider.down = True
+    assert (await new.fetch("/api/notes/1")).status_code == 503
+    assert (await old.fetch("/api/notes/1")).status_code == 200
+
+
 class Brought:
     """Somebody who comes with a bearer token, as an app does."""
 
@@ -435,6 +523,17 @@ async def test_what_is_off_is_not_there(site: Site) -> None:
     assert not isinstance(app.upstreams["notes"].wire, ProvedWire)
 
 
+def test_a_nonce_that_is_too_long_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not used, so that calls fail that need it: somebody has to learn why."""
+    response = WireResponse(401, [(b"dpop-nonce", b"n" * 1025)], b"")
+    log = Mock()
+    monkeypatch.setattr(dpop, "log", log)
+    for _ in range(2):
+        assert dpop.nonce_of(response, "https://long.test") is None
+    assert dpop.nonce_of(WireResponse(401, [(b"dpop-nonce", b"n" * 1024)], b""), "https://short.test") == "n" * 1024
+    log.warning.assert_called_once_with("dpop.nonce_too_long", address="https://long.test", longest=1024)
+
+
 def test_a_key_that_is_none() -> None:
     with pytest.raises(DeclarationError, match="dpop_key"):
         OidcSessions(issuer=ISSUER, client_id="web", client_secret="x", base_url=SITE, dpop_key="x")
@@ -442,8 +541,6 @@ def test_a_key_that_is_none() -> None:
 
 def test_the_service_would_notice() -> None:
     """What verifies here is not made to say yes."""
-    from bff_core.auth import ProofKey
-
     proof = ProofKey(KEY, "key", Clock()).header("GET", "http://x/", None).decode().removeprefix("dpop: ").strip()
     head, body, signature = proof.split(".")
     other = ProofKey(OTHER, "key", Clock()).header("GET", "http://x/", None).decode().removeprefix("dpop: ").strip()

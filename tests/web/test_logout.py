@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+
+from bff_core.stores import MemoryKeyValueStore, StoreUnavailable
 
 from .fakes import CLIENT_ID, LOGOUT_EVENT, OTHER_KEY, SITE, Browser, Site
 
@@ -94,6 +97,43 @@ async def test_logout_of_one_session_at_the_provider(site: Site) -> None:
     assert (await two.fetch("/api/me")).status_code == 401
 
 
+class Interleaved(MemoryKeyValueStore):
+    """A session is put after a logout has looked for it, and before the logout deletes its index."""
+
+    def __init__(self, clock: Any) -> None:
+        super().__init__(clock=clock)
+        self.signing_in, self.looked, self.put_it, self.go_on = (asyncio.Event() for _ in range(4))
+
+    async def put(self, key: str, value: bytes, ttl: float) -> None:
+        if key.startswith("session:"):
+            self.signing_in.set()
+            await self.put_it.wait()
+        await super().put(key, value, ttl)
+
+    async def delete(self, key: str, expected: bytes | None = None) -> bool:
+        deleted = await super().delete(key, expected)
+        if key.startswith("session:") and not self.looked.is_set():
+            self.looked.set()
+            await self.go_on.wait()
+        return deleted
+
+
+@pytest.mark.parametrize("named", [{"sub": "u1"}, {"sid": "op-1"}], ids=str)
+async def test_logout_against_a_sign_in(site: Site, named: dict[str, str]) -> None:
+    """Whichever of them is the later one: the session does not outlive both."""
+    site.store = store = Interleaved(site.clock)
+    browser = await site.browser()
+    signing_in = asyncio.create_task(browser.sign_in(site.provider))
+    await store.signing_in.wait()
+    signing_out = asyncio.create_task(tell(browser, site.provider.logout_token(**named)))
+    await store.looked.wait()
+    store.put_it.set()
+    assert (await signing_in).status_code == 303
+    store.go_on.set()
+    assert await signing_out == 200
+    assert (await browser.fetch("/api/me")).status_code == 401
+
+
 async def test_logout_of_nobody(site: Site) -> None:
     browser = await signed_in(site)
     assert await tell(browser, site.provider.logout_token(sub="u9")) == 200
@@ -104,6 +144,43 @@ async def test_a_logout_token_is_good_once(site: Site) -> None:
     browser = await signed_in(site)
     token = site.provider.logout_token(sub="u1")
     assert await tell(browser, token) == 200
+    assert await tell(browser, token) == 400
+
+
+class Failing(MemoryKeyValueStore):
+    """Goes down at a call that the test chooses, until the test says that it is up."""
+
+    at = ""
+    down = False
+
+    def _check(self, what: str) -> None:
+        self.down = self.down or what == self.at
+        if self.down:
+            raise StoreUnavailable("down")
+
+    async def get(self, key: str) -> bytes | None:
+        self._check("get " + key.partition(":")[0])
+        return await super().get(key)
+
+    async def put(self, key: str, value: bytes, ttl: float) -> None:
+        self._check("put " + key.partition(":")[0])
+        await super().put(key, value, ttl)
+
+    async def delete(self, key: str, expected: bytes | None = None) -> bool:
+        self._check("delete " + key.partition(":")[0])
+        return await super().delete(key, expected)
+
+
+@pytest.mark.parametrize("at", ["get jti", "get sub", "delete session", "delete sub", "put jti"])
+async def test_a_logout_token_that_met_an_outage_can_be_said_again(site: Site, at: str) -> None:
+    site.store = store = Failing(clock=site.clock)
+    browser = await signed_in(site)
+    token = site.provider.logout_token(sub="u1")
+    store.at = at
+    assert await tell(browser, token) == 503
+    store.at, store.down = "", False
+    assert await tell(browser, token) == 200
+    assert (await browser.fetch("/api/me")).status_code == 401
     assert await tell(browser, token) == 400
 
 

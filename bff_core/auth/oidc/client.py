@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import secrets
+import time
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
@@ -109,11 +110,13 @@ class Client:
         (RFC 9449 section 8), and is asked once more."""
         if self._proofs is None:
             return _tokens(await self._post(provider, provider.token, form), None)
+        # Both together take no longer than one does without proofs: whoever renews has a lease for that.
+        until = time.monotonic() + TIMEOUT
         for again in (True, False):
             proof = self._proofs.header("POST", provider.token.url, self._nonce)
             try:
-                # Both together take no longer than one does without proofs: whoever renews has a lease for that.
-                document = await self._post(provider, provider.token, form, TIMEOUT / 2, proof=proof)
+                left = max(0.0, until - time.monotonic())
+                document = await self._post(provider, provider.token, form, left, proof=proof)
                 return _tokens(document, self._proofs.thumbprint)
             except Denied as denied:
                 if str(denied) not in NO_PROOF:
@@ -140,13 +143,14 @@ class Client:
             log.warning("oidc.provider_failed", reason=error.kind)
             raise no_sign_in() from None
         if proof:
-            self._nonce = nonce_of(response) or self._nonce
+            self._nonce = nonce_of(response, endpoint.url) or self._nonce
         document = _object(response.body)
         if response.status in (HTTPStatus.OK, HTTPStatus.CREATED):
             return document
         code = document.get("error")
         reason = code if isinstance(code, str) and _CODE.fullmatch(code) else f"status {response.status}"
-        if reason == "invalid_grant":  # whatever the status; some say 401 or 403
+        # Whatever the status: some say 401 or 403.
+        if reason == "invalid_grant" or (proof and reason == NONCE_WANTED):
             raise Denied(reason)
         if response.status == HTTPStatus.BAD_REQUEST and reason != "invalid_client" and reason not in PASSING:
             raise Denied(reason)

@@ -219,10 +219,10 @@ class OidcSessions:
     async def sign_out(self, session_id: str | None) -> str:
         """End the session, if there is one; where to send the browser. Raises ``StoreUnavailable``."""
         held = None if session_id is None else await self.vault.read(session_id)
-        if session_id is not None and held is not None:
-            await self.vault.end(session_id)
-            if held.session.refresh is not None:
-                await self._client.revoke(held.session.refresh)
+        if session_id is not None:
+            await self.vault.end(session_id)  # also what cannot be read here: a replica with another key might
+        if held is not None and held.session.refresh is not None:
+            await self._client.revoke(held.session.refresh)
         try:
             provider = await self.discovery.provider()
         except Problem:
@@ -252,7 +252,8 @@ class OidcSessions:
         if held is None:
             return None
         session, now = held.session, self.clock()
-        if slide and now - session.seen >= SLIDE_EVERY:
+        # What was read under another key is not what is to be written; it is renewed, which counts as a use.
+        if slide and session.until and now - session.seen >= SLIDE_EVERY:
             await self._slide(session_id, held, now)
         if now >= session.renew:
             renewal = self._refresher.start(session_id)

@@ -189,14 +189,11 @@ class _BackChannel:
             raise self._refused(str(bad)) from None
         issuer, store, seen = sessions.discovery.issuer, sessions.vault.store, f"jti:{token.token_id}"
         try:
-            if not await store.swap(seen, None, b"1", token.until - sessions.clock()):
+            if await store.get(seen) is not None:
                 raise self._refused("replayed")
-            names = index_names(issuer, None if token.sid else token.subject, token.sid)
-            try:
-                ended = await sessions.vault.end_all(names)
-            except StoreUnavailable:
-                await store.delete(seen)  # so that the provider can say it again
-                raise
+            # Marked last: a provider that met an outage can say it again, and to end what has ended does no harm.
+            ended = await sessions.vault.end_all(index_names(issuer, None if token.sid else token.subject, token.sid))
+            await store.put(seen, b"1", token.until - sessions.clock())
         except StoreUnavailable as error:
             log.warning("session.store_failed", reason=str(error))
             raise cannot_verify() from None

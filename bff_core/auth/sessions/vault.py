@@ -118,13 +118,21 @@ class Vault:
                 raw = await self.store.get(name)
                 if raw is None:
                     break
-                for handle in self._read_index(name, raw):
-                    self._known.drop(handle.encode())
-                    ended += await self.store.delete("session:" + handle)
+                handles = self._read_index(name, raw)
+                ended += await self._end_these(handles)
                 if await self.store.delete(name, raw):
+                    # Who found its entry just before that went had put its session by then, maybe not when we looked.
+                    ended += await self._end_these(handles)
                     break
             else:
                 raise StoreUnavailable("sessions are entered faster than they can be ended")
+        return ended
+
+    async def _end_these(self, handles: Iterable[str]) -> int:
+        ended = 0
+        for handle in handles:
+            self._known.drop(handle.encode())
+            ended += await self.store.delete("session:" + handle)
         return ended
 
     def _ttl(self, session: Session) -> float:
