@@ -26,6 +26,8 @@ import uvicorn
 from rich.console import Console
 from rich.table import Table
 
+from bff_core.server import http1_protocol
+
 from .compare import PAGE, upstream
 from .lab import LOAD_CORE, SERVER_CORE, free_port
 
@@ -34,7 +36,8 @@ LINES = {
     "validate_json(": "validation (pydantic)",
     "self._serialize(": "serialization (pydantic)",
     "self.write(": "writing to sockets",
-    "model_construct(": "shape",
+    "connection.write(": "writing to sockets",
+    "made: BaseModel = new(model)": "shape",
 }
 LOOP = "event loop, kernel"
 REPEAT = 20_000
@@ -67,7 +70,8 @@ def sampled(seconds: int) -> tuple[Counter[str], float, int]:
         from .peers.ours import app
 
         port = free_port()
-        config = uvicorn.Config(app, port=port, log_config=None, access_log=False, loop="uvloop", http="httptools")
+        http: Any = http1_protocol(app.settings.hardening, app.begin)
+        config = uvicorn.Config(app, port=port, log_config=None, access_log=False, loop="uvloop", http=http)
         server = uvicorn.Server(config)
         told: list[int] = []
 
