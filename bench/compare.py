@@ -155,8 +155,17 @@ def sections(session: Session) -> Rows:
         cpu: dict[str, dict[int, list[float]]] = {peer: {count: [] for count in SECTIONS} for peer in servers}
         for number in range(session.rounds):
             for count in SECTIONS:
-                for peer, server in servers.items():
-                    one = load(server, f"/sections/{count}?id=%d", max(2, session.seconds // 2), seed=number + 1)
+                for peer, server in list(servers.items()):
+                    try:
+                        one = load(server, f"/sections/{count}?id=%d", max(2, session.seconds // 2), seed=number + 1)
+                    except RuntimeError as error:
+                        if peer == "ours":
+                            raise
+                        # A peer that answers with errors is no measure of anything.
+                        rows[peer] = {"skipped": str(error).splitlines()[0]}
+                        del cpu[peer]
+                        servers.pop(peer).stop()
+                        continue
                     cpu[peer][count].append(one.cpu_us_per_page)
         for peer, counts in cpu.items():
             cost = {count: round(statistics.median(values), 1) for count, values in counts.items()}
