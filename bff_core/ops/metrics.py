@@ -54,6 +54,7 @@ METRICS = {
         Metric("bff_service_attempt_duration_seconds", "histogram", "Requests sent to services.", OPERATION),
         Metric("bff_service_in_flight", "gauge", "Requests to the service under way.", ("service",)),
         Metric("bff_service_in_flight_limit", "gauge", "How many the bulkhead allows now.", ("service",)),
+        Metric("bff_service_waiting", "gauge", "Calls that wait for the bulkhead.", ("service",)),
         Metric("bff_service_retry_budget", "gauge", "Extra attempts that the budget would pay for now.", ("service",)),
         Metric("bff_circuit_state", "gauge", "Whether the circuit is in this state.", ("service", "state")),
         Metric("bff_events_total", "counter", "Decisions of the resilience strategies.", (*OPERATION, "event")),
@@ -128,6 +129,7 @@ def _service(gateway: Gateway, name: str, now: float) -> Iterator[Sample]:
     upstream = gateway.upstreams[name]
     yield "bff_service_in_flight", (name,), upstream.wire.in_flight
     yield "bff_service_in_flight_limit", (name,), upstream.limit
+    yield "bff_service_waiting", (name,), len(upstream.waiting)
     yield "bff_service_retry_budget", (name,), upstream.budget.left(now)
     for state in STATES:
         yield "bff_circuit_state", (name, state), float(state == upstream.breaker.state)

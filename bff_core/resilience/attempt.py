@@ -80,8 +80,6 @@ class Attempt:
         """Send it, if bulkhead and breaker allow, or wait for the bulkhead until the deadline; raises ``BulkheadFull``,
         ``CircuitOpen`` or ``CallTimeout``."""
         upstream = self._upstream
-        if upstream.waiting:
-            upstream.advance()  # not every end of a call is told here, a stream's is not
         if upstream.waiting or upstream.wire.in_flight >= upstream.limit:
             self._wait(request, deadline)
         else:

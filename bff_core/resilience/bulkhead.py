@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 __all__ = ["BulkheadQueue", "Waiting"]
 
-_NEVER = float("inf")
-_TOLERANCE = 0.0005
+TICK = 0.01
 
 
 class Waiting(Protocol):
@@ -23,15 +23,19 @@ class Waiting(Protocol):
 
 
 class BulkheadQueue:
-    """At most ``most`` wait, each until an instant of ``time.monotonic``. One timer serves them all."""
+    """At most ``most`` wait, each until an instant of ``time.monotonic``.
 
-    __slots__ = ("_at", "_most", "_timer", "_waiting")
+    ``advance`` is called every hundredth of a second while somebody does: the end of a call is told at once to who
+    asked for it, that of a stream, or of one that was given up before its transport let it go, to nobody.
+    """
 
-    def __init__(self, most: int) -> None:
+    __slots__ = ("_advance", "_most", "_timer", "_waiting")
+
+    def __init__(self, most: int, advance: Callable[[], None]) -> None:
         self._most = most
+        self._advance = advance
         self._waiting: dict[Waiting, float] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._at = _NEVER
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -41,8 +45,8 @@ class BulkheadQueue:
         if len(self._waiting) >= self._most:
             return False
         self._waiting[waiting] = deadline
-        if deadline < self._at:
-            self._arm(deadline)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(TICK, self._look)
         return True
 
     def leave(self, waiting: Waiting) -> None:
@@ -55,19 +59,12 @@ class BulkheadQueue:
         del self._waiting[waiting]
         return waiting
 
-    def _arm(self, deadline: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._at = deadline
-        self._timer = asyncio.get_running_loop().call_later(max(0.0, deadline - time.monotonic()), self._look)
-
     def _look(self) -> None:
         self._timer = None
-        self._at = _NEVER
-        until = time.monotonic() + _TOLERANCE
-        late = [waiting for waiting, deadline in self._waiting.items() if deadline <= until]
-        for waiting in late:
+        now = time.monotonic()
+        for waiting in [waiting for waiting, deadline in self._waiting.items() if deadline <= now]:
             if self._waiting.pop(waiting, None) is not None:  # one's end may be another's
                 waiting.late()
-        if self._waiting:
-            self._arm(min(self._at, *self._waiting.values()))
+        self._advance()
+        if self._waiting and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(TICK, self._look)

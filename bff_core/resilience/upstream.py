@@ -59,7 +59,7 @@ class Upstream:
         self.budget = RetryBudget(policy.retry.budget, policy.retry.reserve)
         self.adaptive = Gradient2(policy.adaptive) if policy.adaptive.enabled else None
         self.latency = RollingPercentile(HEDGE_PERCENTILE)
-        self.waiting = BulkheadQueue(policy.bulkhead_queue)
+        self.waiting = BulkheadQueue(policy.bulkhead_queue, self.advance)
 
     @property
     def limit(self) -> int:

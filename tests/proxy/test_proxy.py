@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 import shutil
+import time
 from collections.abc import AsyncIterator
 from hashlib import sha256
 from typing import Any
@@ -27,7 +28,7 @@ from bff_core import (
 from bff_core.testing import FakeServices, HostileServer, bff_client, refused_port
 from tests.wire.raw import Peer, answers, ok, says
 
-from .conftest import CALM, Start, WireKind
+from .conftest import CALM, Start, WireKind, settled
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:
@@ -328,6 +329,32 @@ async def test_bulkhead(start: Start, wire: WireKind) -> None:
             with pytest.raises(httpx.RemoteProtocolError):
                 await first.aread()
         assert (await gateway.client.get("/media/ok")).status_code == 200
+
+
+class Waits:
+    """A call that the bulkhead has no place for."""
+
+    def __init__(self) -> None:
+        self.went = False
+
+    def go(self) -> None:
+        self.went = True
+
+    def late(self) -> None:
+        raise AssertionError
+
+
+async def test_the_end_of_a_stream_makes_room(start: Start, wire: WireKind) -> None:
+    """Whoever waits for the bulkhead goes on when it ends, and need not wait for the end of a call."""
+    async with HostileServer() as server:
+        gateway = await start(server.url, wire=wire, policy=CALM.model_copy(update={"bulkhead": 1}))
+        waits, upstream = Waits(), gateway.app.upstreams["media"]
+        async with gateway.client.stream("GET", "/media/trickle"):
+            assert upstream.waiting.join(waits, time.monotonic() + 60)
+            upstream.advance()
+            assert not waits.went
+            server.release.set()
+        await settled(lambda: waits.went)
 
 
 async def test_a_slow_client_does_not_open_the_circuit(start: Start, serve: Any, wire: WireKind) -> None:

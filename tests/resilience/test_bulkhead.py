@@ -12,6 +12,10 @@ from bff_core.resilience.bulkhead import BulkheadQueue
 pytestmark = pytest.mark.anyio
 
 
+def nothing() -> None:
+    """There is no place."""
+
+
 class One:
     def __init__(self, told: list[str], name: str) -> None:
         self.told, self.name = told, name
@@ -24,7 +28,7 @@ class One:
 
 
 async def test_first_come_first_served_up_to_the_most() -> None:
-    queue, told = BulkheadQueue(3), list[str]()
+    queue, told = BulkheadQueue(3, nothing), list[str]()
     a, b, c, d = (One(told, name) for name in "abcd")
     far = time.monotonic() + 60
     assert [queue.join(one, far) for one in (a, b, c, d)] == [True, True, True, False]
@@ -39,7 +43,7 @@ async def test_first_come_first_served_up_to_the_most() -> None:
 
 async def test_each_has_its_own_deadline() -> None:
     """Also when one that comes later has to go sooner, and when one's end is another's."""
-    queue, told = BulkheadQueue(9), list[str]()
+    queue, told = BulkheadQueue(9, nothing), list[str]()
     a, b, c, d, e = (One(told, name) for name in "abcde")
     now = time.monotonic()
     queue.join(a, now + 60)
@@ -57,6 +61,24 @@ async def test_each_has_its_own_deadline() -> None:
 
 
 async def test_nobody_waits_where_none_may() -> None:
-    queue = BulkheadQueue(0)
+    queue = BulkheadQueue(0, nothing)
     assert not queue.join(One([], "a"), time.monotonic() + 1)
     assert not queue
+
+
+async def test_it_looks_for_a_place_by_itself() -> None:
+    """While somebody waits, and no longer."""
+    told: list[str] = []
+
+    def advance() -> None:
+        told.append("looks")
+        if told.count("looks") == 3:
+            queue.next().go()
+
+    queue = BulkheadQueue(9, advance)
+    queue.join(One(told, "a"), time.monotonic() + 60)
+    async with asyncio.timeout(10):
+        while len(queue):
+            await asyncio.sleep(0.005)
+    assert told == ["looks", "looks", "looks", "a goes"]
+    assert queue._timer is None
