@@ -70,7 +70,7 @@ def sampled(seconds: int) -> tuple[Counter[str], float, int]:
         from .peers.ours import app
 
         port = free_port()
-        http: Any = http1_protocol(app.settings.hardening, app.begin)
+        http: Any = http1_protocol(app.settings.hardening, app.begin, app.turns)
         config = uvicorn.Config(app, port=port, log_config=None, access_log=False, loop="uvloop", http=http)
         server = uvicorn.Server(config)
         told: list[int] = []

@@ -91,13 +91,13 @@ class Bff(FastAPI):
         self.clients = clients
         self.syncs: list[Sync] = []
         self.shedder = Shedder(settings.shed_after)
-        turns = Turns()
-        self.lag = LagMonitor(self.shedder, turns)
+        self.turns = Turns()
+        self.lag = LagMonitor(self.shedder, self.turns)
         self.last_good = make_last_good(name, settings)
         self.limiter = limiter
         self._limits = tuple(limits)
         self._services = PageServices(
-            self._client, settings.max_body, self.shedder, turns, self.last_good, events, memory, settings.delivery
+            self._client, settings.max_body, self.shedder, self.last_good, events, memory, settings.delivery
         )
         self.idempotency = Ledger(
             name,
@@ -134,10 +134,12 @@ class Bff(FastAPI):
         goes the usual way."""
         table, direct = self._table, self.direct
         if direct is None or table is None or table.size != len(self.router.routes):
+            self.turns.take(1)
             return None
         found = table.find(scope)
         if found is None:
             scope[FOUND] = None
+            self.turns.take(1)
             return None
         page, path_params = found
         reply = None
@@ -147,6 +149,7 @@ class Bff(FastAPI):
             reply = page.refuses(scope, direct.headers)
         if reply is not None:
             return reply
+        self.turns.take(page.calls)
         scope["app"] = self
         return direct.serve(page, path_params, scope, receive, send)
 

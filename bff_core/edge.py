@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .context import RequestContext, use_context
 from .errors import PROBLEM_JSON, ClientDisconnected, Problem, Refused, ServiceError
 from .forwarded import TrustedProxies
-from .hardening import EXCHANGE, Admission, AnswerHeaders, Header, LimitedBody, Reply, with_defaults
+from .hardening import ARRIVED, EXCHANGE, Admission, AnswerHeaders, Header, LimitedBody, Reply, with_defaults
 from .limits import Usage
 from .pages import PageEndpoint
 from .resilience.deadline import parse_timeout
@@ -126,7 +126,7 @@ class Edge:
             self._end(scope, context)
 
     def _begin(self, scope: Scope) -> RequestContext:
-        started = time.monotonic()
+        started = scope[ARRIVED] if ARRIVED in scope else time.monotonic()
         trace = read_trace(scope["headers"], self._sample_below)
         allowed = self._deadline
         if trace.timeout is not None:

@@ -76,7 +76,7 @@ def serve(target: str, host: str, port: int) -> None:
         server_header=False,
         # Who may speak for a client is a question of the gateway's settings, not of who is on loopback.
         proxy_headers=False,
-        http=cast("Any", http1_protocol(app.settings.hardening, app.begin)),
+        http=cast("Any", http1_protocol(app.settings.hardening, app.begin, app.turns)),
         timeout_graceful_shutdown=math.ceil(app.settings.shutdown_grace),
     )
     server = _Server(config)

@@ -9,13 +9,15 @@ from starlette.types import Scope
 from .cors import CorsPolicy
 from .settings import Hardening
 
-__all__ = ["EXCHANGE", "AnswerHeaders", "Header", "Reply", "with_defaults"]
+__all__ = ["ARRIVED", "EXCHANGE", "AnswerHeaders", "Header", "Reply", "with_defaults"]
 
 Header = tuple[bytes, bytes]
 Reply = tuple[int, Sequence[Header], bytes]
 """Status, headers and body of an answer that is whole."""
 EXCHANGE = "bff.exchange"
 """Where the gateway's own server (``bff_core.server``) leaves its exchange in the scope: quicker ways than ASGI's."""
+ARRIVED = "bff.arrived"
+"""And where it leaves the instant of ``time.monotonic`` at which a request came that had to wait for its turn."""
 
 # An answer of a gateway is data. Whatever a browser is made to take it for, it loads nothing, runs nothing, is framed
 # nowhere. "same-origin" and not "no-referrer", which would make the Origin of a page's own forms "null".

@@ -85,7 +85,6 @@ class PageEndpoint:
         self._gate = serving.gate
         self._max_body = services.max_body
         self._shedder = services.shedder
-        self._turns = services.turns
         self._shed_event = Event("OnShed", "warning", plan.name, "LoadShedding", detail=serving.criticality)
         self._events = services.events
         self._criticality = serving.criticality
@@ -93,6 +92,7 @@ class PageEndpoint:
         self._last_good = services.last_good
         self.private = serving.gate is not None
         self.is_kept = serving.cache and serving.guard is None and versions is None and serving.streaming is None
+        self.calls = max(1, sum(section.operation is not None for section in plan.sections))
         self.is_document = serving.streaming is None or serving.streaming.in_schema
         self._path = path
         self._status = serving.status
@@ -161,9 +161,6 @@ class PageEndpoint:
         older: OlderPage | None,
         cache_key: bytes,
     ) -> None:
-        turn = self._turns.enter()
-        if turn is not None:
-            await turn
         query = parse_query(scope["query_string"]) if older is None else older.query(parse_query(scope["query_string"]))
         selection = (self._selector if older is None else older.selector).read(query)
         body = await self._read_body(scope, receive, self._max_body) if self._inputs.body is not None else b""

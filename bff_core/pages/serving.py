@@ -11,7 +11,7 @@ from ..clients import ServiceClient
 from ..delivery import Delivery, check_cache_control
 from ..errors import DeclarationError
 from ..idempotency import Once
-from ..limits import Criticality, Guard, Shedder, Turns
+from ..limits import Criticality, Guard, Shedder
 from ..telemetry import Events
 from .inputs import RequestInputs
 from .last_good import LastGoodValues
@@ -32,7 +32,6 @@ class PageServices:
     client: Callable[[type[ServiceClient], str], ServiceClient]
     max_body: int
     shedder: Shedder
-    turns: Turns
     last_good: LastGoodValues
     events: Events
     memory: MemoryStore

@@ -9,22 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable
-from contextvars import copy_context
 from functools import partial
 from typing import Any, cast
 
 import httptools
-from starlette.types import Scope
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from ..errors import Problem
 from ..hardening import Hardening
+from ..limits import Turns
 from .caps import Begin, Caps
 from .exchange import STATUS_LINES, Exchange, whole_problem
 from .head import Headers, header_fields, plain_request
+from .pipeline import Pipeline
 from .reader import Head, RequestReader
 from .scopes import Scopes
 from .timers import DeadlineTimer, StallTimer
@@ -47,10 +46,9 @@ class Http1Protocol(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_advancing", "_app", "_block", "_caps", "_config", "_context", "_current", "_default_headers",
-        "_default_lines",
-        "_fields", "_is_closing", "_let_go", "_loop", "_newest", "_phase", "_queue", "_reader", "_reading",
-        "_scopes", "_stall", "_state", "_state_of_app", "_timer", "_transport", "_websocket",
+        "_app", "_block", "_caps", "_config", "_default_headers", "_default_lines", "_fields", "_is_closing", "_let_go",
+        "_loop", "_phase", "_pipeline", "_reader", "_reading", "_scopes", "_stall", "_state", "_state_of_app", "_timer",
+        "_transport", "_turns", "_unread", "_websocket",
         "room",
     )  # fmt: skip
 
@@ -78,11 +76,9 @@ class Http1Protocol(asyncio.Protocol):
         self._let_go = False
         self._websocket: Head | None = None
         self.room: asyncio.Event | None = None
-        # The request that is answered, those that wait for that, and the last, of which there may be more to read.
-        self._current: Exchange | None = None
-        self._queue: deque[tuple[Exchange, Scope]] = deque()
-        self._newest: Exchange | None = None
-        self._advancing = False
+        self._turns = self._caps.turns
+        # What has come, and waits for its turn.
+        self._unread = b""
         self._block = b""
         self._fields: Headers = []
         self._default_headers: list[tuple[bytes, bytes]] = []
@@ -97,8 +93,7 @@ class Http1Protocol(asyncio.Protocol):
         self._stall = StallTimer(self._loop, self._transport, self._caps.write_timeout)
         self._state.connections.add(cast("Any", self))
         self._scopes = Scopes(self._config, self._transport, self._state_of_app)
-        # One request's context variables are nobody else's, in whichever task it is that the next one begins.
-        self._context = copy_context()
+        self._pipeline = Pipeline(self._app, self._caps.begin, self._loop, self._transport, self._state.tasks)
         self._timer.within(self._caps.header_timeout)
 
     def connection_lost(self, _error: Exception | None) -> None:
@@ -107,11 +102,8 @@ class Http1Protocol(asyncio.Protocol):
         self._timer.end()
         self._stall.stop()
         self._let_go = True
-        current, newest, self._current, self._newest = self._current, self._newest, None, None
-        for exchange in (current, newest, *(waiting for waiting, _ in self._queue)):
-            if exchange is not None:
-                exchange.leave()
-        self._queue.clear()
+        self._unread = b""
+        self._pipeline.leave()
         self.resume_writing()
         self._reader = None  # it and this object hold each other
 
@@ -120,29 +112,35 @@ class Http1Protocol(asyncio.Protocol):
         self._close()
 
     def data_received(self, data: bytes) -> None:
-        """The usual request, whole, is read at a glance; everything else by llhttp."""
+        """A request begins when it is its turn; of one that has begun the rest is read at once."""
         if self._let_go or self._is_closing():
             return
-        if (
-            (self._current is None or self._current.complete)
-            and (self._reader is None or not self._reader.receiving)
-            and len(data) <= self._caps.max_head
-            and (request := plain_request(data)) is not None
-        ):
-            method, path, query, block = request
-            fields: Headers | None = self._fields
-            if block != self._block:
-                fields = header_fields(block)
-                if fields is not None and len(block) <= _REMEMBERED:
-                    self._block, self._fields = block, fields
-            if fields is not None:
-                exchange = self._newest = Exchange(self, head_only=method == "HEAD", keep_alive=True, http_1_0=False)
-                exchange.end()
-                self._phase = ANSWERING
-                self._timer.rest()
-                self._start(exchange, self._scopes.make(exchange, method, path, query, "1.1", fields.copy()))
-                return
-        self._read(data)
+        reader = self._reader
+        if (reader is not None and reader.receiving) or self._pipeline.due:
+            self._read(data)
+        elif self._unread:
+            self._unread += data
+            self.pause()
+        elif self._turns is None or self._turns.enter(self):
+            self._take(data)
+        else:
+            self._unread = data
+            self._phase = IDLE
+            self._timer.rest()
+
+    def begin(self, arrived: float) -> None:
+        """It is the turn of what is unread."""
+        data, self._unread = self._unread, b""
+        if not data or self._is_closing():
+            return
+        self._scopes.arrived = arrived
+        self.resume()
+        try:
+            self._take(data)
+        except Exception:
+            self._transport.abort()
+            raise
+        self._scopes.arrived = 0.0
 
     def pause_writing(self) -> None:
         """The client has to go on taking something."""
@@ -160,10 +158,12 @@ class Http1Protocol(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """The server stops: what has been asked is answered, then the connection ends."""
-        if self._queue:
-            self._queue[-1][0].keep_alive = False
-        elif self._current is not None and not self._current.complete:
-            self._current.keep_alive = False
+        self.begin(0.0)
+        pipeline = self._pipeline
+        if pipeline.queue:
+            pipeline.queue[-1][0].keep_alive = False
+        elif pipeline.current is not None and pipeline.due:
+            pipeline.current.keep_alive = False
         else:
             self._close()
 
@@ -182,7 +182,7 @@ class Http1Protocol(asyncio.Protocol):
 
     def resume(self) -> None:
         """Undo ``pause``, unless enough wait to be answered."""
-        if not self._reading and not self._queue and not self._is_closing():
+        if not self._reading and not self._pipeline.queue and not self._is_closing():
             self._reading = True
             self._transport.resume_reading()
 
@@ -202,10 +202,10 @@ class Http1Protocol(asyncio.Protocol):
         elif self._is_closing():
             self._stall.watch()
         else:
-            self._advance()
-            if not self._queue:
+            self._pipeline.advance()
+            if not self._pipeline.queue:
                 self.resume()
-                if self._current is None or self._current.complete:
+                if not self._pipeline.due:
                     self._rest()
 
     def forget(self, task: asyncio.Task[Any], exchange: Exchange, error: BaseException | None) -> None:
@@ -232,10 +232,9 @@ class Http1Protocol(asyncio.Protocol):
             # the stream it is.
             self._let_go = True
             asked = [value.lower() for name, value in head.headers if name == b"upgrade"]
-            due = self._current is not None and not self._current.complete
-            if asked == [b"websocket"] and self._config.ws_protocol_class is not None and not due:
+            if asked == [b"websocket"] and self._config.ws_protocol_class is not None and not self._pipeline.due:
                 self._websocket = head
-                self._newest = None
+                self._pipeline.newest = None
                 return
         self._phase = ANSWERING
         exchange = Exchange(
@@ -246,21 +245,21 @@ class Http1Protocol(asyncio.Protocol):
             expects_continue=head.expects_continue and head.version != "1.0",
         )
         scope = self._scopes.make(exchange, head.method, head.path, head.query, head.version, head.headers)
-        self._newest = exchange
-        if self._current is None or self._current.complete:
-            self._start(exchange, scope)
+        self._pipeline.newest = exchange
+        if not self._pipeline.due:
+            self._pipeline.start(exchange, scope)
         else:
             self.pause()
-            self._queue.append((exchange, scope))
+            self._pipeline.queue.append((exchange, scope))
 
     def body(self, piece: bytes) -> None:
         """A piece of its content."""
-        if self._newest is not None:
-            self._newest.take(piece)
+        if self._pipeline.newest is not None:
+            self._pipeline.newest.take(piece)
 
     def whole(self, *, keep_alive: bool) -> None:
         """It is whole."""
-        exchange = self._newest
+        exchange = self._pipeline.newest
         if exchange is None:
             return
         exchange.end()
@@ -271,6 +270,25 @@ class Http1Protocol(asyncio.Protocol):
                 self._close()
 
     # Within
+
+    def _take(self, data: bytes) -> None:
+        """The usual request, whole, is read at a glance; everything else by llhttp."""
+        if len(data) <= self._caps.max_head and (request := plain_request(data)) is not None:
+            method, path, query, block = request
+            fields: Headers | None = self._fields
+            if block != self._block:
+                fields = header_fields(block)
+                if fields is not None and len(block) <= _REMEMBERED:
+                    self._block, self._fields = block, fields
+            if fields is not None:
+                exchange = Exchange(self, head_only=method == "HEAD", keep_alive=True, http_1_0=False)
+                exchange.end()
+                self._phase = ANSWERING
+                self._timer.rest()
+                self._pipeline.newest = exchange
+                self._pipeline.start(exchange, self._scopes.make(exchange, method, path, query, "1.1", fields.copy()))
+                return
+        self._read(data)
 
     def _read(self, data: bytes) -> None:
         reader = self._reader
@@ -299,7 +317,7 @@ class Http1Protocol(asyncio.Protocol):
             self._timer.stop()
         elif reader.receiving:
             self._receive_on(reader)
-        elif self._current is not None and not self._current.complete:
+        elif self._pipeline.due:
             self._phase = ANSWERING
             self._timer.rest()
         elif reader.ended and self._phase != IDLE:
@@ -315,44 +333,14 @@ class Http1Protocol(asyncio.Protocol):
             # The application has a time limit for bodies of its own, and a better answer.
             self._enter(BODY, self._caps.body_timeout + _GRACE)
 
-    def _start(self, exchange: Exchange, scope: Scope) -> None:
-        if self._is_closing():
-            return  # RFC 9112 section 9.6: nothing is done behind a last request
-        self._current = exchange
-        receive, send = exchange.receive, exchange.send
-        work = None
-        if self._caps.begin is not None:
-            try:
-                work = self._caps.begin(scope, receive, send)
-            except Exception:
-                log.exception("A request has to take the usual way.")
-        if isinstance(work, tuple):
-            if exchange.answer(*work):
-                return
-            work = exchange.answer_in_time(*work)
-        if work is None:
-            work = self._app(scope, receive, send)
-        task = self._loop.create_task(work, context=self._context.copy())
-        self._state.tasks.add(task)
-        task.add_done_callback(exchange.ended)
-
-    def _advance(self) -> None:
-        if self._advancing:
-            return  # what is answered at once comes back here, and thousands may wait
-        self._advancing = True
-        try:
-            while self._queue and (self._current is None or self._current.complete):
-                self._start(*self._queue.popleft())
-        finally:
-            self._advancing = False
-
     def _refuse(self, problem: Problem) -> None:
         self._timer.stop()
-        newest, reader = self._newest, self._reader
-        if reader is not None and reader.receiving and not reader.in_head and self._queue:
-            self._queue.pop()  # what is wrong is the body of the last that waits
-            newest = self._queue[-1][0] if self._queue else self._current
-        elif newest is not None and newest is self._current and not newest.whole and not newest.started:
+        pipeline, reader = self._pipeline, self._reader
+        newest, queue = pipeline.newest, pipeline.queue
+        if reader is not None and reader.receiving and not reader.in_head and queue:
+            queue.pop()  # what is wrong is the body of the last that waits
+            newest = queue[-1][0] if queue else pipeline.current
+        elif newest is not None and newest is pipeline.current and not newest.whole and not newest.started:
             newest = None  # it is this one's own body
         if newest is None or newest.complete:
             status, headers, body = whole_problem(problem)
@@ -385,7 +373,7 @@ class Http1Protocol(asyncio.Protocol):
         if self._is_closing():
             return
         reader = self._reader
-        newest = self._newest
+        newest = self._pipeline.newest
         if not self._reading or (self._phase == BODY and newest is not None and not newest.complete):
             # It is we who do not read; and whoever is to take a body says how long that may take.
             self._timer.within(self._caps.header_timeout)
@@ -395,6 +383,8 @@ class Http1Protocol(asyncio.Protocol):
             self._close()
 
 
-def http1_protocol(hardening: Hardening, begin: Begin | None = None) -> Callable[..., Http1Protocol]:
-    """uvicorn's ``http=`` for a gateway with these settings; ``begin`` is the gateway's own."""
-    return partial(Http1Protocol, caps=Caps.of(hardening, begin))
+def http1_protocol(
+    hardening: Hardening, begin: Begin | None = None, turns: Turns | None = None
+) -> Callable[..., Http1Protocol]:
+    """uvicorn's ``http=`` for a gateway with these settings; ``begin`` and ``turns`` are the gateway's own."""
+    return partial(Http1Protocol, caps=Caps.of(hardening, begin, turns))

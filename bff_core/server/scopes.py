@@ -10,7 +10,7 @@ from starlette.types import Scope
 from uvicorn.config import Config
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 
-from ..hardening import EXCHANGE
+from ..hardening import ARRIVED, EXCHANGE
 from .exchange import Exchange
 from .head import Headers
 
@@ -18,9 +18,9 @@ __all__ = ["Scopes"]
 
 
 class Scopes:
-    """Makes those of one connection."""
+    """Makes those of one connection. ``arrived`` is when the request came that had to wait for its turn, else 0."""
 
-    __slots__ = ("_client", "_root_path", "_scheme", "_server", "_state")
+    __slots__ = ("_client", "_root_path", "_scheme", "_server", "_state", "arrived")
 
     def __init__(self, config: Config, transport: asyncio.Transport, state: dict[str, Any]) -> None:
         self._root_path: str = config.root_path
@@ -28,6 +28,7 @@ class Scopes:
         self._client = get_remote_addr(transport)
         self._scheme = "https" if is_ssl(transport) else "http"
         self._state = state
+        self.arrived = 0.0
 
     def make(
         self, exchange: Exchange, method: str, raw_path: bytes, query: bytes, version: str, headers: Headers
@@ -38,7 +39,7 @@ class Scopes:
             path = unquote(path)
         if self._root_path:
             path, raw_path = self._root_path + path, self._root_path.encode("ascii") + raw_path
-        return {
+        scope: Scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.5"},
             "http_version": version,
@@ -55,3 +56,6 @@ class Scopes:
             "extensions": {"http.response.early_hint": {}},
             EXCHANGE: exchange,
         }
+        if self.arrived:
+            scope[ARRIVED] = self.arrived
+        return scope

@@ -183,7 +183,7 @@ async def served(*, guard: bool = True, write_timeout: float | None = None, **va
     """A gateway with these settings; without ``guard`` as plain uvicorn would serve it."""
     async with echo_service() as service:
         app = gateway(service.url, **values)
-        protocol: Any = http1_protocol(app.settings.hardening, app.begin)
+        protocol: Any = http1_protocol(app.settings.hardening, app.begin, app.turns)
         if write_timeout is not None:
             caps = dataclasses.replace(protocol.keywords["caps"], write_timeout=write_timeout)
             protocol = functools.partial(Http1Protocol, caps=caps)

@@ -8,64 +8,132 @@ import time
 import pytest
 
 from bff_core.limits import Turns
+from bff_core.limits.turns import CALLS_PER_TURN
 
 pytestmark = pytest.mark.anyio
 
+CALLS = 2
+PER_TURN = CALLS_PER_TURN // CALLS
 
-async def begin(turns: Turns, name: int, begun: list[int]) -> None:
-    turn = turns.enter()
-    if turn is not None:
-        await turn
-    begun.append(name)
+
+class Door:
+    """Requests that make two calls each; ``begun`` are those that have begun, by name."""
+
+    def __init__(self) -> None:
+        self.turns = Turns()
+        self.begun: list[int] = []
+
+    def come(self, *names: int) -> None:
+        for name in names:
+            request = Request(self, name)
+            if self.turns.enter(request):
+                request.begin(0.0)
+
+    async def all_begin(self, count: int) -> list[int]:
+        """How many began in each turn of the loop."""
+        counts = [len(self.begun)]
+        while len(self.begun) < count:
+            await asyncio.sleep(0)
+            counts.append(len(self.begun) - sum(counts))
+        return counts
+
+
+class Request:
+    def __init__(self, door: Door, name: int) -> None:
+        self.door, self.name = door, name
+
+    def begin(self, _arrived: float) -> None:
+        if self.name >= 0:
+            self.door.begun.append(self.name)
+            self.door.turns.take(CALLS)
 
 
 async def test_a_crowd_begins_in_order_a_few_at_a_time() -> None:
-    """The 33rd waits for the next turn; nobody who comes later goes first."""
-    turns = Turns()
-    begun: list[int] = []
-    tasks = [asyncio.ensure_future(begin(turns, number, begun)) for number in range(100)]
+    """Nobody who comes later goes first."""
+    door = Door()
+    door.come(*range(100))
+    assert door.begun == list(range(PER_TURN))
+    assert door.turns.waited(time.monotonic() + 5) >= 5
     await asyncio.sleep(0)
-    assert begun == list(range(32))
-    assert turns.waited(time.monotonic() + 5) >= 5
-    tasks.append(asyncio.ensure_future(begin(turns, 100, begun)))
-    counts = []
-    while not all(task.done() for task in tasks):
-        counts.append(len(begun))
-        await asyncio.sleep(0)
-    assert begun == list(range(101))
-    assert max(after - before for before, after in zip([0, *counts], counts, strict=False)) <= 32
-    assert turns.waited(time.monotonic()) == 0
+    door.come(100)
+    counts = await door.all_begin(101)
+    assert door.begun == list(range(101))
+    assert max(counts[1:]) <= PER_TURN
+    assert door.turns.waited(time.monotonic()) == 0
 
 
 async def test_who_has_given_up_takes_no_turn() -> None:
-    turns = Turns()
-    begun: list[int] = []
-    tasks = [asyncio.ensure_future(begin(turns, number, begun)) for number in range(80)]
+    door = Door()
+    door.come(*range(PER_TURN), *[-1] * 1000, 50)
     await asyncio.sleep(0)
-    for task in tasks[40:60]:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    assert begun == [*range(40), *range(60, 80)]
+    assert door.begun == [*range(PER_TURN), 50]
 
 
 async def test_nobody_waits_where_there_is_time() -> None:
     """One request a turn never waits, however many there are."""
-    turns = Turns()
-    for _ in range(200):
-        assert turns.enter() is None
+    door = Door()
+    for number in range(200):
+        door.come(number)
+        assert len(door.begun) == number + 1
         await asyncio.sleep(0)
+
+
+async def test_what_takes_nothing_is_not_counted() -> None:
+    """Pages that are kept, and refusals."""
+    turns = Turns()
+    assert all(turns.enter(Request(Door(), 0)) for _ in range(1000))
+
+
+async def test_a_large_page_is_a_turn_of_its_own() -> None:
+    turns, begun = Turns(), []
+
+    class Large:
+        def begin(self, arrived: float) -> None:
+            begun.append(arrived)
+            turns.take(10 * CALLS_PER_TURN)
+
+    before = time.monotonic()
+    for _ in range(3):
+        if turns.enter(Large()):
+            Large().begin(0.0)
+    assert begun == [0.0]
+    await asyncio.sleep(0)
+    assert len(begun) == 2
+    await asyncio.sleep(0)
+    assert len(begun) == 3
+    assert before <= begun[1] <= begun[2] <= time.monotonic(), "who begins is told since when it has waited"
+
+
+async def test_a_request_that_fails_stops_nobody_behind_it() -> None:
+    door = Door()
+
+    class Broken:
+        def begin(self, arrived: float) -> None:
+            raise ValueError(arrived)
+
+    heard: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: heard.append(context["exception"]))
+    door.come(*range(PER_TURN))
+    assert not door.turns.enter(Broken())
+    door.come(*range(PER_TURN, 100))
+    await door.all_begin(100)
+    assert door.begun == list(range(100))
+    assert [type(error) for error in heard] == [ValueError]
 
 
 def test_a_loop_that_ended_midway_is_forgotten() -> None:
     """As in tests, where each has a loop of its own: what waited on the one before holds up nobody."""
-    turns = Turns()
+    door = Door()
 
     async def leave() -> None:
-        assert sum(turns.enter() is None for _ in range(40)) >= 32
+        door.begun = []
+        door.come(*range(40))
+        assert len(door.begun) >= PER_TURN
 
     async def crowd() -> None:
-        begun: list[int] = []
-        await asyncio.wait_for(asyncio.gather(*(begin(turns, number, begun) for number in range(100))), 5)
+        door.begun = []
+        door.come(*range(100))
+        await asyncio.wait_for(door.all_begin(100), 5)
 
     for work in (leave, crowd, leave, leave, crowd):
         asyncio.run(work())

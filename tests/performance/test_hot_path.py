@@ -109,7 +109,7 @@ class Client(asyncio.Transport):
         self._answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         config = uvicorn.Config(app, log_config=None)
         config.load()
-        make = http1_protocol(app.settings.hardening, app.begin)
+        make = http1_protocol(app.settings.hardening, app.begin, app.turns)
         self._connection = make(config=config, server_state=ServerState(), app_state={})
         self._connection.connection_made(self)
 

@@ -9,75 +9,10 @@ from contextvars import ContextVar
 from typing import Any
 
 import pytest
-import uvicorn
-from uvicorn.server import ServerState
 
-from bff_core.server import Caps, Http1Protocol
+from .made import GET, POST, Made, answers
 
 pytestmark = pytest.mark.anyio
-
-GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
-POST = b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n"
-
-
-class Transport(asyncio.Transport):
-    def __init__(self) -> None:
-        super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)})
-        self.written = b""
-        self.closed = self.aborted = self.paused = False
-
-    def write(self, data: Any) -> None:
-        self.written += bytes(data)
-
-    def close(self) -> None:
-        self.closed = True
-
-    def abort(self) -> None:
-        self.closed = self.aborted = True
-
-    def is_closing(self) -> bool:
-        return self.closed
-
-    def pause_reading(self) -> None:
-        self.paused = True
-
-    def resume_reading(self) -> None:
-        self.paused = False
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-
-class Made:
-    """A connection, and the application behind it: ``run`` is what it does, ``scopes`` what it saw."""
-
-    def __init__(self, run: Any = None, **caps: Any) -> None:
-        self.scopes: list[Any] = []
-        self.state = ServerState()
-        self.transport = Transport()
-
-        async def app(scope: Any, receive: Any, send: Any) -> None:
-            self.scopes.append(scope)
-            await (run or answers)(scope, receive, send)
-
-        config = uvicorn.Config(app, log_config=None, lifespan="off")
-        config.load()
-        self.connection = Http1Protocol(config, self.state, {"kept": 1}, caps=Caps(**caps))
-        self.connection.connection_made(self.transport)
-
-    async def say(self, *pieces: bytes) -> bytes:
-        """What is written in answer to ``pieces``, once nobody is at work any more."""
-        before = len(self.transport.written)
-        for piece in pieces:
-            self.connection.data_received(piece)
-            for _ in range(5):
-                await asyncio.sleep(0)
-        return self.transport.written[before:]
-
-
-async def answers(_scope: Any, _receive: Any, send: Any) -> None:
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
-    await send({"type": "http.response.body", "body": b"ok"})
 
 
 async def test_the_usual_request_needs_no_parser() -> None:
@@ -112,7 +47,7 @@ async def test_what_an_application_does_to_its_headers_is_its_own() -> None:
 
     made = Made(spoils)
     seen: list[Any] = []
-    made.connection._app = lambda scope, receive, send: (
+    made.connection._pipeline._app = lambda scope, receive, send: (
         seen.append((list(scope["headers"]), dict(scope["state"]), dict(scope["extensions"]))),
         spoils(scope, receive, send),
     )[1]
@@ -445,7 +380,7 @@ async def test_the_queue_is_not_filled_while_it_is_emptied() -> None:
     made = Made()
     await made.say(GET * 50)
     at = [made.transport.paused]
-    while made.connection._queue:
+    while made.connection._pipeline.queue:
         await asyncio.sleep(0)
         at.append(made.transport.paused)
     assert at.count(False) <= 2

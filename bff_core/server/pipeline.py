@@ -1,0 +1,102 @@
+"""The exchanges of one connection, answered in the order in which they were asked for (RFC 9112 section 9.3.2)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from contextvars import copy_context
+from typing import Any
+
+from starlette.types import Scope
+
+from .caps import Begin
+from .exchange import Exchange
+
+__all__ = ["Pipeline"]
+
+log = logging.getLogger("uvicorn.error")
+
+
+class Pipeline:
+    """``current`` is the exchange that is answered, ``queue`` those that wait for that with their requests, ``newest``
+    the last, of which there may be more to read. ``tasks`` are uvicorn's."""
+
+    __slots__ = (
+        "_advancing",
+        "_app",
+        "_begin",
+        "_context",
+        "_loop",
+        "_tasks",
+        "_transport",
+        "current",
+        "newest",
+        "queue",
+    )
+
+    def __init__(
+        self,
+        app: Any,
+        begin: Begin | None,
+        loop: asyncio.AbstractEventLoop,
+        transport: asyncio.Transport,
+        tasks: set[asyncio.Task[None]],
+    ) -> None:
+        self._app = app
+        self._begin = begin
+        self._loop = loop
+        self._transport = transport
+        self._tasks = tasks
+        # One request's context variables are nobody else's, in whichever task it is that the next one begins.
+        self._context = copy_context()
+        self._advancing = False
+        self.current: Exchange | None = None
+        self.newest: Exchange | None = None
+        self.queue: deque[tuple[Exchange, Scope]] = deque()
+
+    @property
+    def due(self) -> bool:
+        """Whether an answer is."""
+        return self.current is not None and not self.current.complete
+
+    def start(self, exchange: Exchange, scope: Scope) -> None:
+        """Have it answered."""
+        if self._transport.is_closing():
+            return  # RFC 9112 section 9.6: nothing is done behind a last request
+        self.current = exchange
+        receive, send = exchange.receive, exchange.send
+        work = None
+        if self._begin is not None:
+            try:
+                work = self._begin(scope, receive, send)
+            except Exception:
+                log.exception("A request has to take the usual way.")
+        if isinstance(work, tuple):
+            if exchange.answer(*work):
+                return
+            work = exchange.answer_in_time(*work)
+        if work is None:
+            work = self._app(scope, receive, send)
+        task = self._loop.create_task(work, context=self._context.copy())
+        self._tasks.add(task)
+        task.add_done_callback(exchange.ended)
+
+    def advance(self) -> None:
+        """Who waits is next, when all before have their answers."""
+        if self._advancing:
+            return  # what is answered at once comes back here, and thousands may wait
+        self._advancing = True
+        try:
+            while self.queue and not self.due:
+                self.start(*self.queue.popleft())
+        finally:
+            self._advancing = False
+
+    def leave(self) -> None:
+        """The connection has ended: whoever still works for this client is told."""
+        current, newest, self.current, self.newest = self.current, self.newest, None, None
+        for exchange in (current, newest, *(waiting for waiting, _ in self.queue)):
+            if exchange is not None:
+                exchange.leave()
+        self.queue.clear()
