@@ -8,9 +8,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from bff_core.auth.sessions import Sealer, Session, Tokens, Vault, index_names
 from bff_core.stores import MemoryKeyValueStore, StoreUnavailable
 
-from .fakes import CLIENT_ID, LOGOUT_EVENT, OTHER_KEY, SITE, Browser, Site
+from .fakes import CLIENT_ID, ISSUER, LOGOUT_EVENT, OTHER_KEY, SESSION_KEYS, SITE, Browser, Clock, Site
 
 pytestmark = pytest.mark.anyio
 
@@ -182,6 +183,110 @@ async def test_a_logout_token_that_met_an_outage_can_be_said_again(site: Site, a
     assert await tell(browser, token) == 200
     assert (await browser.fetch("/api/me")).status_code == 401
     assert await tell(browser, token) == 400
+
+
+class Stepping(MemoryKeyValueStore):
+    """Before its step ``then`` of a logout somebody else's ``steps`` are done; its step ``fails`` fails."""
+
+    def __init__(self, clock: Any, fails: int, then: int, steps: Any) -> None:
+        super().__init__(clock=clock)
+        self.number, self.fails, self.then, self.steps = 0, fails, then, steps
+
+    async def step(self) -> None:
+        self.number += 1
+        if self.number == self.then:
+            self.then = 0
+            number, self.number = self.number, -1000
+            await self.steps()
+            self.number = number
+        if self.number == self.fails:
+            raise StoreUnavailable("down")
+
+    async def get(self, key: str) -> bytes | None:
+        await self.step()
+        return await super().get(key)
+
+    async def swap(self, key: str, expected: bytes | None, value: bytes, ttl: float) -> bool:
+        await self.step()
+        return await super().swap(key, expected, value, ttl)
+
+    async def delete(self, key: str, expected: bytes | None = None) -> bool:
+        await self.step()
+        return await super().delete(key, expected)
+
+
+@pytest.mark.parametrize("then", range(1, 7))
+@pytest.mark.parametrize("fails", range(1, 7))
+async def test_a_logout_that_failed_anywhere_is_made_good(fails: int, then: int) -> None:
+    """Whatever step of it fails, and wherever between its steps a sign-in that had been entered ends: once it succeeds,
+    nothing is left that it was to end."""
+    clock = Clock()
+    entered, put_it, created = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def finish() -> None:
+        put_it.set()
+        await created.wait()
+
+    class Store(Stepping):
+        async def put(self, key: str, value: bytes, ttl: float) -> None:
+            entered.set()
+            await put_it.wait()
+            await super().put(key, value, ttl)
+
+    store = Store(clock, 0, 0, finish)
+    vault = Vault(store, Sealer(SESSION_KEYS), idle=900, clock=clock)
+    tokens = Tokens("at", 300, "rt", None, None)
+    session = Session.begin({"sub": "u1", "iss": ISSUER}, tokens, frozenset({"openid"}), None, 900, clock())
+
+    async def create() -> str:
+        try:
+            return await vault.create(session, None)
+        finally:
+            created.set()
+
+    signing_in = asyncio.create_task(create())
+    await entered.wait()
+    names = index_names(ISSUER, "u1", None)
+    store.number, store.fails, store.then = 0, fails, then
+    try:
+        await vault.end_all(names)
+    except StoreUnavailable:
+        store.fails = 0
+        await vault.end_all(names)
+    store.fails = store.then = 0
+    put_it.set()
+    assert await vault.read(await signing_in) is None
+
+
+async def test_a_logout_that_meets_another_key(site: Site) -> None:
+    """A replica that cannot read which sessions to end must not say that they are, nor forget which they were."""
+    new = "another key of thirty-two characters or more"
+    ahead = await signed_in(site, keys=[new, *SESSION_KEYS])
+    behind = await site.browser()
+    token = site.provider.logout_token(sub="u1")
+    assert await tell(behind, token) == 503
+    assert (await ahead.fetch("/api/me")).status_code == 200
+    assert await tell(ahead, token) == 200
+    assert (await ahead.fetch("/api/me")).status_code == 401
+
+
+async def test_keys_are_changed_in_two_steps(site: Site) -> None:
+    """Appended first, which every replica has before one seals with it: no logout is missed on the way."""
+    (old,), new = SESSION_KEYS, "another key of thirty-two characters or more"
+    for first, second in (([old], [old, new]), ([old, new], [new, old])):
+        for one, other in ((first, second), (second, first)):
+            browser, replica = await signed_in(site, keys=one), await signed_in(site, keys=other)
+            assert await tell(replica, site.provider.logout_token(sub="u1")) == 200
+            assert [(await each.fetch("/api/me")).status_code for each in (browser, replica)] == [401, 401]
+
+
+async def test_who_has_lost_the_keys_signs_in_again(site: Site) -> None:
+    """Nobody can read what was there: it must not keep anybody out, nor hinder the next logout."""
+    await signed_in(site)
+    browser = await signed_in(site, keys=["another key of thirty-two characters or more"])
+    assert (await browser.fetch("/api/me")).status_code == 200
+    assert await tell(browser, site.provider.logout_token(sub="u1")) == 200
+    assert (await browser.fetch("/api/me")).status_code == 401
 
 
 WRONG: dict[str, dict[str, Any]] = {

@@ -94,8 +94,8 @@ class Vault:
         await self.store.put("session:" + handle, raw, self._ttl(session))
         for name in names:
             index = await self.store.get(name)
-            if index is None or handle not in self._read_index(name, index):
-                await self.end(session_id)  # a logout came in between, and found nothing to end
+            if index is None or (self._read_index(name, index) or {}).get(handle, 0.0) <= 0.0:
+                await self.end(session_id)  # a logout came in between, and may have found nothing to end
                 break
         return session_id
 
@@ -111,7 +111,8 @@ class Vault:
         await self.store.delete("session:" + handle)
 
     async def end_all(self, names: Iterable[str]) -> int:
-        """End every session that ``names`` (of ``index_names``) lead to; how many there were."""
+        """End every session that ``names`` (of ``index_names``) lead to; how many there were. What is not ended when it
+        raises is found once more by who tries again."""
         ended = 0
         for name in names:
             for _ in range(TRIES):
@@ -119,10 +120,17 @@ class Vault:
                 if raw is None:
                     break
                 handles = self._read_index(name, raw)
+                if handles is None:
+                    raise StoreUnavailable("which sessions to end is sealed with a key that this replica has not")
+                # First marked: who still finds itself unmarked after that has put its session before that.
+                marked = {handle: -abs(ends) for handle, ends in handles.items()}
+                if handles != marked:
+                    written = await self._write_index(name, raw, marked)
+                    if written is None:
+                        continue
+                    raw = written
                 ended += await self._end_these(handles)
                 if await self.store.delete(name, raw):
-                    # Who found its entry just before that went had put its session by then, maybe not when we looked.
-                    ended += await self._end_these(handles)
                     break
             else:
                 raise StoreUnavailable("sessions are entered faster than they can be ended")
@@ -142,22 +150,29 @@ class Vault:
         for _ in range(TRIES):
             raw = await self.store.get(name)
             now = self._clock()
-            handles = {} if raw is None else self._read_index(name, raw)
-            handles = {known: until for known, until in handles.items() if until > now}
+            # What no key of ours opens is of sessions that no key of ours opens, unless keys are changed in one step.
+            handles = (self._read_index(name, raw) if raw is not None else None) or {}
+            handles = {known: ends for known, ends in handles.items() if abs(ends) > now}
             handles[handle] = ends
             oldest = list(handles)[:-MOST_PER_USER]
             for gone in oldest:
                 del handles[gone]
-            value = self._sealer.seal(name, json.dumps(handles).encode())
-            if await self.store.swap(name, raw, value, max(handles.values()) - now):
+            if await self._write_index(name, raw, handles) is not None:
                 for gone in oldest:
                     await self.store.delete("session:" + gone)
                 return
         raise StoreUnavailable("too many sign-ins of one user at a time")
 
-    def _read_index(self, name: str, raw: bytes) -> dict[str, float]:
+    async def _write_index(self, name: str, raw: bytes | None, handles: dict[str, float]) -> bytes | None:
+        """Write it in the place of ``raw``; what was written, None when something else was there."""
+        value = self._sealer.seal(name, json.dumps(handles).encode())
+        lives = max(map(abs, handles.values())) - self._clock()
+        return value if await self.store.swap(name, raw, value, lives) else None
+
+    def _read_index(self, name: str, raw: bytes) -> dict[str, float] | None:
+        """When each session is over, negative for one that is being ended; None when no key of ours opens it."""
         plain = self._sealer.open(name, raw)
-        return {} if plain is None else json.loads(plain)
+        return None if plain is None else json.loads(plain)
 
 
 def index_names(issuer: str | None, subject: str | None, provider_sid: str | None) -> list[str]:
