@@ -139,6 +139,7 @@ class Attempt:
                 request.body,
                 timeout,
                 self._done,
+                repeatable=policy.idempotent,
             )
         except BaseException:
             self.abandon()

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -24,6 +25,7 @@ from bff_core import (
     Settings,
     create_bff,
     get,
+    put,
     required,
 )
 from bff_core.testing import FakeServices, HostileServer, bff_client, refused_port
@@ -38,8 +40,23 @@ class Things(ServiceClient, service="things"):
     async def ask(self, key: str) -> Ok: ...
 
 
+    @put("/{key}")
+    async def set(self, key: str) -> Ok: ...
+
+    @put("/{key}", idempotent=False)
+    async def toggle(self, key: str) -> Ok: ...
+
+
 class Ask(Page):
     answer = required(Things.ask)
+
+
+class Set(Page):
+    answer = required(Things.set)
+
+
+class Toggle(Page):
+    answer = required(Things.toggle)
 
 
 def gateway(url: str, transport: httpx.AsyncBaseTransport | None = None, **policy: Any) -> tuple[Bff, Counter[str]]:
@@ -297,3 +314,28 @@ async def test_a_flood_of_the_unimportant_leaves_room(services: FakeServices) ->
     assert statuses["critical"] == {200: 100}
     assert heard["OnShed"] == statuses["sheddable"][503] + statuses[""][503]
     assert statuses[""][503] == pytest.approx(50, abs=1)
+
+
+@pytest.mark.parametrize(("path", "status", "asked"), [("/x", 200, 3), ("/toggle/x", 502, 2)])
+async def test_what_is_not_idempotent_is_not_sent_again_by_the_wire(path: str, status: int, asked: int) -> None:
+    """Whatever its method: over a connection that was used before, and ends without an answer, it may have come."""
+    heads: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError):
+            while True:
+                heads.append(await reader.readuntil(b"\r\n\r\n"))
+                if len(heads) == 2:
+                    break
+                writer.write(b'HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\n{"ok":true}')
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        app, _ = gateway(url, retry=RetryPolicy(attempts=1))
+        app.page("/{key}", Set, method="PUT", public=True)
+        app.page("/toggle/{key}", Toggle, method="PUT", public=True)
+        async with bff_client(app) as client:
+            assert (await client.get("/x")).status_code == 200
+            assert (await client.put(path)).status_code == status
+    assert len(heads) == asked
