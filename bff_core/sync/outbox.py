@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from ..errors import BadResponse, BulkheadFull, CircuitOpen, ConnectFailed, ServiceError, UnexpectedStatus
 
-__all__ = ["Outbox", "Pending", "Place", "Result", "Status", "Unseen", "acknowledged", "outcome", "unseen"]
+__all__ = ["Outbox", "Pending", "Place", "Result", "Status", "Unseen", "Vain", "acknowledged", "outcome", "unseen"]
 
 Status = Literal["applied", "conflict", "rejected", "retry", "unknown"]
 Place = Literal["next", "resend", "done", "taken", "gap"]
@@ -49,14 +49,24 @@ class Pending:
 
 
 @dataclass(frozen=True, slots=True)
+class Vain:
+    """What was tried of a mutation before anything was done: how often its item could not be looked at since it was
+    sent last (``misses``), and how often its credentials were refused when it was sent (``refusals``)."""
+
+    id: str
+    misses: int = 0
+    refusals: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Outbox:
-    """``done`` is the last number with a final result; of those the last 200 are kept. ``misses`` counts how often the
-    next mutation was in vain before anything was done: its item could not be looked at, or credentials were refused."""
+    """``done`` is the last number with a final result; of those the last 200 are kept. ``vain`` is of the next mutation,
+    or of one that stood there before."""
 
     done: int
     pending: Pending | None = None
     results: tuple[Result, ...] = ()
-    misses: int = 0
+    vain: Vain | None = None
 
     def place(self, seq: int, id_: str) -> Place:
         """Where a mutation stands: ``next``, ``resend`` (it was sent, the outcome is not known), ``done``, ``taken``
@@ -74,8 +84,9 @@ class Outbox:
         return next((known for known in reversed(self.results) if known.seq == seq and known.id == id_), None)
 
     def begin(self, seq: int, id_: str) -> Outbox:
-        """It is about to be sent."""
-        return replace(self, pending=Pending(seq, id_))
+        """It is about to be sent; its item was looked at, if that was wanted."""
+        vain = self.in_vain(id_)
+        return replace(self, pending=Pending(seq, id_), vain=replace(vain, misses=0) if vain.refusals else None)
 
     def struck(self) -> Outbox:
         """What is pending failed once more, with its outcome unknown."""
@@ -83,9 +94,19 @@ class Outbox:
             return self
         return replace(self, pending=replace(self.pending, strikes=self.pending.strikes + 1))
 
-    def missed(self) -> Outbox:
-        """The next mutation was refused for its credentials, or its item could not be looked at, once more."""
-        return replace(self, misses=self.misses + 1)
+    def in_vain(self, id_: str) -> Vain:
+        """What was in vain of this mutation so far."""
+        return self.vain if self.vain is not None and self.vain.id == id_ else Vain(id_)
+
+    def missed(self, id_: str) -> Outbox:
+        """The mutation's item could not be looked at, once more."""
+        vain = self.in_vain(id_)
+        return replace(self, vain=replace(vain, misses=vain.misses + 1))
+
+    def refused(self, id_: str) -> Outbox:
+        """The mutation was refused for its credentials, once more."""
+        vain = self.in_vain(id_)
+        return replace(self, vain=replace(vain, refusals=vain.refusals + 1))
 
     def withdrawn(self) -> Outbox:
         """What was pending has not reached the service."""
@@ -101,7 +122,7 @@ class Outbox:
             "done": self.done,
             "pending": None if self.pending is None else asdict(self.pending),
             "results": [[r.seq, r.id, r.op, r.status, r.problem] for r in self.results],
-            "misses": self.misses,
+            "vain": None if self.vain is None else asdict(self.vain),
         }
         return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
 
@@ -112,7 +133,8 @@ class Outbox:
         pending = document["pending"]
         results = tuple(Result(*result) for result in document["results"])
         pending = None if pending is None else Pending(**pending)
-        return cls(document["done"], pending, results, document.get("misses", 0))
+        vain = document.get("vain")  # what earlier versions counted was of no mutation in particular
+        return cls(document["done"], pending, results, None if vain is None else Vain(**vain))
 
 
 def outcome(
@@ -124,15 +146,15 @@ def outcome(
     deletes: bool,
     first: bool,
     strikes: int,
-    misses: int = 0,
+    refusals: int = 0,
 ) -> tuple[Status, bool]:
     """What the answer to a mutation means, and whether the service may have seen it.
 
     ``sent``: whether anything went out. ``resendable``: it may be sent again without a second effect; ``keyed``:
     because the service knows it by its key, so that it tells what became of it the first time; ``deletes``: it is a
-    DELETE. ``first``: no attempt was made before that may have been carried out, but ``misses`` were in vain; else
-    ``strikes`` of them failed. An outage is waited for; what fails in the service itself is given up as ``unknown``
-    after five times, so that it does not hold up what comes after it.
+    DELETE. ``first``: no attempt was made before that may have been carried out, though ``refusals`` were refused for
+    their credentials; else ``strikes`` of them failed. An outage is waited for; what fails in the service itself is
+    given up as ``unknown`` after five times, so that it does not hold up what comes after it.
     """
     if error is None:
         return "applied", True
@@ -150,7 +172,7 @@ def outcome(
             waits = error.status == HTTPStatus.CONFLICT and not first and strikes + 1 < MOST_STRIKES
             return ("retry" if waits else "conflict"), True
         if error.status == HTTPStatus.UNAUTHORIZED:  # credentials are renewed, a write that is refused is lost
-            if first and misses + 1 < MOST_STRIKES:
+            if first and refusals + 1 < MOST_STRIKES:
                 return "retry", False
             if not first and resendable and strikes + 1 < MOST_STRIKES:
                 return "retry", True

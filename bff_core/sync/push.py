@@ -167,13 +167,13 @@ class Push:
     async def _unseen(self, outbox: Outbox, each: SyncMutation, error: ServiceError) -> None:
         """The item could not be looked at, so that nothing was sent."""
         log.warning("sync.lookup", op=each.op, error=str(error))
-        what = unseen(error, outbox.misses)
+        what = unseen(error, outbox.in_vain(each.id).misses)
         if what == "rejected":
             status = error.status if isinstance(error, UnexpectedStatus) else 0
             await self._settle(outbox, each, what, problem_document(problem_of(error, frozenset({status}))))
             return
         if what == "missed":
-            await self._record(outbox.missed())
+            await self._record(outbox.missed(each.id))
         self._later(each, "unavailable", "The item's version could not be looked up.")
 
     async def _find(self, sink: Sink, item: str) -> Row | None:
@@ -202,7 +202,7 @@ class Push:
             deletes=mutation.operation.method == "DELETE",
             first=first,
             strikes=strikes,
-            misses=outbox.misses,
+            refusals=outbox.in_vain(each.id).refusals,
         )
         if status != "retry":
             self.applied = self.applied or status != "rejected"
@@ -214,7 +214,7 @@ class Push:
         elif first:
             denied = isinstance(error, UnexpectedStatus) and error.status == HTTPStatus.UNAUTHORIZED
             outbox = outbox.withdrawn()
-            await self._record(outbox.missed() if denied else outbox)
+            await self._record(outbox.refused(each.id) if denied else outbox)
         self._later(each, "unavailable", "The service does not answer; send it again.")
 
     def _key(self, each: SyncMutation) -> str:

@@ -150,6 +150,25 @@ async def test_five_refused_credentials_are_a_refusal(world: World) -> None:
     assert device.final[good]["status"] == "applied"
 
 
+async def test_failed_look_ups_are_no_refused_credentials(world: World) -> None:
+    """A 401 is the first, however often the item could not be looked at before."""
+    device = await settled(world)
+    id_ = device.mutate("note.append", if_version=device.data["notes"]["n1"]["_v"], note_id="n1", text={"text": "mine"})
+    for method, times in (("GET", 4), ("POST", 4), ("GET", 4)):
+        world.shop.before = lambda request, method=method: (  # type: ignore[misc]
+            httpx.Response(500 if method == "GET" else 401)
+            if request.method == method and "/n1" in request.url.path
+            else None
+        )
+        for _ in range(times):
+            await device.once()
+            assert id_ not in device.final
+    world.shop.before = lambda _: None
+    await device.sync()
+    assert device.final[id_]["status"] == "applied"
+    assert world.shop.effects == ["mine"]
+
+
 async def test_after_refused_credentials_the_version_is_looked_at_again(world: World) -> None:
     device = await settled(world)
     id_ = device.mutate("note.append", if_version=device.data["notes"]["n1"]["_v"], note_id="n1", text={"text": "mine"})

@@ -21,7 +21,7 @@ from bff_core import (
 from bff_core.errors import ServiceError
 from bff_core.sync.content import key_of, read_version, show_version, version_of
 from bff_core.sync.enumeration import Enumeration, Room
-from bff_core.sync.outbox import KEPT, Outbox, Result, acknowledged, outcome
+from bff_core.sync.outbox import KEPT, Outbox, Result, Vain, acknowledged, outcome
 from bff_core.sync.state import Entry, State, name_of, pack, unpack
 from bff_core.sync.token import Sealer, Token, new_key
 from bff_core.sync.view import Row, View, merge, words
@@ -318,6 +318,21 @@ def test_results_are_kept_for_a_while() -> None:
     assert (box.place(9, "m9"), box.place(10, "m10")) == ("taken", "done")
 
 
+def test_what_was_in_vain_is_a_mutations_own() -> None:
+    """Look-ups and credentials are counted apart, and nobody inherits them."""
+    box = Outbox.load(Outbox(0).missed("a").missed("a").refused("a").dump())
+    assert box.in_vain("a") == Vain("a", misses=2, refusals=1)
+    assert box.in_vain("b") == Vain("b")
+    assert box.begin(1, "a").in_vain("a") == Vain("a", misses=0, refusals=1), "it was looked at"
+    assert box.refused("b").in_vain("b") == Vain("b", refusals=1)
+    assert box.settle(result(1)).vain is None
+
+
+def test_an_outbox_of_an_earlier_version() -> None:
+    stored = b'{"done":3,"pending":null,"results":[[3,"m3","op","applied",null]],"misses":4}'
+    assert Outbox.load(stored) == Outbox(3, results=(Result(3, "m3", "op", "applied"),))
+
+
 def test_acknowledgements_wait_for_what_they_touch() -> None:
     box = Outbox(0).settle(result(1, op="a")).settle(result(2, "rejected", op="b")).settle(result(3, op="b"))
     touches = {"a": ["x"], "b": ["y"]}
@@ -359,10 +374,10 @@ OUTCOMES: list[tuple[ServiceError | None, dict[str, Any], str]] = [
     (UnexpectedStatus(403), {"first": False}, "unknown"),
     (UnexpectedStatus(401), {}, "retry"),
     (UnexpectedStatus(401), {"resendable": False}, "retry"),
-    (UnexpectedStatus(401), {"misses": 3}, "retry"),
-    (UnexpectedStatus(401), {"misses": 4}, "rejected"),
-    (UnexpectedStatus(401), {"misses": 4, "resendable": False}, "rejected"),
-    (UnexpectedStatus(401), {"first": False, "strikes": 3, "misses": 4}, "retry"),
+    (UnexpectedStatus(401), {"refusals": 3}, "retry"),
+    (UnexpectedStatus(401), {"refusals": 4}, "rejected"),
+    (UnexpectedStatus(401), {"refusals": 4, "resendable": False}, "rejected"),
+    (UnexpectedStatus(401), {"first": False, "strikes": 3, "refusals": 4}, "retry"),
     (UnexpectedStatus(401), {"first": False, "resendable": False}, "unknown"),
     (UnexpectedStatus(401), {"first": False, "strikes": 4}, "unknown"),
     (UnexpectedStatus(408), {}, "retry"),
