@@ -128,14 +128,15 @@ def principal_from_headers(
     *, subject: str = "X-Auth-Subject", scopes: str = "X-Auth-Scopes", tenant: str = "X-Auth-Tenant"
 ) -> ReadPrincipal:
     """Reads the principal from headers of the answer; scopes are words with spaces or commas between, a
-    tenant is at most 255 printable characters without ``|``."""
+    tenant is at most 255 printable characters without ``|``, in UTF-8 or, where it is none, Latin-1."""
     names = [name.lower().encode() for name in (subject, scopes, tenant)]
 
     def read(response: WireResponse) -> Principal:
-        who, may, where = [(response.header(name) or b"").decode("latin-1") for name in names]
+        who, may, where = [response.header(name) or b"" for name in names]
         if not who:
             raise ValueError("no subject")
-        return Principal(who, scopes=frozenset(may.replace(",", " ").split()), tenant=tenant_of(where))
+        words = may.decode("latin-1").replace(",", " ").split()
+        return Principal(who.decode("latin-1"), scopes=frozenset(words), tenant=tenant_of(_text(where)))
 
     return read
 
@@ -155,6 +156,13 @@ def principal_from_json(*, subject: str = "sub", scopes: str = "scope", tenant: 
         return Principal(document[subject], scopes=frozenset(words), tenant=tenant_of(where), claims=document)
 
     return read
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 def _uri(scope: Scope) -> bytes:

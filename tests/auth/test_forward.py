@@ -99,6 +99,15 @@ async def test_other_answers(
     assert refused.value.headers.get("www-authenticate") == challenge
 
 
+@pytest.mark.parametrize("coding", ["utf-8", "latin-1"])
+async def test_a_tenant_that_is_not_ascii(service: Service, coding: str) -> None:
+    """In UTF-8, as services write it today, or in Latin-1, as headers were once."""
+    service.answer = httpx.Response(200, headers=[(b"x-auth-subject", b"u1"), (b"x-auth-tenant", "Übersee".encode(coding))])
+    principal = await service.auth().authenticate(asked())
+    assert principal is not None
+    assert principal.tenant == "Übersee"
+
+
 async def test_kept_on_demand(service: Service) -> None:
     """Not by default. With a time, for identical headers, method and URI; without these for the headers alone."""
     plain, kept, blind = service.auth(), service.auth(ttl=10), service.auth(ttl=10, original=False)
