@@ -47,19 +47,22 @@ def issue_command(
     if version is not None:
         version = _known_version(app, version)
     ends = None if expires is None else seconds(expires)
-    key, record = _run(
-        keys,
-        lambda: keys.store.issue(
-            partner,
-            tenant=tenant,
-            name=name,
-            scopes=scope or (),
-            plan=plan,
-            version=version,
-            expires_in=ends,
-            environment="test" if test else "live",
-        ),
-    )
+    try:
+        key, record = _run(
+            keys,
+            lambda: keys.store.issue(
+                partner,
+                tenant=tenant,
+                name=name,
+                scopes=scope or (),
+                plan=plan,
+                version=version,
+                expires_in=ends,
+                environment="test" if test else "live",
+            ),
+        )
+    except ValueError as error:
+        raise SettingsError(f"{error}; give the key another one with --tenant, or name the partner otherwise") from None
     _show_once(key, record)
 
 
@@ -130,7 +133,10 @@ def plan_command(
             check_plan(app.limiter.declared, plan, own)
         except DeclarationError as error:
             raise SettingsError(str(error)) from None
-        _run(keys, lambda: keys.store.plans.put(tenant, plan, own))
+        try:
+            _run(keys, lambda: keys.store.plans.put(tenant, plan, own))
+        except ValueError as error:
+            raise SettingsError(str(error)) from None
     else:
         booked = _run(keys, lambda: keys.store.plans.of(tenant))
         own = dict(booked.limits or {}) if booked is not None else {}

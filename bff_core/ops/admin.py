@@ -83,7 +83,10 @@ def admin_app(
         if body.version is not None:
             given["version"] = _version(versions, body.version)
         _check(limits, body.plan, None)
-        key, record = await store.issue(given.pop("partner"), **given)
+        try:
+            key, record = await store.issue(given.pop("partner"), **given)
+        except ValueError as error:
+            raise Problem(422, f"Give the key another 'tenant', or 'partner': {error}.") from None
         return {"key": key, **_shown(record, time.time())}
 
     @app.post("/keys/{key_id}/rotate", status_code=201)
@@ -106,7 +109,10 @@ def admin_app(
     @app.put("/plans/{tenant}")
     async def book(tenant: Tenant, body: Booked) -> dict[str, Any]:
         _check(limits, body.plan, body.limits)
-        await store.plans.put(tenant, body.plan, body.limits)
+        try:
+            await store.plans.put(tenant, body.plan, body.limits)
+        except ValueError as error:
+            raise Problem(422, f"This cannot name a tenant: {error}.") from None
         return {"tenant": tenant, "plan": body.plan, "limits": body.limits, "in_force_within": keys.ttl}
 
     @app.delete("/plans/{tenant}", status_code=204)

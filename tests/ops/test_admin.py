@@ -37,6 +37,7 @@ class Hello(Page):
         return "hello"
 
 
+NO_TENANT = "a tenant is at most 255 printable characters without '|'"
 VERSIONS = Versions(Version("2026-05-01", Renamed(Thing, "name", to="title"), path="/v2"), Version("2024-11-01"))
 
 
@@ -118,6 +119,9 @@ async def test_plans(public: httpx.AsyncClient, admin: httpx.AsyncClient) -> Non
         ("/keys", {"partner": "acme", "secret": 1}, "The request is not valid."),
         ("/keys", {"partner": "acme", "version": "v9"}, "There is no version 'v9'."),
         ("/keys", {"partner": "acme", "plan": "silver"}, "there is no plan 'silver'; there is: gold"),
+        ("/keys", {"partner": "acme|eu"}, f"Give the key another 'tenant', or 'partner': {NO_TENANT}."),
+        ("/keys", {"partner": "acme", "tenant": "a\tb"}, f"Give the key another 'tenant', or 'partner': {NO_TENANT}."),
+        ("/plans/acme%7Ceu", {"plan": "gold"}, f"This cannot name a tenant: {NO_TENANT}."),
         ("/plans/acme", {"limits": {"week": 1}}, "there is no limit 'week'; there is: month"),
         ("/plans/acme", {"limits": {"month": "many"}}, "limit 'month': 'many' is no number of calls; the least is 1"),
         ("/plans/acme", {"limits": {"month": 0}}, "limit 'month': 0 is no number of calls; the least is 1"),

@@ -11,6 +11,7 @@ from sqlalchemy import BigInteger, Column, MetaData, String, Table, delete, sele
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from ..tenant import tenant_of
 from .planned import TenantPlan
 
 __all__ = ["PLANS", "PlanStore"]
@@ -37,7 +38,9 @@ class PlanStore:
         self._clock = clock
 
     async def put(self, tenant: str, plan: str | None, limits: Mapping[str, Any] | None = None) -> TenantPlan:
-        """What ``tenant`` has from now on: in force wherever keys are known within their ``ttl``."""
+        """What ``tenant`` has from now on: in force wherever keys are known within their ``ttl``. Raises
+        ``ValueError`` for what cannot name a tenant."""
+        tenant_of(tenant)
         await self._prepare()
         made = TenantPlan(tenant, plan, dict(limits) if limits else None, self._clock())
         dialect = postgresql if self._engine.dialect.name == "postgresql" else sqlite

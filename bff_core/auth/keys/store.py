@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ...stores import Step, migrate, storable
 from ..key_form import KeyDigests, issued, new_api_key
+from ..tenant import tenant_of
 from .plans import PLANS, PlanStore
 from .record import KeyRecord
 
@@ -91,7 +92,9 @@ class KeyStore:
         expires_in: float | None = None,
         environment: Literal["live", "test"] = "live",
     ) -> tuple[str, KeyRecord]:
-        """A new key, to be shown once, and what is known of it. It ends in ``expires_in`` seconds, or never."""
+        """A new key, to be shown once, and what is known of it. It ends in ``expires_in`` seconds, or never. Raises
+        ``ValueError`` when ``tenant``, or ``partner`` without one, cannot name a tenant."""
+        tenant_of(tenant or partner)
         now = self._clock()
         record = KeyRecord(
             id=_new_id(),
@@ -111,7 +114,8 @@ class KeyStore:
 
     async def keep(self, key: str, partner: str, *, name: str = "", plan: str | None = None) -> None:
         """Let in a ``key`` that is known already, such as a demo's; nothing happens when it is there. Raises
-        ``ValueError`` for one that ``new_api_key`` has not made."""
+        ``ValueError`` for one that ``new_api_key`` has not made, and as ``issue``."""
+        tenant_of(partner)
         if not issued(key.encode()):
             raise ValueError("this is no API key; new_api_key() makes one")
         if await self.find(key.encode()) is not None:
