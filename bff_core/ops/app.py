@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from ipaddress import ip_address
@@ -23,7 +24,9 @@ __all__ = ["OperationsApp"]
 
 WATCHERS = 16
 HERE = "localhost, 127.0.0.1 and [::1]"
-NEAR = "addresses and names that public DNS gives to nobody"
+NEAR = "addresses, names of no public domain and those of BFF_ALLOWED_HOSTS"
+# Not reserved, but delegated to nobody: Kubernetes' short form, Consul, routers.
+_NETWORKS = re.compile(rb"[a-z0-9_.-]+\.(?:svc|consul|lan)\.?(?::[0-9]{1,5})?", re.IGNORECASE)
 NO_EXTRA = "Metrics need prometheus-client in the gateway's environment: pip install bff-core[metrics]\n"
 HEADERS = {
     "cache-control": "no-store",
@@ -37,15 +40,22 @@ class OperationsApp:
     """An ASGI application: ``/metrics``, ``/health/…`` and ``/console``, through which nothing can be changed, and
     ``more`` routes.
 
-    While it listens on a loopback address only, a request must name one in its ``Host``; on any other, an address or a
-    name that public DNS gives to nobody: a page of the web that has its own name resolve to here (DNS rebinding) is
-    refused.
+    While it listens on a loopback address only, a request must name one in its ``Host``; on any other, an address, a
+    name that public DNS gives to nobody, or one of ``allowed`` (as ``HostRule`` has them, but not ``*``): a page of the
+    web that has its own name resolve to here (DNS rebinding) is refused.
     """
 
-    def __init__(self, gateway: Gateway, pulse: Pulse, host: str, more: Sequence[BaseRoute] = ()) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        pulse: Pulse,
+        host: str,
+        more: Sequence[BaseRoute] = (),
+        allowed: Sequence[str] = (),
+    ) -> None:
         self._gateway = gateway
         self._pulse = pulse
-        self._allows: Callable[[bytes], bool | None] = _on_this_machine if is_loopback(host) else HostRule([]).allows
+        self._allows: Callable[[bytes], bool | None] = _on_this_machine if is_loopback(host) else _near(allowed)
         self._refusal = f"This port answers to {HERE if is_loopback(host) else NEAR} only.\n"
         self._render = make_exposition(gateway)
         self._watchers = 0
@@ -118,3 +128,8 @@ def is_loopback(host: str) -> bool:
 def _on_this_machine(host: bytes) -> bool:
     name = host.decode("latin-1")
     return is_loopback(name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0])
+
+
+def _near(allowed: Sequence[str]) -> Callable[[bytes], bool | None]:
+    local, named = HostRule([]), HostRule([name for name in allowed if name != "*"])
+    return lambda host: local.allows(host) or named.allows(host) or _NETWORKS.fullmatch(host) is not None

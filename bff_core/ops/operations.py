@@ -54,7 +54,8 @@ class Operations:
         self.tracer = make_tracer(gateway.name, settings.trace_ratio)
         self.server: OperationsServer | None = None
         if settings.ops_port is not None:
-            self.server = OperationsServer(gateway, settings.ops_host, settings.ops_port, routes)
+            host, port = settings.ops_host, settings.ops_port
+            self.server = OperationsServer(gateway, host, port, routes, settings.allowed_hosts)
 
     async def start(self) -> None:
         """Begin, on the running loop."""

@@ -25,10 +25,18 @@ CONNECTIONS = 64
 class OperationsServer:
     """Listens on ``host`` and ``port`` (0: the system chooses). A port that is taken hinders nobody: it is asked for
     again every five seconds, so that of several workers one answers, and another one when that is gone. ``routes`` are
-    served beside its own."""
+    served beside its own, ``allowed`` are names it is reached by."""
 
-    def __init__(self, gateway: Gateway, host: str, port: int, routes: Sequence[BaseRoute] = ()) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        host: str,
+        port: int,
+        routes: Sequence[BaseRoute] = (),
+        allowed: Sequence[str] = (),
+    ) -> None:
         self._gateway = gateway
+        self._allowed = allowed
         self._routes = routes
         self._host = host
         self._port = port
@@ -73,7 +81,7 @@ class OperationsServer:
             await asyncio.sleep(AGAIN)
             sock = self._bind()
         pulse = Pulse(self._gateway)
-        app = OperationsApp(self._gateway, pulse, self._host, self._routes)
+        app = OperationsApp(self._gateway, pulse, self._host, self._routes, self._allowed)
         config = uvicorn.Config(
             app,
             lifespan="off",

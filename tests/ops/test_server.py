@@ -131,6 +131,39 @@ async def test_nor_is_it_reached_by_one_elsewhere(app: Bff, host: str, status: i
             assert (await client.get(path, headers={"host": host})).status_code == status
 
 
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("web.monitoring.svc:8102", 200),
+        ("web.monitoring.svc.cluster.local", 200),
+        ("WEB.service.consul.", 200),
+        ("bff.lan:8102", 200),
+        ("web.default:8102", 200),
+        ("a.shop.example.com", 200),
+        ("web:8102", 200),
+        ("web.other", 421),
+        ("evil.example.com", 421),
+        ("bff.lan.evil.example.com", 421),
+        ("evil.example.com:80/.lan", 421),
+        ("bff.lan:evil", 421),
+    ],
+)
+async def test_names_that_scrapers_use(app: Bff, host: str, status: int) -> None:
+    """Those of networks, and what the gateway is told it is called; ``*`` is for clients, who show credentials."""
+    gateway = app.operations.gateway
+    opened = OperationsApp(gateway, Pulse(gateway), "0.0.0.0", (), ["*", "web.default", "*.shop.example.com"])
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(opened), base_url="http://x") as client:
+        assert (await client.get("/metrics", headers={"host": host})).status_code == status
+
+
+async def test_the_gateways_names_are_its_operations_ports_too() -> None:
+    app = make_gateway(play(), ops_port=0, ops_host="0.0.0.0", allowed_hosts=["web.default", "bff.test"])
+    async with bff_client(app):
+        async with httpx.AsyncClient(base_url=origin(app)) as client:
+            answers = [await client.get("/metrics", headers={"host": host}) for host in ("web.default", "web.other")]
+        assert [answer.status_code for answer in answers] == [200, 421]
+
+
 async def test_who_opens_it_answers_for_who_reaches_it(app: Bff) -> None:
     """On another address than a loopback one, a scraper has a name."""
     opened = OperationsApp(app.operations.gateway, Pulse(app.operations.gateway), "0.0.0.0")
