@@ -153,11 +153,13 @@ class ConnectFailed(ServiceError):
 
 
 class ConnectionLost(ServiceError):
-    """The connection broke before the answer was complete."""
+    """The connection broke before the answer was complete. ``stale``: it had been used before, and nothing of this
+    answer had come."""
 
     page_status = 502
     retryable = True
     kind = "connection_lost"
+    stale = False
 
 
 class CallTimeout(ServiceError):

@@ -15,7 +15,7 @@ from http import HTTPStatus
 import structlog
 from joserfc.jws import JWSRegistry
 
-from ..errors import ServiceError
+from ..errors import ConnectionLost, ServiceError
 from ..wire import Done, Exchange, Streamed, Wire, WireResponse
 from .signing_key import read_signing_key
 
@@ -25,6 +25,7 @@ log = structlog.get_logger("bff.auth")
 NONCE_WANTED = "use_dpop_nonce"
 MAX_NONCE = 1024
 _PUBLIC = ("kty", "crv", "x", "y", "n", "e")
+_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 _AUTHORIZATION = b"\r\nauthorization: DPoP "
 """What a call with a bound token has among its headers. No value of a header can have a line break, so that nothing
 that a client chose looks like it."""
@@ -62,7 +63,8 @@ class ProofKey:
 
 class ProvedWire:
     """``inner``, a wire to ``origin``, with a proof beside every bound token: one for each attempt. The nonce that the
-    service wants is learnt from its answers; a call that it refuses for want of one (section 9) is sent once more."""
+    service wants is learnt from its answers; a call that it refuses for want of one (section 9) is sent once more. So is,
+    with another proof, what ``inner`` itself would have sent once more without one."""
 
     def __init__(self, inner: Wire, origin: str, key: ProofKey) -> None:
         self._inner = inner
@@ -99,7 +101,7 @@ class ProvedWire:
             # A proof is sent once: whoever sends again comes through here for another.
             return self._inner.send(method, target, headers + proof, body, left, heard, repeatable=False)
 
-        return _Proved(self, send_proved, until, done)
+        return _Proved(self, send_proved, until, done, repeatable=repeatable and method in _IDEMPOTENT)
 
     def stream(
         self,
@@ -121,12 +123,15 @@ class ProvedWire:
 
 
 class _Proved:
-    """An exchange that may be sent a second time, with the nonce that was asked for."""
+    """An exchange that may be sent a second time, with the nonce that was asked for, or over another connection."""
 
-    __slots__ = ("_again", "_done", "_inner", "_send", "_until", "_wire")
+    __slots__ = ("_again", "_done", "_inner", "_repeatable", "_send", "_until", "_wire")
 
-    def __init__(self, wire: ProvedWire, send: Callable[[Done], Exchange], until: float, done: Done) -> None:
+    def __init__(
+        self, wire: ProvedWire, send: Callable[[Done], Exchange], until: float, done: Done, *, repeatable: bool
+    ) -> None:
         self._wire = wire
+        self._repeatable = repeatable
         self._send = send
         self._until = until
         self._done: Done | None = done
@@ -143,12 +148,16 @@ class _Proved:
         if done is None:
             return
         nonce = None if response is None else nonce_of(response, self._wire.origin)
+        again = False
         if nonce is not None:
             self._wire.nonce = nonce
-            if self._again and _wants_nonce(response) and time.monotonic() < self._until:
-                self._again = False
-                self._inner = self._send(self._ended)
-                return
+            if _wants_nonce(response):
+                again, self._again = self._again, False
+        elif isinstance(error, ConnectionLost) and error.stale:
+            again, self._repeatable = self._repeatable, False
+        if again and time.monotonic() < self._until:
+            self._inner = self._send(self._ended)
+            return
         self._done = None
         done(response, error)
 

@@ -241,7 +241,9 @@ class Connection(Answer, asyncio.Protocol):
             self._pool.again(exchange)  # before the slot is free, so that it gets this one
             self.close()
         else:
-            self._fail(ConnectionLost("closed before the answer was complete" if self._answered else "no answer"))
+            error = ConnectionLost("closed before the answer was complete" if self._answered else "no answer")
+            error.stale = self.used and not self._answered
+            self._fail(error)
 
     def _arm(self, deadline: float) -> None:
         if self._timer is not None:

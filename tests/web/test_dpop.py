@@ -293,9 +293,12 @@ async def test_every_attempt_has_a_proof_of_its_own(browser: Browser, service: S
     assert len(service.calls) == 2
 
 
-async def test_a_proof_is_not_sent_again_over_another_connection() -> None:
-    """A service may have seen it, and takes it once, when a connection that was used before ends without an answer; the
-    wire repeats what has no proof."""
+@pytest.mark.parametrize(
+    ("method", "repeatable", "again"), [("GET", True, True), ("GET", False, False), ("POST", True, False)]
+)
+async def test_a_proof_is_not_sent_again_over_another_connection(method: str, repeatable: bool, again: bool) -> None:
+    """A service may have seen it, and takes it once, when a connection that was used before ends without an answer:
+    what may be repeated, the wire repeats, with a new proof where there is one; once."""
     proofs: list[str | None] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -303,14 +306,18 @@ async def test_a_proof_is_not_sent_again_over_another_connection() -> None:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
                 proofs.append(next((line for line in head.split("\r\n") if line.startswith("dpop: ")), None))
-                if len(proofs) in (2, 5):
+                if len(proofs) % 3 == 2:
                     break
                 writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
         writer.close()
 
     async def fetch(headers: bytes) -> Any:
         future = asyncio.get_running_loop().create_future()
-        wire.send("GET", "/", headers, b"", 5, lambda response, error: future.set_result(error or response))
+
+        def done(response: Any, error: Any) -> None:
+            future.set_result(error or response)
+
+        wire.send(method, "/", headers, b"", 5, done, repeatable=repeatable)
         return await future
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
@@ -318,14 +325,45 @@ async def test_a_proof_is_not_sent_again_over_another_connection() -> None:
         inner = Http1Wire(origin, connect_timeout=1, max_body=1000, max_connections=2)
         wire = ProvedWire(inner, origin, ProofKey(KEY, "key"))
         bound = b"x: y\r\nauthorization: DPoP token\r\n"
-        assert (await fetch(bound)).status == 200
-        assert isinstance(await fetch(bound), ConnectionLost)
-        assert (await fetch(bound)).status == 200
-        assert (await fetch(b"")).status == 200
-        assert (await fetch(b"")).status == 200
+        for headers in (bound, b""):
+            assert (await fetch(headers)).status == 200
+            if again:
+                assert (await fetch(headers)).status == 200
+            else:
+                assert isinstance(await fetch(headers), ConnectionLost)
+                assert (await fetch(headers)).status == 200
         await wire.aclose()
     assert len(set(proofs[:3])) == 3
     assert proofs[3:] == [None] * 3
+
+
+async def test_a_service_that_drops_every_proof() -> None:
+    """Is sent two, and no more; what is new to it, and dropped, is a failure at once."""
+    heads: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError):
+            heads.append(await reader.readuntil(b"\r\n\r\n"))
+            if len(heads) == 1:
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+                heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.close()
+
+    async def fetch() -> Any:
+        future = asyncio.get_running_loop().create_future()
+        headers = b"x: y\r\nauthorization: DPoP token\r\n"
+        wire.send("GET", "/", headers, b"", 5, lambda response, error: future.set_result(error or response))
+        return await future
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        origin = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        inner = Http1Wire(origin, connect_timeout=1, max_body=1000, max_connections=2)
+        wire = ProvedWire(inner, origin, ProofKey(KEY, "key"))
+        assert (await fetch()).status == 200
+        for asked in (3, 4):
+            assert isinstance(await fetch(), ConnectionLost)
+            assert len(heads) == asked
+        await wire.aclose()
 
 
 async def test_a_nonce_is_learnt_and_learnt_anew(browser: Browser, service: Service) -> None:
