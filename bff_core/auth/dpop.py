@@ -63,8 +63,8 @@ class ProofKey:
 
 class ProvedWire:
     """``inner``, a wire to ``origin``, with a proof beside every bound token: one for each attempt. The nonce that the
-    service wants is learnt from its answers; a call that it refuses for want of one (section 9) is sent once more. So is,
-    with another proof, what ``inner`` itself would have sent once more without one."""
+    service wants is learnt from its answers; a call that it refuses for want of one (section 9) is sent once more. So
+    is, with another proof, what ``inner`` itself would have sent once more without one."""
 
     def __init__(self, inner: Wire, origin: str, key: ProofKey) -> None:
         self._inner = inner

@@ -60,8 +60,8 @@ class Vain:
 
 @dataclass(frozen=True, slots=True)
 class Outbox:
-    """``done`` is the last number with a final result; of those the last 200 are kept. ``vain`` is of the next mutation,
-    or of one that stood there before."""
+    """``done`` is the last number with a final result; of those the last 200 are kept. ``vain`` is of the next
+    mutation, or of one that stood in its place before."""
 
     done: int
     pending: Pending | None = None

@@ -102,7 +102,8 @@ async def test_other_answers(
 @pytest.mark.parametrize("coding", ["utf-8", "latin-1"])
 async def test_a_tenant_that_is_not_ascii(service: Service, coding: str) -> None:
     """In UTF-8, as services write it today, or in Latin-1, as headers were once."""
-    service.answer = httpx.Response(200, headers=[(b"x-auth-subject", b"u1"), (b"x-auth-tenant", "Übersee".encode(coding))])
+    headers = [(b"x-auth-subject", b"u1"), (b"x-auth-tenant", "Übersee".encode(coding))]
+    service.answer = httpx.Response(200, headers=headers)
     principal = await service.auth().authenticate(asked())
     assert principal is not None
     assert principal.tenant == "Übersee"

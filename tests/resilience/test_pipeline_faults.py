@@ -39,7 +39,6 @@ class Things(ServiceClient, service="things"):
     @get("/{key}")
     async def ask(self, key: str) -> Ok: ...
 
-
     @put("/{key}")
     async def set(self, key: str) -> Ok: ...
 

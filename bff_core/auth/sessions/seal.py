@@ -20,7 +20,8 @@ NUMBER = 4
 
 class Sealer:
     """Seals with the first of ``keys`` and opens with any: a new one is appended on every replica, then moved to the
-    front, and the old one stays as long as what it sealed lives. A key is text of 32 characters or more. Raises ``SettingsError`` for a shorter one.
+    front, and the old one stays as long as what it sealed lives. A key is text of 32 characters or more. Raises
+    ``SettingsError`` for a shorter one.
 
     Each ``context`` has a key of its own, derived from it. Where the context is a session's identifier, what is in the
     store cannot be opened with our keys alone, nor be put in another session's place.
