@@ -205,10 +205,11 @@ class Http1Protocol(asyncio.Protocol):
         elif self._is_closing():
             self._stall.watch()
         else:
-            self._pipeline.advance()
+            if self._pipeline.queue:
+                self._pipeline.advance()
             if not self._pipeline.queue:
                 self.resume()
-                if not self._pipeline.due:
+                if exchange is self._pipeline.current:
                     self._rest()
 
     def forget(self, task: asyncio.Task[Any], exchange: Exchange, error: BaseException | None) -> None:
@@ -289,7 +290,8 @@ class Http1Protocol(asyncio.Protocol):
                 exchange.end()
                 self._phase = ANSWERING
                 self._timer.rest()
-                self._pipeline.add(exchange, self._scopes.make(exchange, method, path, query, "1.1", fields.copy()))
+                self._pipeline.newest = exchange
+                self._pipeline.start(exchange, self._scopes.make(exchange, method, path, query, "1.1", fields.copy()))
                 return
         self._read(data)
 

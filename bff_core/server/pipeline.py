@@ -59,13 +59,11 @@ class Pipeline:
         self.newest = exchange
         if self.due:
             self.queue.append((exchange, scope))
-        else:
+        elif not self._transport.is_closing():  # RFC 9112 section 9.6: nothing is done behind a last request
             self.start(exchange, scope)
 
     def start(self, exchange: Exchange, scope: Scope) -> None:
         """Have it answered."""
-        if self._transport.is_closing():
-            return  # RFC 9112 section 9.6: nothing is done behind a last request
         self.current = exchange
         receive, send = exchange.receive, exchange.send
         work = None
@@ -90,7 +88,7 @@ class Pipeline:
             return  # what is answered at once comes back here, and thousands may wait
         self._advancing = True
         try:
-            while self.queue and (self.current is None or self.current.complete):
+            while self.queue and (self.current is None or self.current.complete) and not self._transport.is_closing():
                 if self._turns is not None and not self._turns.enter(self):
                     self._waits = True
                     return
@@ -102,7 +100,7 @@ class Pipeline:
     def its_turn(self, arrived: float) -> None:
         """That of the first in the queue."""
         self._waits = False
-        if self.queue:
+        if self.queue and not self._transport.is_closing():
             exchange, scope = self.queue.popleft()
             scope[ARRIVED] = arrived
             self.start(exchange, scope)
