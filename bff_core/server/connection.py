@@ -36,6 +36,8 @@ log = logging.getLogger("uvicorn.error")
 _GRACE = 1.0
 _REMEMBERED = 4096
 """The largest block of header lines that is kept to be recognized when the connection brings it again."""
+_PROBE = b"GET /health/"
+"""Whoever asks whether we live does not wait: it would give us up just when there is much to do."""
 IDLE, HEAD, BODY, ANSWERING = range(4)
 
 
@@ -119,7 +121,7 @@ class Http1Protocol(asyncio.Protocol):
         reader = self._reader
         if self._pipeline.due or (reader is not None and reader.receiving and not reader.in_head):
             self._read(data)
-        elif not self._unread and (self._turns is None or self._turns.enter(self)):
+        elif not self._unread and (self._turns is None or self._turns.enter(self) or data.startswith(_PROBE)):
             self._take(data)
         else:
             self._unread += data

@@ -147,6 +147,17 @@ async def test_a_client_that_leaves_loses_its_turn() -> None:
     assert crowd.begun == ["/0", "/7"]
 
 
+async def test_who_asks_whether_we_live_waits_for_nobody() -> None:
+    crowd = Crowd(4)
+    crowd.come()
+    probing = Made(begin=crowd.connections[0].connection._caps.begin, turns=crowd.turns)
+    probing.connection.data_received(GET.replace(b"/a", b"/health/live"))
+    assert crowd.begun == ["/0", "/health/live"]
+    await settle()
+    assert crowd.begun[2:] == ["/1", "/2", "/3"]
+    assert probing.transport.written.count(b"HTTP/1.1 200") == 1
+
+
 async def test_what_is_kept_takes_no_turn_but_waits_for_one() -> None:
     crowd = Crowd(12)
     kept = GET.replace(b"/a", b"/kept")
