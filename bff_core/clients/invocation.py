@@ -160,7 +160,7 @@ class Invocation:
         self._key = cache.key(bound.upstream.name, self._request.target, headers, context.principal)
         stored = cache.memory.get(self._key)
         if stored is None and cache.remote is not None:
-            self._handle = cache.recall(self._key, self._recalled)
+            self._handle = cache.recall(cache.remote, self._key, self._recalled)
             return False
         return self._use(stored)
 
@@ -206,7 +206,7 @@ class Invocation:
 
     def _begin(self, stored: Stored | None, finished: Callable[[Call], None], deadline: float | None = None) -> Call:
         bound, context, request = self._bound, self._context, self._request
-        asked_at = time.time()
+        asked = time.monotonic()
         if stored is not None and (conditions := conditional_headers(stored)):
             headers = request.headers + conditions
             spans, request = request.spans, Request(request.target, headers, request.body, conditional=True)
@@ -216,22 +216,22 @@ class Invocation:
             calls, name = context.calls, bound.upstream.name
             calls[name] = calls.get(name, 0) + call.sent
             if bound.cache is not None:
-                self._absorb(bound.cache, stored, call, asked_at)
+                self._absorb(bound.cache, stored, call, asked)
             finished(call)
 
         call = Call(bound.upstream, bound.policy, request, self.deadline if deadline is None else deadline, counted)
         call.start()
         return call
 
-    def _absorb(self, cache: ResponseCache, stored: Stored | None, call: Call, asked_at: float) -> None:
+    def _absorb(self, cache: ResponseCache, stored: Stored | None, call: Call, asked: float) -> None:
         """Keep the answer, take a 304 for what is stored, and what is stored for no answer, where that is allowed."""
         if call.response is not None:
             if call.response.status == NOT_MODIFIED:
                 self._bound.policy.meter.cached["revalidated"] += 1
             shared = self._context.principal is None
-            call.response, kept = cache.absorb(self._key, stored, self._headers, call.response, asked_at, shared=shared)
+            call.response, kept = cache.absorb(self._key, stored, self._headers, call.response, asked, shared=shared)
             if kept is not None:
-                self.fresh_for = remaining(kept, asked_at)
+                self.fresh_for = remaining(kept, time.time())
             if call.response is None:
                 call.error = BadResponse("304 for another response than the stored one")
         elif stored is not None and usable_on_error(stored, time.time()) and _is_failure(call.error):
