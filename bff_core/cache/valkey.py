@@ -33,8 +33,8 @@ TIME_EVERY = 10.0  # how often the server is asked for its time
 MICROSECONDS = 1_000_000
 QUICK = MICROSECONDS
 # A target's mark is the server's time when it was last forgotten: what was asked for until then is worth nothing. An
-# entry without its mark is none either. Entries make the mark if need be, and have it live as long as they do. There may
-# have been one that was evicted, so a slow answer makes it and is not kept itself: it gives nothing back that was
+# entry without its mark is none either. Entries make the mark if need be, and have it live as long as they do. There
+# may have been one that was evicted, so a slow answer makes it and is not kept itself: it gives nothing back that was
 # forgotten more than a second ago. A server whose time goes back has no mark go back.
 PUT = f"""
 local mark = redis.call('GET', KEYS[2])

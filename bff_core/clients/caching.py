@@ -8,11 +8,13 @@ from collections.abc import Callable
 
 from ..cache import REASONS, Changes, MemoryStore, SharedStore, Stored, ValkeyStore, refreshed, store
 from ..context import Principal
+from ..errors import BulkheadFull, CircuitOpen, ConnectFailed, ServiceError, UnexpectedStatus
 from ..wire import WireResponse, header_names
 
-__all__ = ["ResponseCache"]
+__all__ = ["ResponseCache", "has_changed_nothing"]
 
 NOT_MODIFIED = 304
+REFUSED = range(400, 500)
 _REASONS = header_names(*REASONS)
 
 
@@ -36,8 +38,8 @@ class ResponseCache:
         return b"%b\n%b\n%b\n%b" % (service.encode(), target.encode(), whose, headers)
 
     def changed(self, service: str, target: str) -> None:
-        """An unsafe request for ``target`` was answered: what is known of it is no more (RFC 9111 section 4.4), nor
-        what was asked for before."""
+        """An unsafe request for ``target`` has ended, see ``has_changed_nothing``: what is known of it is no more (RFC
+        9111 section 4.4), nor what was asked for before."""
         changed = _target_of(self.key(service, target, b"", None))
         self._changes.note(changed, time.monotonic())
         self.memory.forget(changed)
@@ -68,9 +70,9 @@ class ResponseCache:
         *,
         shared: bool,
     ) -> tuple[WireResponse | None, Stored | None]:
-        """Take in an answer to a request with these ``headers`` (called only if they matter), sent at ``asked``
-        (an instant of ``time.monotonic``), conditional on ``stored``. Gives what the caller is to see (None for a 304 about something that is
-        not there), and what is kept of it."""
+        """Take in an answer to a request with these ``headers`` (called only if they matter), sent at ``asked`` (an
+        instant of ``time.monotonic``), conditional on ``stored``. Gives what the caller is to see (None for a 304 about
+        something that is not there), and what is kept of it."""
         if stored is None and response.status != NOT_MODIFIED and not response.has_any(_REASONS):
             return response, None
         now = time.time()
@@ -112,6 +114,16 @@ class ResponseCache:
         """Let go of the shared store."""
         if self.remote is not None:
             await self.remote.aclose()
+
+
+def has_changed_nothing(sent: int, error: ServiceError | None) -> bool:
+    """Whether that is certain of a call that was sent so many times and ended so: it was refused, or never got there.
+    What failed in any other way may have been done, and so may an earlier attempt than the one that was refused."""
+    if sent > 1:
+        return False
+    if isinstance(error, UnexpectedStatus):
+        return error.status in REFUSED
+    return not sent or isinstance(error, (ConnectFailed, CircuitOpen, BulkheadFull))
 
 
 def _target_of(key: bytes) -> bytes:

@@ -18,7 +18,7 @@ from ..resilience import Call, Request
 from ..wire import WireResponse
 from .batch import Batch, Lookup
 from .bound import BoundOperation
-from .caching import ResponseCache
+from .caching import ResponseCache, has_changed_nothing
 from .credentials import ServiceCredentials
 from .flight import Key as FlightKey
 from .flight import Seat
@@ -27,7 +27,6 @@ __all__ = ["Invocation"]
 
 log = structlog.get_logger("bff.clients")
 NOT_MODIFIED = 304
-REFUSED = 400
 STALE_IF_ERROR = frozenset({500, 502, 503, 504})
 
 
@@ -99,6 +98,8 @@ class Invocation:
             handle.leave()
         elif handle is not None:
             handle.cancel()
+            if isinstance(handle, Call):
+                self._written()
 
     def _fetch(self, values: Sequence[Any], done: Callable[[Any, BffError | None], None]) -> Invocation:
         """One chunk of a batch, as an invocation of its own."""
@@ -249,11 +250,13 @@ class Invocation:
         ]
 
     def _carried_out(self, call: Call) -> None:
-        error = call.error
-        accepted = error is None or (isinstance(error, UnexpectedStatus) and error.status < REFUSED)
-        if accepted and self._bound.operation.method != "GET":
+        if not has_changed_nothing(call.sent, call.error):
+            self._written()
+        self._answered(call.response, call.error)
+
+    def _written(self) -> None:
+        if self._bound.operation.method != "GET":
             self._bound.changed(self._request.target)
-        self._answered(call.response, error)
 
     def _answered(self, response: WireResponse | None, error: ServiceError | None) -> None:
         if response is None:

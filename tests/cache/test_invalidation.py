@@ -13,10 +13,17 @@ from pydantic import BaseModel
 
 from bff_core import (
     ApiKeys,
+    BadResponse,
     Bff,
+    BulkheadFull,
+    CallTimeout,
+    CircuitOpen,
+    ConnectFailed,
     Page,
     ServiceClient,
+    ServiceError,
     Settings,
+    UnexpectedStatus,
     create_bff,
     delete,
     get,
@@ -26,7 +33,7 @@ from bff_core import (
     required,
 )
 from bff_core.cache import MemoryStore, Stored, ValkeyStore, changes, shared
-from bff_core.clients.caching import ResponseCache
+from bff_core.clients.caching import ResponseCache, has_changed_nothing
 from bff_core.testing import FakeServices, bff_client
 from bff_core.wire import WireResponse
 from tests.cache.responses import stored
@@ -45,6 +52,9 @@ class Notes(ServiceClient, service="notes"):
 
     @get("/notes/{key}")
     async def part(self, key: str, part: int) -> Note: ...
+
+    @post("/fails")
+    async def fails(self) -> None: ...
 
     @put("/notes/{key}")
     async def put(self, key: str, note: Note) -> None: ...
@@ -65,6 +75,12 @@ class Read(Page):
 
 class Part(Page):
     note = required(Notes.part, part=1)
+
+
+class Fails(Page):
+    note: Note
+    done = required(Notes.put)
+    other = required(Notes.fails)
 
 
 def writer(operation: Any) -> type[Page]:
@@ -89,6 +105,9 @@ class Origin:
     def __init__(self, services: FakeServices) -> None:
         self.text, self.asked, self.status = "old", 0, 204
         self.meanwhile: asyncio.Event | None = None
+        self.failure: Exception | httpx.Response | None = None  # of the next write
+        self.answer, self.written = asyncio.Event(), asyncio.Event()
+        self.answer.set()
         services["notes"].route().mock(side_effect=self)
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:
@@ -99,6 +118,16 @@ class Origin:
                 wait, self.meanwhile = self.meanwhile, None
                 await wait.wait()
             return httpx.Response(200, json={"text": text}, headers={"cache-control": "max-age=60"})
+        if request.url.path == "/fails":
+            await self.written.wait()
+            return httpx.Response(500)
+        self.written.set()
+        await self.answer.wait()
+        failure, self.failure = self.failure, None
+        if isinstance(failure, Exception):
+            raise failure
+        if failure is not None:
+            return failure
         if self.status < 400:
             self.text = "new"
         return httpx.Response(self.status)
@@ -111,7 +140,8 @@ def gateway(services: FakeServices, **settings: Any) -> Bff:
     app.page("/parts/{key}", Part)
     for operation in (Notes.put, Notes.post, Notes.patch, Notes.delete):
         app.page(f"/{operation.name}/{{key}}", writer(operation), method="POST")
-    app.proxy("/raw/{key}", service="notes", to="/notes/{key}", methods=["GET", "PUT"], public=True)
+    app.page("/fails/{key}", Fails, method="POST")
+    app.proxy("/raw/{key}", service="notes", to="/notes/{key}", methods=["GET", "PUT", "DELETE"], public=True)
     return app
 
 
@@ -127,7 +157,7 @@ def origin(services: FakeServices) -> Origin:
 
 @pytest.fixture
 async def client(services: FakeServices, origin: Origin) -> AsyncIterator[httpx.AsyncClient]:
-    async with bff_client(gateway(services)) as client:
+    async with bff_client(gateway(services, policy={"max_body": 1000})) as client:
         yield client
 
 
@@ -157,14 +187,93 @@ async def test_what_was_written_is_read(client: httpx.AsyncClient, origin: Origi
     assert origin.asked == 6
 
 
-@pytest.mark.parametrize(("status", "read_then"), [(303, "new"), (404, "old"), (409, "old"), (500, "old")])
-async def test_only_what_was_accepted(client: httpx.AsyncClient, origin: Origin, status: int, read_then: str) -> None:
-    """A redirect is no error (RFC 9110 section 15); what was refused has changed nothing."""
+@pytest.mark.parametrize(("status", "read_then"), [(303, "new"), (404, "old"), (409, "old"), (500, "new")])
+async def test_not_what_was_refused(client: httpx.AsyncClient, origin: Origin, status: int, read_then: str) -> None:
+    """It has changed nothing; a redirect is no error (RFC 9110 section 15), and who fails may have done it."""
     assert await read(client) == "old"
     origin.status = status
     assert await write(client) != 200
     origin.text = "new"
     assert await read(client) == read_then
+
+
+@pytest.mark.parametrize("how", ["post", "raw"])
+@pytest.mark.parametrize(
+    ("failure", "read_then"),
+    [
+        (httpx.ReadTimeout("x"), "new"),
+        (httpx.ReadError("x"), "new"),
+        (httpx.RemoteProtocolError("x"), "new"),
+        (httpx.Response(200, content=b"x" * 1001), "new"),
+        (httpx.ConnectError("x"), "old"),
+    ],
+)
+async def test_what_may_have_been_done(
+    client: httpx.AsyncClient, origin: Origin, how: str, failure: Exception | httpx.Response, read_then: str
+) -> None:
+    """Though nobody could read that it was."""
+    assert await read(client) == "old"
+    origin.failure = failure
+    if how == "raw":
+        await client.put("/raw/a", content=b"x")
+    else:
+        assert await write(client, how) != 200
+    origin.text = "new"
+    assert await read(client) == read_then
+
+
+async def test_an_attempt_before_the_one_that_was_refused(client: httpx.AsyncClient, origin: Origin) -> None:
+    """A DELETE whose answer was lost is repeated, and there is nothing left to be deleted."""
+    for how in ("client", "proxy"):
+        origin.text = "old"
+        assert await read(client, path=f"/notes/{how}") == "old"
+        origin.failure, origin.status = httpx.ReadError("x"), 404
+        if how == "proxy":
+            assert (await client.delete(f"/raw/{how}")).status_code == 404
+        else:
+            assert await write(client, "delete", how) == 404
+        origin.text = "new"
+        assert await read(client, path=f"/notes/{how}") == "new"
+
+
+async def test_who_does_not_wait_for_the_end(client: httpx.AsyncClient, origin: Origin) -> None:
+    """Another section has failed, or the client has left."""
+    assert await read(client) == "old"
+    origin.answer.clear()
+    assert (await client.post("/fails/a", json={"text": "new"}, headers={"x-api-key": "one"})).status_code == 502
+    origin.text = "new"
+    assert await read(client) == "new"
+    origin.text = "newer"
+    origin.written.clear()
+    leaving = asyncio.create_task(client.put("/raw/a"))
+    await origin.written.wait()
+    leaving.cancel()
+    await asyncio.gather(leaving, return_exceptions=True)
+    assert await read(client) == "newer"
+    origin.answer.set()
+
+
+@pytest.mark.parametrize(
+    ("sent", "error", "nothing"),
+    [
+        (0, None, True),
+        (0, CallTimeout(), True),
+        (1, None, False),
+        (1, CallTimeout(), False),
+        (1, BadResponse(), False),
+        (1, UnexpectedStatus(399), False),
+        (1, UnexpectedStatus(400), True),
+        (1, UnexpectedStatus(499), True),
+        (1, UnexpectedStatus(500), False),
+        (1, ConnectFailed(), True),
+        (1, CircuitOpen(), True),
+        (1, BulkheadFull(), True),
+        (2, ConnectFailed(), False),
+        (2, UnexpectedStatus(404), False),
+    ],
+)
+def test_when_it_is_certain(sent: int, error: ServiceError | None, nothing: bool) -> None:
+    assert has_changed_nothing(sent, error) is nothing
 
 
 async def test_an_answer_under_way_is_not_kept(client: httpx.AsyncClient, origin: Origin) -> None:
