@@ -53,6 +53,8 @@ if TYPE_CHECKING:
 __all__ = ["Bff"]
 
 FOUND = "bff.page"
+USUAL_CALLS = 3
+"""What is taken of a turn for a request of which it is not known yet how many calls it will make."""
 
 
 class Bff(FastAPI):
@@ -134,12 +136,12 @@ class Bff(FastAPI):
         goes the usual way."""
         table, direct = self._table, self.direct
         if direct is None or table is None or table.size != len(self.router.routes):
-            self.turns.take(1)
+            self.turns.take(USUAL_CALLS)
             return None
         found = table.find(scope)
         if found is None:
             scope[FOUND] = None
-            self.turns.take(1)
+            self.turns.take(USUAL_CALLS)
             return None
         page, path_params = found
         reply = None

@@ -26,6 +26,7 @@ __all__ = ["Edge"]
 log = structlog.get_logger("bff.edge")
 CLIENT_CLOSED = 499
 SERVER_ERROR = 500
+TOO_LATE = "There was more to do than could be done in time; try again later."
 
 
 class Edge:
@@ -117,6 +118,8 @@ class Edge:
             receive = self._admission.admit(scope, receive)
             # Taken out: the way back to the request would make a circle of everything that hangs on it.
             context.exchange = scope.pop(EXCHANGE, None)
+            if ARRIVED in scope and context.remaining() <= 0:
+                raise Problem(504, TOO_LATE)
             if self._version_gate is not None:
                 self._version_gate(scope, context)
             await page.serve(scope, receive, send, context, path_params)

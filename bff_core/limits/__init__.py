@@ -5,7 +5,7 @@ from .declare import AnyLimit, ConcurrencyLimit, Quota, RateLimit
 from .guard import Guard
 from .limiter import Limiter
 from .shedding import Criticality, LagMonitor, Shedder
-from .turns import Turns, Waiting
+from .turns import Turns
 from .usage import Usage, UsageDay
 
 __all__ = [
@@ -21,7 +21,6 @@ __all__ = [
     "Turns",
     "Usage",
     "UsageDay",
-    "Waiting",
     "booked_limits",
     "check_plan",
 ]

@@ -10,34 +10,40 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from contextvars import copy_context
 from typing import Protocol
 
-__all__ = ["Turns", "Waiting"]
+__all__ = ["Turns"]
 
 CALLS_PER_TURN = 20
-"""As small as it can be without more turns costing more than they save (docs/performance.md)."""
+"""As small as it can be before many turns cost more than what stays in the caches saves (docs/performance.md)."""
+BEGUN_PER_TURN = 100
+"""So many may begin of those that cost next to nothing."""
 
 
-class Waiting(Protocol):
+class Waiter(Protocol):
     """Who waits for a turn."""
 
-    def begin(self, arrived: float) -> None:
-        """The turn has come, for what ``arrived`` at that instant of ``time.monotonic``."""
+    def its_turn(self, arrived: float) -> None:
+        """It has come, for what has waited since that instant of ``time.monotonic``."""
 
 
 class Turns:
-    """Says when a request begins. What begins says how many calls it will make; a turn is over when it has enough."""
+    """Says when a request begins. What begins says about how many calls it will make, and a turn is over when it has
+    enough. One event loop at a time is served: what waits on one that another takes over from is forgotten."""
 
-    __slots__ = ("_left", "_loop", "_waiting")
+    __slots__ = ("_context", "_left", "_loop", "_waiting")
 
     def __init__(self) -> None:
         self._left = CALLS_PER_TURN
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._waiting: deque[tuple[float, Waiting]] = deque()
+        self._waiting: deque[tuple[float, Waiter]] = deque()
+        # Whoever is the first of a turn, its context variables are not for those that the next turns begin.
+        self._context = copy_context()
 
-    def enter(self, waiting: Waiting) -> bool:
-        """Whether to begin at once; else ``waiting`` is told when."""
-        if self._left > 0:
+    def enter(self, waiter: Waiter) -> bool:
+        """Whether to begin at once; else ``waiter`` is told when."""
+        if self._left > 0 and not self._waiting:
             return True
         if self._loop is not asyncio.get_running_loop():
             # The one before has ended without a last turn.
@@ -45,7 +51,7 @@ class Turns:
             self._left = CALLS_PER_TURN
             self._loop = None
             return True
-        self._waiting.append((time.monotonic(), waiting))
+        self._waiting.append((time.monotonic(), waiter))
         return False
 
     def take(self, calls: int) -> None:
@@ -53,7 +59,7 @@ class Turns:
         self._left -= calls
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
-            self._loop.call_soon(self._turn)
+            self._loop.call_soon(self._turn, context=self._context.copy())
 
     def waited(self, now: float) -> float:
         """For how many seconds who waits longest has waited at ``now`` (of ``time.monotonic``)."""
@@ -62,12 +68,14 @@ class Turns:
     def _turn(self) -> None:
         loop, waiting = self._loop, self._waiting
         self._left = CALLS_PER_TURN
+        begun = 0
         try:
-            while self._left > 0 and waiting:
-                arrived, one = waiting.popleft()
-                one.begin(arrived)
+            while self._left > 0 and waiting and begun < BEGUN_PER_TURN:
+                begun += 1
+                arrived, waiter = waiting.popleft()
+                waiter.its_turn(arrived)
         finally:
             if loop is not None and (waiting or self._left < CALLS_PER_TURN):
-                loop.call_soon(self._turn)
+                loop.call_soon(self._turn, context=self._context.copy())
             else:
                 self._loop = None

@@ -200,6 +200,7 @@ class _ProxyEndpoint:
                 await self._answer(policy, stream, client)
             finally:
                 await stream.aclose()
+                self._upstream.advance()
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if client.left and task is not None and not task.uncancel():

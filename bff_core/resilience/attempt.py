@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import structlog
+
 from ..errors import (
     RETRYABLE_STATUSES,
     BulkheadFull,
@@ -41,6 +43,7 @@ class Request:
         self.body = body
 
 
+log = structlog.get_logger("bff.resilience")
 Ended = Callable[["Attempt", WireResponse | None, ServiceError | None], None]
 
 
@@ -80,6 +83,8 @@ class Attempt:
         """Send it, if bulkhead and breaker allow, or wait for the bulkhead until the deadline; raises ``BulkheadFull``,
         ``CircuitOpen`` or ``CallTimeout``."""
         upstream = self._upstream
+        if upstream.waiting:
+            upstream.advance()  # or this one is refused for a place that a stream has left
         if upstream.waiting or upstream.wire.in_flight >= upstream.limit:
             self._wait(request, deadline)
         else:
@@ -94,6 +99,10 @@ class Attempt:
             self._begin(request, self._deadline)
         except ServiceError as error:
             self._ended(self, None, error)
+        except Exception as error:
+            upstream, policy = self._upstream, self._policy
+            log.error("call.error", service=upstream.name, operation=policy.name, exc_info=error)
+            self._ended(self, None, ServiceError("it could not be sent"))
 
     def _wait(self, request: Request, deadline: float) -> None:
         upstream, left = self._upstream, deadline - time.monotonic()

@@ -25,28 +25,35 @@ class Waiting(Protocol):
 class BulkheadQueue:
     """At most ``most`` wait, each until an instant of ``time.monotonic``.
 
-    ``advance`` is called every hundredth of a second while somebody does: the end of a call is told at once to who
-    asked for it, that of a stream, or of one that was given up before its transport let it go, to nobody.
+    ``advance`` is called every hundredth of a second while somebody does, for the places that are given back without a
+    word: by streams, and by calls that were given up before their transport let them go. So is who is late, who may
+    hear of it as much later. One event loop at a time is served.
     """
 
-    __slots__ = ("_advance", "_most", "_timer", "_waiting")
+    __slots__ = ("_advance", "_loop", "_most", "_timer", "_waiting")
 
     def __init__(self, most: int, advance: Callable[[], None]) -> None:
         self._most = most
         self._advance = advance
         self._waiting: dict[Waiting, float] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def join(self, waiting: Waiting, deadline: float) -> bool:
         """Stand behind all others; false when there are too many."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._waiting.clear()
+            self._timer = None
+            self._loop = loop
         if len(self._waiting) >= self._most:
             return False
         self._waiting[waiting] = deadline
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(TICK, self._look)
+            self._timer = loop.call_later(TICK, self._look)
         return True
 
     def leave(self, waiting: Waiting) -> None:
@@ -62,9 +69,11 @@ class BulkheadQueue:
     def _look(self) -> None:
         self._timer = None
         now = time.monotonic()
-        for waiting in [waiting for waiting, deadline in self._waiting.items() if deadline <= now]:
-            if self._waiting.pop(waiting, None) is not None:  # one's end may be another's
-                waiting.late()
-        self._advance()
-        if self._waiting and self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(TICK, self._look)
+        try:
+            for waiting in [waiting for waiting, deadline in self._waiting.items() if deadline <= now]:
+                if self._waiting.pop(waiting, None) is not None:  # one's end may be another's
+                    waiting.late()
+            self._advance()
+        finally:
+            if self._waiting and self._timer is None and self._loop is not None:
+                self._timer = self._loop.call_later(TICK, self._look)

@@ -75,6 +75,8 @@ async def _attempt(upstream: Upstream, policy: CallPolicy, begin: Begin, deadlin
     timeout = min(policy.timeout, deadline - now)
     if timeout < MINIMUM:
         raise CallTimeout("the deadline has passed")
+    if upstream.waiting:
+        upstream.advance()
     if upstream.waiting or upstream.wire.in_flight >= upstream.limit:
         upstream.emit("OnBulkheadRejected", "error", "Bulkhead", policy.name, number)
         raise BulkheadFull(f"{upstream.limit} calls in flight")

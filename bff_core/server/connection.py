@@ -21,7 +21,7 @@ from ..errors import Problem
 from ..hardening import Hardening
 from ..limits import Turns
 from .caps import Begin, Caps
-from .exchange import STATUS_LINES, Exchange, whole_problem
+from .exchange import HIGH_WATER, STATUS_LINES, Exchange, whole_problem
 from .head import Headers, header_fields, plain_request
 from .pipeline import Pipeline
 from .reader import Head, RequestReader
@@ -36,6 +36,8 @@ log = logging.getLogger("uvicorn.error")
 _GRACE = 1.0
 _REMEMBERED = 4096
 """The largest block of header lines that is kept to be recognized when the connection brings it again."""
+_PROBE = b"GET /health/"
+"""Whoever asks whether we live does not wait: it would give us up just when there is much to do."""
 IDLE, HEAD, BODY, ANSWERING = range(4)
 
 
@@ -47,8 +49,8 @@ class Http1Protocol(asyncio.Protocol):
 
     __slots__ = (
         "_app", "_block", "_caps", "_config", "_default_headers", "_default_lines", "_fields", "_is_closing", "_let_go",
-        "_loop", "_phase", "_pipeline", "_reader", "_reading", "_scopes", "_stall", "_state", "_state_of_app", "_timer",
-        "_transport", "_turns", "_unread", "_websocket",
+        "_loop", "_phase", "_pipeline", "_reader", "_reading", "_scopes", "_stall", "_state", "_state_of_app",
+        "_stopping", "_timer", "_transport", "_turns", "_unread", "_websocket",
         "room",
     )  # fmt: skip
 
@@ -79,6 +81,7 @@ class Http1Protocol(asyncio.Protocol):
         self._turns = self._caps.turns
         # What has come, and waits for its turn.
         self._unread = b""
+        self._stopping = False
         self._block = b""
         self._fields: Headers = []
         self._default_headers: list[tuple[bytes, bytes]] = []
@@ -93,7 +96,7 @@ class Http1Protocol(asyncio.Protocol):
         self._stall = StallTimer(self._loop, self._transport, self._caps.write_timeout)
         self._state.connections.add(cast("Any", self))
         self._scopes = Scopes(self._config, self._transport, self._state_of_app)
-        self._pipeline = Pipeline(self._app, self._caps.begin, self._loop, self._transport, self._state.tasks)
+        self._pipeline = Pipeline(self._app, self._caps, self._loop, self._transport, self._state.tasks)
         self._timer.within(self._caps.header_timeout)
 
     def connection_lost(self, _error: Exception | None) -> None:
@@ -116,31 +119,14 @@ class Http1Protocol(asyncio.Protocol):
         if self._let_go or self._is_closing():
             return
         reader = self._reader
-        if (reader is not None and reader.receiving) or self._pipeline.due:
+        if self._pipeline.due or (reader is not None and reader.receiving and not reader.in_head):
             self._read(data)
-        elif self._unread:
-            self._unread += data
-            self.pause()
-        elif self._turns is None or self._turns.enter(self):
+        elif not self._unread and (self._turns is None or self._turns.enter(self) or data.startswith(_PROBE)):
             self._take(data)
         else:
-            self._unread = data
-            self._phase = IDLE
-            self._timer.rest()
-
-    def begin(self, arrived: float) -> None:
-        """It is the turn of what is unread."""
-        data, self._unread = self._unread, b""
-        if not data or self._is_closing():
-            return
-        self._scopes.arrived = arrived
-        self.resume()
-        try:
-            self._take(data)
-        except Exception:
-            self._transport.abort()
-            raise
-        self._scopes.arrived = 0.0
+            self._unread += data
+            if len(self._unread) > HIGH_WATER:
+                self.pause()
 
     def pause_writing(self) -> None:
         """The client has to go on taking something."""
@@ -158,14 +144,33 @@ class Http1Protocol(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """The server stops: what has been asked is answered, then the connection ends."""
-        self.begin(0.0)
+        if self._unread:
+            self._stopping = True
+            return
         pipeline = self._pipeline
         if pipeline.queue:
             pipeline.queue[-1][0].keep_alive = False
-        elif pipeline.current is not None and pipeline.due:
+        elif pipeline.current is not None and not pipeline.current.complete:
             pipeline.current.keep_alive = False
         else:
             self._close()
+
+    # The turns call this
+
+    def its_turn(self, arrived: float) -> None:
+        """That of what is unread."""
+        data, self._unread = self._unread, b""
+        if not data or self._is_closing():
+            return
+        self._scopes.arrived = arrived
+        self.resume()
+        try:
+            self._take(data)
+        except Exception:
+            self._transport.abort()
+            raise
+        if self._stopping and self._websocket is None:
+            self.shutdown()
 
     # Exchanges call these
 
@@ -202,10 +207,11 @@ class Http1Protocol(asyncio.Protocol):
         elif self._is_closing():
             self._stall.watch()
         else:
-            self._pipeline.advance()
+            if self._pipeline.queue:
+                self._pipeline.advance()
             if not self._pipeline.queue:
                 self.resume()
-                if not self._pipeline.due:
+                if exchange is self._pipeline.current:
                     self._rest()
 
     def forget(self, task: asyncio.Task[Any], exchange: Exchange, error: BaseException | None) -> None:
@@ -245,12 +251,9 @@ class Http1Protocol(asyncio.Protocol):
             expects_continue=head.expects_continue and head.version != "1.0",
         )
         scope = self._scopes.make(exchange, head.method, head.path, head.query, head.version, head.headers)
-        self._pipeline.newest = exchange
-        if not self._pipeline.due:
-            self._pipeline.start(exchange, scope)
-        else:
+        self._pipeline.add(exchange, scope)
+        if self._pipeline.queue:
             self.pause()
-            self._pipeline.queue.append((exchange, scope))
 
     def body(self, piece: bytes) -> None:
         """A piece of its content."""
@@ -273,7 +276,11 @@ class Http1Protocol(asyncio.Protocol):
 
     def _take(self, data: bytes) -> None:
         """The usual request, whole, is read at a glance; everything else by llhttp."""
-        if len(data) <= self._caps.max_head and (request := plain_request(data)) is not None:
+        if (
+            (self._reader is None or not self._reader.receiving)
+            and len(data) <= self._caps.max_head
+            and (request := plain_request(data)) is not None
+        ):
             method, path, query, block = request
             fields: Headers | None = self._fields
             if block != self._block:
@@ -374,8 +381,8 @@ class Http1Protocol(asyncio.Protocol):
             return
         reader = self._reader
         newest = self._pipeline.newest
-        if not self._reading or (self._phase == BODY and newest is not None and not newest.complete):
-            # It is we who do not read; and whoever is to take a body says how long that may take.
+        if not self._reading or self._unread or (self._phase == BODY and newest is not None and not newest.complete):
+            # It is we who do not read, or let it wait; and whoever is to take a body says how long that may take.
             self._timer.within(self._caps.header_timeout)
         elif self._phase == HEAD and reader is not None and reader.receiving:
             self._refuse(Problem(408, f"The headers did not arrive within {self._caps.header_timeout:g} seconds."))

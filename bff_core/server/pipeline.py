@@ -10,7 +10,8 @@ from typing import Any
 
 from starlette.types import Scope
 
-from .caps import Begin
+from ..hardening import ARRIVED
+from .caps import Caps
 from .exchange import Exchange
 
 __all__ = ["Pipeline"]
@@ -19,38 +20,31 @@ log = logging.getLogger("uvicorn.error")
 
 
 class Pipeline:
-    """``current`` is the exchange that is answered, ``queue`` those that wait for that with their requests, ``newest``
-    the last, of which there may be more to read. ``tasks`` are uvicorn's."""
+    """``current`` is the exchange that is answered, ``queue`` those that wait for that with their requests, and then
+    for their turn; ``newest`` the last, of which there may be more to read. ``tasks`` are uvicorn's."""
 
     __slots__ = (
-        "_advancing",
-        "_app",
-        "_begin",
-        "_context",
-        "_loop",
-        "_tasks",
-        "_transport",
-        "current",
-        "newest",
-        "queue",
-    )
+        "_advancing", "_app", "_begin", "_context", "_loop", "_tasks", "_transport", "_turns", "_waits", "current",
+        "newest", "queue",
+    )  # fmt: skip
 
     def __init__(
         self,
         app: Any,
-        begin: Begin | None,
+        caps: Caps,
         loop: asyncio.AbstractEventLoop,
         transport: asyncio.Transport,
         tasks: set[asyncio.Task[None]],
     ) -> None:
         self._app = app
-        self._begin = begin
+        self._begin = caps.begin
+        self._turns = caps.turns
         self._loop = loop
         self._transport = transport
         self._tasks = tasks
         # One request's context variables are nobody else's, in whichever task it is that the next one begins.
         self._context = copy_context()
-        self._advancing = False
+        self._advancing = self._waits = False
         self.current: Exchange | None = None
         self.newest: Exchange | None = None
         self.queue: deque[tuple[Exchange, Scope]] = deque()
@@ -58,12 +52,18 @@ class Pipeline:
     @property
     def due(self) -> bool:
         """Whether an answer is."""
-        return self.current is not None and not self.current.complete
+        return bool(self.queue) or (self.current is not None and not self.current.complete)
+
+    def add(self, exchange: Exchange, scope: Scope) -> None:
+        """One more, which is the newest."""
+        self.newest = exchange
+        if self.due:
+            self.queue.append((exchange, scope))
+        elif not self._transport.is_closing():  # RFC 9112 section 9.6: nothing is done behind a last request
+            self.start(exchange, scope)
 
     def start(self, exchange: Exchange, scope: Scope) -> None:
         """Have it answered."""
-        if self._transport.is_closing():
-            return  # RFC 9112 section 9.6: nothing is done behind a last request
         self.current = exchange
         receive, send = exchange.receive, exchange.send
         work = None
@@ -83,15 +83,27 @@ class Pipeline:
         task.add_done_callback(exchange.ended)
 
     def advance(self) -> None:
-        """Who waits is next, when all before have their answers."""
-        if self._advancing:
+        """Who waits is next, when all before have their answers, and begins when it is its turn."""
+        if self._advancing or self._waits:
             return  # what is answered at once comes back here, and thousands may wait
         self._advancing = True
         try:
-            while self.queue and not self.due:
-                self.start(*self.queue.popleft())
+            while self.queue and (self.current is None or self.current.complete) and not self._transport.is_closing():
+                if self._turns is not None and not self._turns.enter(self):
+                    self._waits = True
+                    return
+                # This may be the task of the one before.
+                self._context.copy().run(self.start, *self.queue.popleft())
         finally:
             self._advancing = False
+
+    def its_turn(self, arrived: float) -> None:
+        """That of the first in the queue."""
+        self._waits = False
+        if self.queue and not self._transport.is_closing():
+            exchange, scope = self.queue.popleft()
+            scope[ARRIVED] = arrived
+            self.start(exchange, scope)
 
     def leave(self) -> None:
         """The connection has ended: whoever still works for this client is told."""

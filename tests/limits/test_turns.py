@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextvars import ContextVar
 
 import pytest
 
@@ -27,7 +28,7 @@ class Door:
         for name in names:
             request = Request(self, name)
             if self.turns.enter(request):
-                request.begin(0.0)
+                request.its_turn(0.0)
 
     async def all_begin(self, count: int) -> list[int]:
         """How many began in each turn of the loop."""
@@ -42,7 +43,7 @@ class Request:
     def __init__(self, door: Door, name: int) -> None:
         self.door, self.name = door, name
 
-    def begin(self, _arrived: float) -> None:
+    def its_turn(self, _arrived: float) -> None:
         if self.name >= 0:
             self.door.begun.append(self.name)
             self.door.turns.take(CALLS)
@@ -63,10 +64,16 @@ async def test_a_crowd_begins_in_order_a_few_at_a_time() -> None:
 
 
 async def test_who_has_given_up_takes_no_turn() -> None:
+    """But some time: not all of a crowd are looked at in one turn."""
     door = Door()
-    door.come(*range(PER_TURN), *[-1] * 1000, 50)
+    door.come(*range(PER_TURN), *[-1] * 90, 50)
     await asyncio.sleep(0)
     assert door.begun == [*range(PER_TURN), 50]
+    door.come(*range(PER_TURN), *[-1] * 1000, 51)
+    await asyncio.sleep(0)
+    assert door.begun[-1] != 51
+    await door.all_begin(2 * PER_TURN + 2)
+    assert door.begun[-1] == 51
 
 
 async def test_nobody_waits_where_there_is_time() -> None:
@@ -88,14 +95,14 @@ async def test_a_large_page_is_a_turn_of_its_own() -> None:
     turns, begun = Turns(), []
 
     class Large:
-        def begin(self, arrived: float) -> None:
+        def its_turn(self, arrived: float) -> None:
             begun.append(arrived)
             turns.take(10 * CALLS_PER_TURN)
 
     before = time.monotonic()
     for _ in range(3):
         if turns.enter(Large()):
-            Large().begin(0.0)
+            Large().its_turn(0.0)
     assert begun == [0.0]
     await asyncio.sleep(0)
     assert len(begun) == 2
@@ -108,17 +115,41 @@ async def test_a_request_that_fails_stops_nobody_behind_it() -> None:
     door = Door()
 
     class Broken:
-        def begin(self, arrived: float) -> None:
+        def its_turn(self, arrived: float) -> None:
             raise ValueError(arrived)
 
     heard: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: heard.append(context["exception"]))
     door.come(*range(PER_TURN))
     assert not door.turns.enter(Broken())
-    door.come(*range(PER_TURN, 100))
+    door.come(*range(PER_TURN, 90))
+    await asyncio.sleep(0)
+    door.come(*range(90, 100))  # there is something left of this turn, but others wait
     await door.all_begin(100)
     assert door.begun == list(range(100))
     assert [type(error) for error in heard] == [ValueError]
+
+
+async def test_context_variables_of_the_first_are_not_those_of_the_others() -> None:
+    whose: ContextVar[str] = ContextVar("whose", default="nobody's")
+    seen: list[str] = []
+    turns = Turns()
+
+    class Looks:
+        def its_turn(self, _arrived: float) -> None:
+            seen.append(whose.get())
+            turns.take(CALLS_PER_TURN)
+
+    async def first() -> None:
+        whose.set("the first's")
+        assert turns.enter(Looks())
+        turns.take(CALLS_PER_TURN)
+        assert not any(turns.enter(Looks()) for _ in range(3))
+
+    await asyncio.create_task(first())
+    for _ in range(4):
+        await asyncio.sleep(0)
+    assert seen == ["nobody's"] * 3
 
 
 def test_a_loop_that_ended_midway_is_forgotten() -> None:

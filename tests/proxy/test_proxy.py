@@ -357,6 +357,22 @@ async def test_the_end_of_a_stream_makes_room(start: Start, wire: WireKind) -> N
         await settled(lambda: waits.went)
 
 
+async def test_the_place_that_a_stream_has_left_is_taken_before_anybody_is_refused(
+    start: Start, wire: WireKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not when somebody looks next."""
+    monkeypatch.setattr("bff_core.resilience.bulkhead.TICK", 60.0)
+    async with HostileServer() as server:
+        gateway = await start(server.url, wire=wire, policy=CALM.model_copy(update={"bulkhead": 1}))
+        waits, upstream = Waits(), gateway.app.upstreams["media"]
+        async with gateway.client.stream("GET", "/media/trickle"):
+            assert upstream.waiting.join(waits, time.monotonic() + 60)
+            server.release.set()
+        await settled(lambda: not upstream.wire.in_flight)
+        assert (await gateway.client.get("/media/ok")).status_code == 200
+        assert waits.went
+
+
 async def test_a_slow_client_does_not_open_the_circuit(start: Start, serve: Any, wire: WireKind) -> None:
     """What the client takes to send its request is not the service's slowness, nor its timeout."""
     server = await serve(answers(ok()))

@@ -82,3 +82,43 @@ async def test_it_looks_for_a_place_by_itself() -> None:
             await asyncio.sleep(0.005)
     assert told == ["looks", "looks", "looks", "a goes"]
     assert queue._timer is None
+
+
+async def test_an_error_of_one_does_not_stop_the_looking() -> None:
+    told: list[str] = []
+
+    def advance() -> None:
+        if len(queue) == 2:
+            queue.next()
+            raise ValueError("broken")
+        queue.next().go()
+
+    heard: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: heard.append(context["exception"]))
+    queue = BulkheadQueue(9, advance)
+    for name in "ab":
+        queue.join(One(told, name), time.monotonic() + 60)
+    async with asyncio.timeout(10):
+        while len(queue):
+            await asyncio.sleep(0.005)
+    assert told == ["b goes"]
+    assert len(heard) == 1
+
+
+def test_a_loop_that_ended_holds_up_nobody() -> None:
+    """What waited on it is forgotten; who comes on the next is looked after."""
+    told: list[str] = []
+    queue = BulkheadQueue(1, lambda: queue.next().go() if len(queue) else None)
+
+    async def leaves() -> None:
+        assert queue.join(One(told, "a"), time.monotonic() + 60)
+
+    async def stays() -> None:
+        assert queue.join(One(told, "b"), time.monotonic() + 60)
+        async with asyncio.timeout(10):
+            while len(queue):
+                await asyncio.sleep(0.005)
+
+    asyncio.run(leaves())
+    asyncio.run(stays())
+    assert told == ["b goes"]

@@ -243,6 +243,31 @@ async def test_a_burst_waits_for_the_bulkhead_in_order(services: FakeServices) -
     assert upstream.breaker._failures.total(time.monotonic()) == 0
 
 
+async def test_what_cannot_be_sent_is_its_own_failure_only(services: FakeServices) -> None:
+    """Not that of the call whose end made room for it, nor of those behind it."""
+    held = Held(services)
+    app, _ = gateway("http://things.test", services.transport, bulkhead=1, timeout=9)
+    upstream = app.upstreams["things"]
+    send = upstream.wire.send
+
+    def fails(method: str, target: str, *rest: Any, **options: Any) -> Any:
+        if target == "/broken":
+            raise ValueError("a header that is none")
+        return send(method, target, *rest, **options)
+
+    upstream.wire.send = fails  # type: ignore[method-assign]
+    async with bff_client(app) as client:
+        asking = []
+        for name in ("first", "broken", "last"):
+            asking.append(asyncio.create_task(client.get(f"/{name}")))
+            await until(lambda: len(held.asked) + len(upstream.waiting) == len(asking))
+        held.release()
+        await until(lambda: len(held.asked) == 2)
+        held.release()
+        assert [answer.status_code for answer in await asyncio.gather(*asking)] == [200, 502, 200]
+    assert held.asked == ["/first", "/last"]
+
+
 async def test_waiting_for_the_bulkhead_ends_with_the_deadline(services: FakeServices) -> None:
     """Nothing was sent, which is no failure of the service; the queue has an end as well."""
     held = Held(services)
@@ -277,6 +302,25 @@ async def test_those_who_wait_hear_of_an_open_circuit(services: FakeServices) ->
     assert [answer.status_code for answer in answers] == [502, 503, 503, 503]
     assert held.asked == ["/0"]
     assert heard["OnCircuitRejected"] == 3
+
+
+async def test_what_waited_for_its_turn_has_waited(services: FakeServices) -> None:
+    """The deadline and the duration of a page begin when its request came, and who is too late is not worked for."""
+    services["things"].get(path__regex=".*").respond(json={"ok": True})
+    app, _ = gateway("http://things.test", services.transport)
+
+    async def later(scope: Any, receive: Any, send: Any) -> None:
+        scope["bff.arrived"] = time.monotonic() - float(scope["path"][1:])
+        await app(scope, receive, send)
+
+    async with bff_client(app), httpx.AsyncClient(transport=httpx.ASGITransport(later)) as client:
+        for_a_second = await client.get("http://bff.test/1.5")
+        assert for_a_second.status_code == 200
+        assert float(for_a_second.headers["server-timing"].rpartition("=")[2]) >= 1500
+        too_late = await client.get("http://bff.test/9")
+        assert too_late.status_code == 504
+        assert "more to do" in too_late.json()["detail"]
+    assert len(services["things"].calls) == 1
 
 
 async def test_a_flood_of_the_unimportant_leaves_room(services: FakeServices) -> None:

@@ -72,7 +72,6 @@ async def test_the_wait_is_the_requests_own() -> None:
 
 
 async def test_what_waits_comes_in_pieces_or_several_at_once() -> None:
-    """Little of it is read before its turn."""
     crowd = Crowd(4)
     _, pieces, several, body = (made.connection for made in crowd.connections)
     crowd.connections[0].connection.data_received(GET)
@@ -81,10 +80,62 @@ async def test_what_waits_comes_in_pieces_or_several_at_once() -> None:
     body.data_received(POST)
     pieces.data_received(GET[7:])
     body.data_received(b"ab")
-    assert crowd.connections[1].transport.paused
     await settle(40)
     assert crowd.answered() == 6
     assert not any(made.transport.paused for made in crowd.connections)
+
+
+async def test_little_is_read_before_its_turn() -> None:
+    crowd = Crowd(2)
+    crowd.come()
+    waiting = crowd.connections[1]
+    waiting.connection.data_received(b"GET /1 HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 60_000)
+    assert not waiting.transport.paused
+    waiting.connection.data_received(b"a" * 8_000 + b"\r\n\r\n")
+    assert waiting.transport.paused
+    await settle()
+    assert not waiting.transport.paused
+    assert crowd.answered() == 3
+
+
+async def test_the_rest_of_a_head_waits_like_a_whole_one() -> None:
+    """Or a byte sent in time would be a place before all who wait."""
+    crowd = Crowd(9)
+    for made in crowd.connections[1:]:
+        made.connection.data_received(GET[:1])
+    crowd.connections[0].connection.data_received(GET)
+    for number, made in enumerate(crowd.connections[1:], 1):
+        made.connection.data_received(GET[1:].replace(b"/a", b"/%d" % number))
+    assert crowd.begun == ["/a"]
+    await settle(2)
+    assert crowd.begun == ["/a", "/1", "/2"]
+    await settle()
+    assert crowd.begun == ["/a", *(f"/{number}" for number in range(1, 9))]
+
+
+async def test_the_next_of_a_connection_waits_like_those_of_others() -> None:
+    crowd = Crowd(3)
+    first, second, third = crowd.connections
+    first.connection.data_received(b"".join(GET.replace(b"/a", b"/0%d" % number) for number in range(3)))
+    second.connection.data_received(GET.replace(b"/a", b"/1"))
+    third.connection.data_received(GET.replace(b"/a", b"/2"))
+    await settle(20)
+    assert crowd.begun[0] == "/00"
+    assert crowd.begun.index("/02") > crowd.begun.index("/2") > crowd.begun.index("/1")
+    assert crowd.answered() == 5
+    assert first.transport.written.count(b"HTTP/1.1 200") == 3
+
+
+async def test_the_next_of_a_connection_that_is_lost_loses_its_turn() -> None:
+    crowd = Crowd(2)
+    first, second = crowd.connections
+    first.connection.data_received(GET * 2)
+    second.connection.data_received(GET.replace(b"/a", b"/1"))
+    while not first.connection._pipeline._waits:
+        await settle(1)
+    first.connection.connection_lost(None)
+    await settle()
+    assert crowd.begun == ["/a", "/1"]
 
 
 async def test_a_client_that_leaves_loses_its_turn() -> None:
@@ -96,37 +147,77 @@ async def test_a_client_that_leaves_loses_its_turn() -> None:
     assert crowd.begun == ["/0", "/7"]
 
 
+async def test_who_asks_whether_we_live_waits_for_nobody() -> None:
+    crowd = Crowd(4)
+    crowd.come()
+    probing = Made(begin=crowd.connections[0].connection._caps.begin, turns=crowd.turns)
+    probing.connection.data_received(GET.replace(b"/a", b"/health/live"))
+    assert crowd.begun == ["/0", "/health/live"]
+    await settle()
+    assert crowd.begun[2:] == ["/1", "/2", "/3"]
+    assert probing.transport.written.count(b"HTTP/1.1 200") == 1
+
+
 async def test_what_is_kept_takes_no_turn_but_waits_for_one() -> None:
-    crowd = Crowd(1)
+    crowd = Crowd(12)
     kept = GET.replace(b"/a", b"/kept")
-    for _ in range(100):
-        assert b"200" in await crowd.connections[0].say(kept)
+    crowd.connections[0].connection.data_received(GET)
+    for made in crowd.connections[1:]:
+        made.connection.data_received(kept)
+    assert crowd.begun == ["/a"]
+    await settle(1)
+    assert crowd.begun == ["/a"] + ["/kept"] * 11
     assert crowd.turns.enter(crowd.connections[0].connection)
 
 
 async def test_no_time_limit_runs_out_while_a_request_waits() -> None:
-    """It is we who let it wait; what it has not sent of its head by then it is given time for."""
-    crowd = Crowd(3)
+    """It is we who let it wait. When its turn has come it is on time again."""
+    crowd = Crowd(2)
     crowd.come()
-    _, second, third = crowd.connections
-    third.connection._unread = GET[:9]
-    for made in (second, third):
-        assert made.connection._timer._deadline == float("inf")
+    waiting = crowd.connections[1]
+    waiting.connection._late()
+    assert not waiting.transport.closed
     await settle()
     assert crowd.answered() == 2
-    assert third.connection._timer._deadline < float("inf")
+    waiting.connection.data_received(GET[:9])
+    waiting.connection._late()
+    assert waiting.transport.closed
+
+
+async def test_blank_lines_win_no_time() -> None:
+    crowd = Crowd(2)
+    until = crowd.connections[1].connection._timer._deadline
+    for _ in range(3):
+        crowd.connections[0].connection.data_received(GET)
+        crowd.connections[1].connection.data_received(b"\r\n")
+        await settle()
+    assert crowd.connections[1].connection._timer._deadline == until
 
 
 async def test_a_server_that_stops_answers_who_waits() -> None:
-    """At once: there is no next turn to wait for."""
+    """In their turns: there is time for that."""
     crowd = Crowd(5)
     crowd.come()
     for made in crowd.connections:
         made.connection.shutdown()
+    assert crowd.begun == ["/0"]
     await settle()
     assert crowd.answered() == 5
     assert all(made.transport.closed for made in crowd.connections)
     assert all(b"connection: close" in made.transport.written for made in crowd.connections)
+
+
+async def test_who_cannot_be_read_is_let_go_and_holds_up_nobody() -> None:
+    crowd = Crowd(3)
+    crowd.come()
+
+    crowd.connections[1].connection._pipeline = None  # type: ignore[assignment]
+    heard: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: heard.append(context["exception"]))
+    await settle()
+    assert crowd.connections[1].transport.aborted
+    assert crowd.begun == ["/0", "/2"]
+    assert len(heard) == 1
 
 
 async def test_who_is_answered_waits_for_no_turn_with_the_rest_of_a_body() -> None:
