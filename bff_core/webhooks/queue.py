@@ -71,9 +71,9 @@ NOBODY_WAITS = (
     "NOT EXISTS (SELECT 1 FROM bff_webhook_deliveries d JOIN bff_webhook_endpoints e ON e.id = d.endpoint "
     "WHERE d.event = bff_webhook_events.id AND d.state = 'pending')"
 )
-OLD = text(
+OLD = (
     f"SELECT id FROM bff_webhook_events WHERE created_at < :before AND {NOBODY_WAITS} "  # noqa: S608 - a constant
-    "ORDER BY created_at LIMIT :most"
+    "ORDER BY created_at LIMIT :most {skip}"
 )
 OLD_ONES: BindParameter[list[str]] = bindparam("ids", expanding=True)
 # Nobody replays or removes meanwhile what is removed here; who did so before that is heeded.
@@ -168,6 +168,7 @@ class Queue:
         self._clock = clock
         self._postgresql = engine.dialect.name == "postgresql"
         skip = "FOR UPDATE SKIP LOCKED" if self._postgresql else ""
+        self._old = text(OLD.format(skip=skip))  # two who purge do not meet
         self._claims = [text(CLAIM.format(failing=failing, skip=skip)) for failing in ("", "NOT")]
 
     async def turn(
@@ -203,7 +204,7 @@ class Queue:
     async def purge(self, before: float) -> int:
         """Remove events from before that instant (Unix time) that nobody waits for: how many, some at a time."""
         async with self._engine.begin() as connection:
-            rows = await connection.execute(OLD, {"before": int(before * 1000), "most": PURGE_ROWS})
+            rows = await connection.execute(self._old, {"before": int(before * 1000), "most": PURGE_ROWS})
             ids = [row.id for row in rows]
             if ids and self._postgresql:
                 await connection.execute(HOLD_OWNERS, {"ids": ids})

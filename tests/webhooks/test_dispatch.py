@@ -665,6 +665,23 @@ async def test_a_replay_of_what_is_being_removed_for_its_age(make: Make, receive
     assert len(await rows(webhooks, "SELECT * FROM bff_webhook_attempts")) == 1
 
 
+async def test_two_who_purge(make: Make) -> None:
+    """Take different events, and wait for nobody."""
+    webhooks = make()
+    await webhooks.prepare()
+    await webhooks.publish("order.updated", Order(id="o1"), to="acme")
+    await webhooks.publish("order.updated", Order(id="o2"), to="acme")
+    queue = webhooks.dispatcher()._queue
+    if not queue._postgresql:
+        return  # which has one writer
+    async with webhooks.engine.begin() as connection:
+        held = text("SELECT id FROM bff_webhook_events LIMIT 1 FOR UPDATE")
+        await connection.execute(held)
+        async with asyncio.timeout(20):
+            assert await queue.purge(webhooks._clock() + 1) == 1
+    assert await queue.purge(webhooks._clock() + 1) == 1
+
+
 async def test_a_change_and_the_end_of_an_endpoint(make: Make, receiver: Receiver) -> None:
     """Of two who change one endpoint at once neither undoes what the other did."""
     webhooks = make()
