@@ -1,5 +1,6 @@
 """Caching of what services answer: the rules of RFC 9111, and stores that hold responses."""
 
+from .changes import Changes
 from .codec import decode, encode
 from .last_good import LastGood
 from .memory import MemoryStore
@@ -16,13 +17,16 @@ from .rfc9111 import (
     store,
     usable_on_error,
 )
+from .shared import SharedStore
 from .valkey import ValkeyStore
 
 __all__ = [
     "REASONS",
+    "Changes",
     "Decision",
     "LastGood",
     "MemoryStore",
+    "SharedStore",
     "Stored",
     "ValkeyStore",
     "conditional_headers",

@@ -31,12 +31,22 @@ _ASKED = struct.Struct("!Q")  # behind the digest: when it was asked for, in mic
 MARK_SECONDS = 600  # longer than any answer is under way
 TIME_EVERY = 10.0  # how often the server is asked for its time
 MICROSECONDS = 1_000_000
+QUICK = MICROSECONDS
 # A target's mark is the server's time when it was last forgotten: what was asked for until then is worth nothing. An
-# entry without its mark is none either, so a mark that was evicted gives nothing back. Entries make the mark if need
-# be, and have it live as long as they do.
-PUT = """
+# entry without its mark is none either. Entries make the mark if need be, and have it live as long as they do. There
+# may have been one that was evicted, so a slow answer makes it and is not kept itself: it gives nothing back that was
+# forgotten more than a second ago. A server whose time goes back has no mark go back.
+PUT = f"""
 local mark = redis.call('GET', KEYS[2])
 if mark and tonumber(mark) >= tonumber(ARGV[3]) then return end
+if not mark then
+  local time = redis.call('TIME')
+  local now = time[1] * 1000000 + time[2]
+  if now - ARGV[3] > {QUICK} then
+    redis.call('SET', KEYS[2], string.format('%.0f', now), 'PX', ARGV[2])
+    return
+  end
+end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 if not mark then
   redis.call('SET', KEYS[2], string.format('%.0f', ARGV[3] - 1), 'PX', ARGV[2])
@@ -46,7 +56,8 @@ end
 """
 FORGET = """
 local time = redis.call('TIME')
-local set = redis.pcall('SET', KEYS[1], string.format('%.0f', time[1] * 1000000 + time[2]), 'PX', ARGV[1])
+local mark = math.max(time[1] * 1000000 + time[2], tonumber(redis.call('GET', KEYS[1]) or 0) or 0)
+local set = redis.pcall('SET', KEYS[1], string.format('%.0f', mark), 'PX', ARGV[1])
 if set.err then redis.call('DEL', KEYS[1]) end
 return time
 """
@@ -77,9 +88,13 @@ class ValkeyStore:
         self._log_at = float("-inf")
         self._closed = False
 
-    async def get(self, key: bytes, target: bytes = b"") -> Stored | None:
-        """The entry, or None if there is none, its ``target`` was forgotten since, or it cannot be had in time."""
+    async def get(self, key: bytes, target: bytes = b"", after: float | None = None) -> Stored | None:
+        """The entry, or None if there is none, its ``target`` was forgotten since, or it cannot be had in time; nor is
+        one of a target that was asked for until ``after``, an instant of ``time.monotonic``."""
         name = self._prefix + key
+        floor = 0 if after is None else await self._server_time(after)
+        if floor is None:
+            return None
         if target:
             names = [name, self._mark(target)]
             data, mark = await self._ask("get", lambda: self._client.mget(names)) or (None, None)
@@ -92,7 +107,9 @@ class ValkeyStore:
             stored = decode(data[DIGEST_SIZE + _ASKED.size :])
         if stored is None:
             self._report("get", "the value is not one of ours")
-        elif target and (mark is None or not mark.isdigit() or _ASKED.unpack_from(data, DIGEST_SIZE)[0] <= int(mark)):
+        elif target and not (
+            mark and mark.isdigit() and _ASKED.unpack_from(data, DIGEST_SIZE)[0] > max(floor, int(mark))
+        ):
             return None
         return stored
 
@@ -147,10 +164,12 @@ class ValkeyStore:
         return max(1, int((instant + self._ahead) * MICROSECONDS))
 
     def _learn(self, seconds: int | bytes, microseconds: int | bytes) -> None:
-        """Take in the server's time. It was so late there when it answered, so by now it is at least that."""
+        """Take in the server's time. It was so late there when it answered, so by now it is at least that; an answer
+        that seems to have been under way for longer than any is of a server whose time has gone back."""
         now = time.monotonic()
         ahead = int(seconds) + int(microseconds) / MICROSECONDS - now
-        if ahead > self._ahead or now - self._time_at > TIME_EVERY:
+        gone_back = ahead < self._ahead - self._timeout
+        if ahead > self._ahead or gone_back or now - self._time_at > TIME_EVERY:
             self._ahead, self._time_at = ahead, now
 
     async def _ask(self, operation: str, command: Callable[[], Awaitable[T]]) -> T | None:

@@ -1,7 +1,7 @@
 """Typed service clients: declared operations and how they are invoked."""
 
 from .bound import BoundOperation
-from .caching import ResponseCache
+from .caching import ResponseCache, has_changed_nothing
 from .client import ServiceClient
 from .credentials import ServiceCredentials
 from .flight import Flights
@@ -18,6 +18,7 @@ __all__ = [
     "ServiceCredentials",
     "delete",
     "get",
+    "has_changed_nothing",
     "patch",
     "post",
     "put",

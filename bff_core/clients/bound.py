@@ -44,6 +44,6 @@ class BoundOperation:
         )
 
     def changed(self, target: str) -> None:
-        """An unsafe request for ``target`` was answered: no answer from before is given to who asks from now on."""
+        """An unsafe request for ``target`` may have been done: who asks from now on gets no answer from before."""
         self.flights.part(target)
         self.responses.changed(self.upstream.name, target)

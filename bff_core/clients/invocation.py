@@ -18,7 +18,7 @@ from ..resilience import Call, Request
 from ..wire import WireResponse
 from .batch import Batch, Lookup
 from .bound import BoundOperation
-from .caching import ResponseCache
+from .caching import ResponseCache, has_changed_nothing
 from .credentials import ServiceCredentials
 from .flight import Key as FlightKey
 from .flight import Seat
@@ -27,7 +27,6 @@ __all__ = ["Invocation"]
 
 log = structlog.get_logger("bff.clients")
 NOT_MODIFIED = 304
-REFUSED = 400
 STALE_IF_ERROR = frozenset({500, 502, 503, 504})
 
 
@@ -99,6 +98,8 @@ class Invocation:
             handle.leave()
         elif handle is not None:
             handle.cancel()
+            if isinstance(handle, Call):
+                self._written()
 
     def _fetch(self, values: Sequence[Any], done: Callable[[Any, BffError | None], None]) -> Invocation:
         """One chunk of a batch, as an invocation of its own."""
@@ -160,7 +161,7 @@ class Invocation:
         self._key = cache.key(bound.upstream.name, self._request.target, headers, context.principal)
         stored = cache.memory.get(self._key)
         if stored is None and cache.remote is not None:
-            self._handle = cache.recall(self._key, self._recalled)
+            self._handle = cache.recall(cache.remote, self._key, self._recalled)
             return False
         return self._use(stored)
 
@@ -206,7 +207,7 @@ class Invocation:
 
     def _begin(self, stored: Stored | None, finished: Callable[[Call], None], deadline: float | None = None) -> Call:
         bound, context, request = self._bound, self._context, self._request
-        asked_at = time.time()
+        asked = time.monotonic()
         if stored is not None and (conditions := conditional_headers(stored)):
             headers = request.headers + conditions
             spans, request = request.spans, Request(request.target, headers, request.body, conditional=True)
@@ -216,22 +217,22 @@ class Invocation:
             calls, name = context.calls, bound.upstream.name
             calls[name] = calls.get(name, 0) + call.sent
             if bound.cache is not None:
-                self._absorb(bound.cache, stored, call, asked_at)
+                self._absorb(bound.cache, stored, call, asked)
             finished(call)
 
         call = Call(bound.upstream, bound.policy, request, self.deadline if deadline is None else deadline, counted)
         call.start()
         return call
 
-    def _absorb(self, cache: ResponseCache, stored: Stored | None, call: Call, asked_at: float) -> None:
+    def _absorb(self, cache: ResponseCache, stored: Stored | None, call: Call, asked: float) -> None:
         """Keep the answer, take a 304 for what is stored, and what is stored for no answer, where that is allowed."""
         if call.response is not None:
             if call.response.status == NOT_MODIFIED:
                 self._bound.policy.meter.cached["revalidated"] += 1
             shared = self._context.principal is None
-            call.response, kept = cache.absorb(self._key, stored, self._headers, call.response, asked_at, shared=shared)
+            call.response, kept = cache.absorb(self._key, stored, self._headers, call.response, asked, shared=shared)
             if kept is not None:
-                self.fresh_for = remaining(kept, asked_at)
+                self.fresh_for = remaining(kept, time.time())
             if call.response is None:
                 call.error = BadResponse("304 for another response than the stored one")
         elif stored is not None and usable_on_error(stored, time.time()) and _is_failure(call.error):
@@ -249,11 +250,13 @@ class Invocation:
         ]
 
     def _carried_out(self, call: Call) -> None:
-        error = call.error
-        accepted = error is None or (isinstance(error, UnexpectedStatus) and error.status < REFUSED)
-        if accepted and self._bound.operation.method != "GET":
+        if not has_changed_nothing(call.sent, call.error):
+            self._written()
+        self._answered(call.response, call.error)
+
+    def _written(self) -> None:
+        if self._bound.operation.method != "GET":
             self._bound.changed(self._request.target)
-        self._answered(call.response, error)
 
     def _answered(self, response: WireResponse | None, error: ServiceError | None) -> None:
         if response is None:

@@ -172,7 +172,8 @@ class Run:
             value, body = invocation.value, invocation.body
             size = len(body) if body is not None else len(repr(value))
             returns = section.operation.returns if section.operation is not None else Any
-            self._last_good.put(self._stale_key(section), value, size, returns, section.stale_for)
+            asked = self.seconds[section.index]
+            self._last_good.put(self._stale_key(section), value, size, returns, section.stale_for, asked)
         self._succeed(section, invocation.value)
 
     def _stale_key(self, section: PlannedSection) -> StaleKey:

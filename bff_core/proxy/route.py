@@ -13,8 +13,9 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from ..auth import Gate
+from ..clients import has_changed_nothing
 from ..context import RequestContext, current_context
-from ..errors import ClientDisconnected, DeclarationError, Problem, ServiceError
+from ..errors import ClientDisconnected, DeclarationError, Problem, ServiceError, UnexpectedStatus
 from ..hardening import LimitedBody
 from ..limits import Criticality, Guard, Shedder
 from ..resilience import CallPolicy, Upstream, open_stream, report_broken
@@ -60,7 +61,7 @@ class ProxyLimits:
 
 class ProxyRoute(Route):
     """Passes requests of ``methods`` on to ``upstream``; from anybody when ``gate`` is None. ``changed`` is told of the
-    targets of unsafe requests that were accepted.
+    targets of unsafe requests that may have been done.
 
     Raises ``DeclarationError`` when path, target, methods or headers do not fit.
     """
@@ -196,8 +197,6 @@ class _ProxyEndpoint:
             body = await self._body(policy.method, length, receive, client)
             stream = await self._open(policy, context, target, headers, body, length)
             try:
-                if self._changed is not None and policy.method not in SAFE and stream.status < REFUSED:
-                    self._changed(target)
                 await self._answer(policy, stream, client)
             finally:
                 await stream.aclose()
@@ -232,9 +231,12 @@ class _ProxyEndpoint:
         body: bytes | AsyncIterable[bytes],
         length: int | None,
     ) -> Streamed:
-        upstream, calls = self._upstream, context.calls
+        upstream, calls, sent = self._upstream, context.calls, 0
+        error: ServiceError | None = None
 
         def begin(timeout: float) -> Streamed:
+            nonlocal sent
+            sent += 1
             calls[upstream.name] = calls.get(upstream.name, 0) + 1
             try:
                 return upstream.wire.stream(
@@ -245,9 +247,17 @@ class _ProxyEndpoint:
 
         deadline = self._until(context) if body == b"" else math.inf
         try:
-            return await open_stream(upstream, policy, begin, deadline, repeatable=body == b"")
-        except ServiceError as error:
-            raise _problem(error) from error
+            stream = await open_stream(upstream, policy, begin, deadline, repeatable=body == b"")
+            if stream.status >= REFUSED:
+                error = UnexpectedStatus(stream.status)
+            return stream
+        except ServiceError as failed:
+            error = failed
+            raise _problem(failed) from failed
+        finally:
+            # Also when the client has left: the service may have done it all the same.
+            if self._changed is not None and policy.method not in SAFE and not has_changed_nothing(sent, error):
+                self._changed(target)
 
     def _until(self, context: RequestContext) -> float:
         """The instant for the head of the answer: the client's own, when it is in more of a hurry than we are."""

@@ -3,35 +3,33 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 
-from jinja2 import meta, nodes
+from jinja2 import nodes
 from starlette.types import Scope
 
-__all__ = ["EARLY_HINT", "conditional", "is_hinted", "links_of"]
+__all__ = ["EARLY_HINT", "is_hinted", "links_of"]
 
 EARLY_HINT = "http.response.early_hint"
 """The ASGI extension, and its message."""
-_SOMETIMES = (nodes.If, nodes.For)
+_SOMETIMES = (nodes.If, nodes.For, nodes.Macro, nodes.CallBlock, nodes.FilterBlock, nodes.AssignBlock)
+_INERT = frozenset({"noscript", "template", "textarea", "title", "iframe", "noembed", "noframes", "xmp"})
 _UNKNOWN = "\0"  # where an expression or a statement is: makes any tag that it stands in one that is not hinted
 _KNOWN = frozenset({"rel", "href", "src", "type", "defer", "async"})
 """With another attribute (``media``, ``crossorigin``, ``nomodule``) a tag asks for something else than a hint says."""
 _OURS = re.compile(r"/(?!/)[A-Za-z0-9._~!$&()*+=:@%/?-]*")
 
 
-def links_of(template: nodes.Template) -> list[bytes]:
-    """The style sheets and scripts of this origin that ``template`` names as they are, and in any case, as values of
-    ``Link``."""
+Parse = Callable[[str], nodes.Template]
+
+
+def links_of(name: str, parse: Parse) -> list[bytes]:
+    """The style sheets and scripts of this origin that a page of the template ``name`` has as they are there, and in
+    any case, as values of ``Link``. ``parse`` gives a template's tree."""
     found = _Links()
-    found.feed(_UNKNOWN.join(_always(template)))
-    return found.values
-
-
-def conditional(template: nodes.Template) -> set[str | None]:
-    """The templates that ``template`` has on some condition."""
-    branches = template.find_all(_SOMETIMES)
-    return {name for branch in branches for name in meta.find_referenced_templates(nodes.Template([branch]))}
+    found.feed(_UNKNOWN.join(_Rendered(parse).template(name)))
+    return list(dict.fromkeys(found.values))
 
 
 def is_hinted(scope: Scope) -> bool:
@@ -44,14 +42,58 @@ def is_hinted(scope: Scope) -> bool:
     )
 
 
-def _always(node: nodes.Node) -> Iterator[str]:
-    for child in node.iter_child_nodes():
-        if isinstance(child, nodes.TemplateData):
-            yield child.data
-        elif isinstance(child, _SOMETIMES):
+class _Rendered:
+    """The text that a template puts out in any case: of what it extends with its own blocks, and of what it includes.
+    ``above`` are the templates that include it."""
+
+    def __init__(self, parse: Parse, above: frozenset[str] = frozenset()) -> None:
+        self._parse = parse
+        self._names = set(above)
+        self._blocks: dict[str, list[nodes.Block]] = {}  # the definitions of each, the one that counts first
+
+    def template(self, name: str) -> Iterator[str]:
+        if name in self._names:
+            return
+        self._names.add(name)
+        tree = self._parse(name)
+        for block in tree.find_all(nodes.Block):
+            self._blocks.setdefault(block.name, []).append(block)
+        for node in tree.body:
+            if isinstance(node, nodes.Extends):
+                yield _UNKNOWN
+                if isinstance(node.template, nodes.Const):
+                    yield from self.template(node.template.value)
+                return
+            if next(node.find_all(nodes.Extends), None) is not None:
+                return  # nobody knows what becomes of the rest
+            yield from self._walk(node, "", 0)
+
+    def _walk(self, node: nodes.Node, block: str, depth: int) -> Iterator[str]:
+        if isinstance(node, nodes.TemplateData):
+            yield node.data
+        elif isinstance(node, _SOMETIMES):
             yield _UNKNOWN
+        elif isinstance(node, nodes.Block):
+            yield from self._block(node.name, 0)
+        elif isinstance(node, nodes.Include):
+            yield _UNKNOWN
+            if isinstance(node.template, nodes.Const) and isinstance(node.template.value, str):
+                yield from _Rendered(self._parse, frozenset(self._names)).template(node.template.value)
         else:
-            yield from _always(child)
+            for child in node.iter_child_nodes():
+                if isinstance(node, nodes.Output) and _is_super(child):
+                    yield from self._block(block, depth + 1)
+                else:
+                    yield from self._walk(child, block, depth)
+
+    def _block(self, name: str, depth: int) -> Iterator[str]:
+        for block in self._blocks.get(name, [])[depth : depth + 1]:
+            for node in block.body:
+                yield from self._walk(node, name, depth)
+
+
+def _is_super(node: nodes.Node) -> bool:
+    return isinstance(node, nodes.Call) and isinstance(node.node, nodes.Name) and node.node.name == "super"
 
 
 class _Links(HTMLParser):
@@ -62,7 +104,7 @@ class _Links(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         told = dict(attrs)
-        if tag in ("noscript", "template"):
+        if tag in _INERT:
             self._inert += 1
         elif self._inert or len(told) < len(attrs) or not told.keys() <= _KNOWN:
             return
@@ -74,8 +116,8 @@ class _Links(HTMLParser):
             self._add(told.get("src"), "preload; as=script")
 
     def handle_endtag(self, tag: str) -> None:
-        if tag in ("noscript", "template"):
-            self._inert -= 1
+        if tag in _INERT:
+            self._inert = max(0, self._inert - 1)
 
     def _add(self, url: str | None, how: str) -> None:
         if url is not None and _OURS.fullmatch(url):

@@ -15,7 +15,7 @@ from ..pages.stream import Header
 from .deferred import Deferred, parts_of
 from .delivery import HtmlStreaming
 from .form import FormAnswer
-from .hints import conditional, links_of
+from .hints import links_of
 from .policy import Policy
 from .problems import ProblemPage
 
@@ -53,8 +53,7 @@ class Templates:
         """How ``plan`` is served through ``template``, with early ``hints`` or not. Raises ``DeclarationError`` when
         that cannot be compiled, or defers what the page does not have."""
         used: set[str] = set()
-        links: list[bytes] = []
-        parts = self._check(template, plan.name, set(), used, links)
+        parts = self._check(template, plan.name, set(), used)
         known = {section.name: section.index for section in plan.sections}
         for names in parts.values():
             if unknown := [name for name in names if name not in known]:
@@ -66,7 +65,7 @@ class Templates:
         policy = Policy({**self.csp, **csp})
         shown = ProblemPage(self._error(plan.name), policy)
         found = self.environment.get_template(template)
-        links = list(dict.fromkeys(links)) if hints else []
+        links = links_of(template, self._parse) if hints else []
         return HtmlStreaming(plan, found, indexes, policy, shown, greets="principal" in used, links=links)
 
     def form(self, plan: Plan, then: str | Callable[[Any], str]) -> FormAnswer:
@@ -84,17 +83,19 @@ class Templates:
     def _error(self, page: str) -> Template | None:
         if ERROR not in self.environment.list_templates():
             return None
-        self._check(ERROR, page, set(), set(), [])
+        self._check(ERROR, page, set(), set())
         return self.environment.get_template(ERROR)
 
-    def _check(self, name: str, page: str, seen: set[str], used: set[str], links: list[bytes]) -> dict[str, list[str]]:
-        """The deferred parts of a template and of all that it extends or includes; ``used`` gets the variables,
-        ``links`` what their browser needs."""
-        seen.add(name)
+    def _parse(self, name: str) -> nodes.Template:
         loader = self.environment.loader
+        source = loader.get_source(self.environment, name)[0] if loader is not None else ""
+        return self.environment.parse(source, name)
+
+    def _check(self, name: str, page: str, seen: set[str], used: set[str]) -> dict[str, list[str]]:
+        """The deferred parts of a template and of all that it extends or includes; ``used`` gets the variables."""
+        seen.add(name)
         try:
-            source = loader.get_source(self.environment, name)[0] if loader is not None else ""
-            tree = self.environment.parse(source, name)
+            tree = self._parse(name)
             self.environment.get_template(name)
         except TemplateError as error:
             raise DeclarationError(f"{page}: template '{name}' is not usable: {error}") from error
@@ -104,9 +105,7 @@ class Templates:
             )
         parts = parts_of(tree)
         used |= meta.find_undeclared_variables(tree)
-        links += links_of(tree)
-        sometimes = conditional(tree)
         for other in meta.find_referenced_templates(tree):
             if other is not None and other not in seen:
-                parts |= self._check(other, page, seen, used, [] if other in sometimes else links)
+                parts |= self._check(other, page, seen, used)
         return parts

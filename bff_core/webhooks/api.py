@@ -199,9 +199,10 @@ class _Api:
     async def replay_one(self, endpoint_id: Id, event_id: Id) -> Sent:
         """Send an event once more; one that is waiting already stays as it is."""
         endpoint = await self._enabled(endpoint_id)
-        if await self._webhooks.log.find(endpoint.owner, endpoint.id, event_id) is None:
-            raise Problem(404, "There is no such delivery.")
-        await self._webhooks.outbox.replay_one(endpoint.id, event_id, ordered=endpoint.ordered)
+        if not await self._webhooks.outbox.replay_one(endpoint.id, event_id, ordered=endpoint.ordered):
+            await self._enabled(endpoint_id)  # it may have been disabled or removed meanwhile
+            if await self._webhooks.log.find(endpoint.owner, endpoint.id, event_id) is None:
+                raise Problem(404, "There is no such delivery.")
         return Sent(event=event_id)
 
     async def replay(self, endpoint_id: Id, body: Replay) -> Replayed:
@@ -215,6 +216,8 @@ class _Api:
             ordered=endpoint.ordered,
             failed_only=body.failed_only,
         )
+        if not count:
+            await self._enabled(endpoint_id)  # it may have been disabled or removed meanwhile
         return Replayed(deliveries=count)
 
     # Within

@@ -32,20 +32,22 @@ FAN_OUT = text(
 )
 # Before its deliveries, as elsewhere: nobody waits in a circle. SQLite has one writer.
 HOLD = text("SELECT id FROM bff_webhook_endpoints WHERE id = :endpoint FOR UPDATE")
+ENABLED = "EXISTS (SELECT 1 FROM bff_webhook_endpoints e WHERE e.id = :endpoint AND e.status = 'enabled')"
 AGAIN = "state = 'pending', reason = NULL, step = 0, due_at = CASE WHEN :ordered THEN 0 ELSE CAST(:now AS BIGINT) END"
 REPLAY_ONE = text(
     f"UPDATE bff_webhook_deliveries SET {AGAIN} "  # noqa: S608 - a constant
-    "WHERE endpoint = :endpoint AND event = :event AND state <> 'pending'"
+    f"WHERE endpoint = :endpoint AND event = :event AND state <> 'pending' AND {ENABLED}"
 )
 REPLAY_DEAD = text(
     f"UPDATE bff_webhook_deliveries SET {AGAIN} "  # noqa: S608 - a constant
-    "WHERE endpoint = :endpoint AND state = 'dead' AND created_at >= :since AND created_at < :until"
+    "WHERE endpoint = :endpoint AND state = 'dead' AND created_at >= :since AND created_at < :until "
+    f"AND {ENABLED}"
 )
 REPLAY_ALL = text(
     "INSERT INTO bff_webhook_deliveries (endpoint, event, state, attempts, step, due_at, created_at) "
     "SELECT e.id, v.id, 'pending', 0, 0, CASE WHEN e.ordered THEN 0 ELSE CAST(:now AS BIGINT) END, v.created_at "
     "FROM bff_webhook_events v JOIN bff_webhook_endpoints e ON e.owner = v.owner "
-    "WHERE e.id = :endpoint AND v.created_at >= :since AND v.created_at < :until "
+    "WHERE e.id = :endpoint AND e.status = 'enabled' AND v.created_at >= :since AND v.created_at < :until "
     "AND (v.only_for = e.id OR v.only_for IS NULL AND EXISTS (SELECT 1 FROM bff_webhook_types t "
     "WHERE t.endpoint = e.id AND t.type IN (v.type, '*'))) ORDER BY v.created_at, v.id "
     "ON CONFLICT (event, endpoint) DO UPDATE SET state = 'pending', reason = NULL, step = 0, due_at = excluded.due_at "
@@ -103,12 +105,12 @@ class Outbox:
         return event_id
 
     async def replay_one(self, endpoint: str, event: str, *, ordered: bool) -> bool:
-        """Send a delivery that has ended once more; False when there is none."""
+        """Send a delivery that has ended once more; False when there is none, or the endpoint is not enabled."""
         return bool(await self._again(REPLAY_ONE, {"endpoint": endpoint, "event": event, "ordered": ordered}))
 
     async def replay_range(self, endpoint: str, since: float, until: float, *, ordered: bool, failed_only: bool) -> int:
         """Send what failed, or all there was, between two instants (Unix time) once more: how many. What the endpoint
-        missed while it was disabled counts as all, not as failed."""
+        missed while it was disabled counts as all, not as failed. None to one that is not enabled."""
         between = {"endpoint": endpoint, "since": int(since * 1000), "until": int(until * 1000)}
         if failed_only:
             return await self._again(REPLAY_DEAD, {**between, "ordered": ordered})

@@ -67,18 +67,28 @@ STRAYS = text(
     "AND endpoint IN (SELECT id FROM bff_webhook_endpoints WHERE status = 'disabled')"
 )
 # In the same way a delivery may be left of an endpoint that was removed: it waits for nobody.
-OLD = text(
-    "SELECT v.id FROM bff_webhook_events v WHERE v.created_at < :before AND NOT EXISTS (SELECT 1 "
-    "FROM bff_webhook_deliveries d JOIN bff_webhook_endpoints e ON e.id = d.endpoint "
-    "WHERE d.event = v.id AND d.state = 'pending') ORDER BY v.created_at LIMIT :most"
+NOBODY_WAITS = (
+    "NOT EXISTS (SELECT 1 FROM bff_webhook_deliveries d JOIN bff_webhook_endpoints e ON e.id = d.endpoint "
+    "WHERE d.event = bff_webhook_events.id AND d.state = 'pending')"
+)
+OLD = (
+    f"SELECT id FROM bff_webhook_events WHERE created_at < :before AND {NOBODY_WAITS} "  # noqa: S608 - a constant
+    "ORDER BY created_at LIMIT :most {skip}"
 )
 OLD_ONES: BindParameter[list[str]] = bindparam("ids", expanding=True)
+# Nobody replays or removes meanwhile what is removed here; who did so before that is heeded.
+HOLD_OWNERS = text(
+    "SELECT id FROM bff_webhook_endpoints WHERE owner IN (SELECT owner FROM bff_webhook_events WHERE id IN :ids) "
+    "ORDER BY id FOR UPDATE"
+).bindparams(OLD_ONES)
+PURGE_EVENTS = text(
+    f"DELETE FROM bff_webhook_events WHERE id IN :ids AND {NOBODY_WAITS} RETURNING id"  # noqa: S608 - a constant
+).bindparams(OLD_ONES)
 PURGE = (
     text(
         "DELETE FROM bff_webhook_attempts WHERE delivery IN (SELECT id FROM bff_webhook_deliveries WHERE event IN :ids)"
     ).bindparams(OLD_ONES),
     text("DELETE FROM bff_webhook_deliveries WHERE event IN :ids").bindparams(OLD_ONES),
-    text("DELETE FROM bff_webhook_events WHERE id IN :ids").bindparams(OLD_ONES),
 )
 
 
@@ -158,6 +168,7 @@ class Queue:
         self._clock = clock
         self._postgresql = engine.dialect.name == "postgresql"
         skip = "FOR UPDATE SKIP LOCKED" if self._postgresql else ""
+        self._old = text(OLD.format(skip=skip))  # two who purge do not meet
         self._claims = [text(CLAIM.format(failing=failing, skip=skip)) for failing in ("", "NOT")]
 
     async def turn(
@@ -193,11 +204,14 @@ class Queue:
     async def purge(self, before: float) -> int:
         """Remove events from before that instant (Unix time) that nobody waits for: how many, some at a time."""
         async with self._engine.begin() as connection:
-            rows = await connection.execute(OLD, {"before": int(before * 1000), "most": PURGE_ROWS})
+            rows = await connection.execute(self._old, {"before": int(before * 1000), "most": PURGE_ROWS})
             ids = [row.id for row in rows]
+            if ids and self._postgresql:
+                await connection.execute(HOLD_OWNERS, {"ids": ids})
             if ids:
-                for step in PURGE:
-                    await connection.execute(step, {"ids": ids})
+                ids = [row.id for row in await connection.execute(PURGE_EVENTS, {"ids": ids})]
+            for step in PURGE if ids else ():
+                await connection.execute(step, {"ids": ids})
         return len(ids)
 
     async def _claim(self, connection: AsyncConnection, claim: TextClause, room: int, now: int) -> list[Lane]:

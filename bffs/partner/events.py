@@ -35,7 +35,7 @@ EVENTS = (
 )
 MOST = 100
 LONGEST_PAUSE = 30.0
-BAD_DATA = "22"  # the class of SQLSTATE: data exception
+BAD_DATA = ("22", "23", "54")  # classes of SQLSTATE: data exception, integrity constraint, program limit
 READ = "SELECT cursor FROM partner_feeds WHERE name = 'orders'"
 FIRST = "INSERT INTO partner_feeds (name, cursor) VALUES ('orders', NULL) ON CONFLICT (name) DO NOTHING"
 # Of several replicas that have read the same, one goes on.
@@ -105,13 +105,21 @@ class OrderFeed:
             return
         try:
             order = partner_order(event.order)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with it is so the next time, too
+            _leave_out(event, error)
+            return
+        try:
             async with connection.begin_nested():
                 await self._webhooks.publish(event.type, order, to=to, event_id=event.id, connection=connection)
         except (ValueError, exc.DBAPIError) as error:
             # What is too large, of no type of ours, or nothing that the database can hold is so the next time, too.
             if isinstance(error, exc.DBAPIError) and not _is_of_the_data(error):
                 raise
-            log.error("feed.left_out", event_id=event.id, error=str(error))
+            _leave_out(event, error)
+
+
+def _leave_out(event: OrderEvent, error: Exception) -> None:
+    log.error("feed.left_out", event_id=event.id, error=f"{type(error).__name__}: {error}")
 
 
 def _is_of_the_data(error: DBAPIError) -> bool:

@@ -49,7 +49,11 @@ STEP = (
     "state = :state, ended_at = :ended WHERE id = :id AND parts = :number AND state = 'pending'"
 )
 PART = "INSERT INTO partner_export_parts (export, number, lines) VALUES (:id, :number, :lines)"
-GIVE_UP = "UPDATE partner_exports SET state = 'failed', ended_at = :now WHERE state = 'pending' AND created_at < :tried"
+# Not what nobody has tried for as long: the gateway itself was away.
+GIVE_UP = (
+    "UPDATE partner_exports SET state = 'failed', ended_at = :now "
+    "WHERE state = 'pending' AND created_at < :tried AND leased_until > :tried"
+)
 OLD_PARTS = (
     "DELETE FROM partner_export_parts WHERE export IN (SELECT id FROM partner_exports WHERE created_at < :before)"
 )
@@ -127,7 +131,7 @@ class ExportStore:
         return True
 
     async def sweep(self) -> None:
-        """What could not be made in a day has failed; what is older than a week goes."""
+        """What is a day old and was tried within a day has failed; what is older than a week goes."""
         now = self._clock()
         await self._write(GIVE_UP, {"now": now, "tried": now - TRIED})
         before = {"before": now - KEPT}

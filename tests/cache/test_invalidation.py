@@ -13,10 +13,17 @@ from pydantic import BaseModel
 
 from bff_core import (
     ApiKeys,
+    BadResponse,
     Bff,
+    BulkheadFull,
+    CallTimeout,
+    CircuitOpen,
+    ConnectFailed,
     Page,
     ServiceClient,
+    ServiceError,
     Settings,
+    UnexpectedStatus,
     create_bff,
     delete,
     get,
@@ -25,8 +32,8 @@ from bff_core import (
     put,
     required,
 )
-from bff_core.cache import MemoryStore, Stored, ValkeyStore
-from bff_core.clients.caching import MOST_CHANGED, ResponseCache
+from bff_core.cache import MemoryStore, Stored, ValkeyStore, changes, shared
+from bff_core.clients.caching import ResponseCache, has_changed_nothing
 from bff_core.testing import FakeServices, bff_client
 from bff_core.wire import WireResponse
 from tests.cache.responses import stored
@@ -45,6 +52,9 @@ class Notes(ServiceClient, service="notes"):
 
     @get("/notes/{key}")
     async def part(self, key: str, part: int) -> Note: ...
+
+    @post("/fails")
+    async def fails(self) -> None: ...
 
     @put("/notes/{key}")
     async def put(self, key: str, note: Note) -> None: ...
@@ -65,6 +75,12 @@ class Read(Page):
 
 class Part(Page):
     note = required(Notes.part, part=1)
+
+
+class Fails(Page):
+    note: Note
+    done = required(Notes.put)
+    other = required(Notes.fails)
 
 
 def writer(operation: Any) -> type[Page]:
@@ -89,6 +105,9 @@ class Origin:
     def __init__(self, services: FakeServices) -> None:
         self.text, self.asked, self.status = "old", 0, 204
         self.meanwhile: asyncio.Event | None = None
+        self.failure: Exception | httpx.Response | None = None  # of the next write
+        self.answer, self.written = asyncio.Event(), asyncio.Event()
+        self.answer.set()
         services["notes"].route().mock(side_effect=self)
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:
@@ -99,6 +118,16 @@ class Origin:
                 wait, self.meanwhile = self.meanwhile, None
                 await wait.wait()
             return httpx.Response(200, json={"text": text}, headers={"cache-control": "max-age=60"})
+        if request.url.path == "/fails":
+            await self.written.wait()
+            return httpx.Response(500)
+        self.written.set()
+        await self.answer.wait()
+        failure, self.failure = self.failure, None
+        if isinstance(failure, Exception):
+            raise failure
+        if failure is not None:
+            return failure
         if self.status < 400:
             self.text = "new"
         return httpx.Response(self.status)
@@ -111,7 +140,8 @@ def gateway(services: FakeServices, **settings: Any) -> Bff:
     app.page("/parts/{key}", Part)
     for operation in (Notes.put, Notes.post, Notes.patch, Notes.delete):
         app.page(f"/{operation.name}/{{key}}", writer(operation), method="POST")
-    app.proxy("/raw/{key}", service="notes", to="/notes/{key}", methods=["GET", "PUT"], public=True)
+    app.page("/fails/{key}", Fails, method="POST")
+    app.proxy("/raw/{key}", service="notes", to="/notes/{key}", methods=["GET", "PUT", "DELETE"], public=True)
     return app
 
 
@@ -127,7 +157,7 @@ def origin(services: FakeServices) -> Origin:
 
 @pytest.fixture
 async def client(services: FakeServices, origin: Origin) -> AsyncIterator[httpx.AsyncClient]:
-    async with bff_client(gateway(services)) as client:
+    async with bff_client(gateway(services, policy={"max_body": 1000})) as client:
         yield client
 
 
@@ -157,14 +187,93 @@ async def test_what_was_written_is_read(client: httpx.AsyncClient, origin: Origi
     assert origin.asked == 6
 
 
-@pytest.mark.parametrize(("status", "read_then"), [(303, "new"), (404, "old"), (409, "old"), (500, "old")])
-async def test_only_what_was_accepted(client: httpx.AsyncClient, origin: Origin, status: int, read_then: str) -> None:
-    """A redirect is no error (RFC 9110 section 15); what was refused has changed nothing."""
+@pytest.mark.parametrize(("status", "read_then"), [(303, "new"), (404, "old"), (409, "old"), (500, "new")])
+async def test_not_what_was_refused(client: httpx.AsyncClient, origin: Origin, status: int, read_then: str) -> None:
+    """It has changed nothing; a redirect is no error (RFC 9110 section 15), and who fails may have done it."""
     assert await read(client) == "old"
     origin.status = status
     assert await write(client) != 200
     origin.text = "new"
     assert await read(client) == read_then
+
+
+@pytest.mark.parametrize("how", ["post", "raw"])
+@pytest.mark.parametrize(
+    ("failure", "read_then"),
+    [
+        (httpx.ReadTimeout("x"), "new"),
+        (httpx.ReadError("x"), "new"),
+        (httpx.RemoteProtocolError("x"), "new"),
+        (httpx.Response(200, content=b"x" * 1001), "new"),
+        (httpx.ConnectError("x"), "old"),
+    ],
+)
+async def test_what_may_have_been_done(
+    client: httpx.AsyncClient, origin: Origin, how: str, failure: Exception | httpx.Response, read_then: str
+) -> None:
+    """Though nobody could read that it was."""
+    assert await read(client) == "old"
+    origin.failure = failure
+    if how == "raw":
+        await client.put("/raw/a", content=b"x")
+    else:
+        assert await write(client, how) != 200
+    origin.text = "new"
+    assert await read(client) == read_then
+
+
+async def test_an_attempt_before_the_one_that_was_refused(client: httpx.AsyncClient, origin: Origin) -> None:
+    """A DELETE whose answer was lost is repeated, and there is nothing left to be deleted."""
+    for how in ("client", "proxy"):
+        origin.text = "old"
+        assert await read(client, path=f"/notes/{how}") == "old"
+        origin.failure, origin.status = httpx.ReadError("x"), 404
+        if how == "proxy":
+            assert (await client.delete(f"/raw/{how}")).status_code == 404
+        else:
+            assert await write(client, "delete", how) == 404
+        origin.text = "new"
+        assert await read(client, path=f"/notes/{how}") == "new"
+
+
+async def test_who_does_not_wait_for_the_end(client: httpx.AsyncClient, origin: Origin) -> None:
+    """Another section has failed, or the client has left."""
+    assert await read(client) == "old"
+    origin.answer.clear()
+    assert (await client.post("/fails/a", json={"text": "new"}, headers={"x-api-key": "one"})).status_code == 502
+    origin.text = "new"
+    assert await read(client) == "new"
+    origin.text = "newer"
+    origin.written.clear()
+    leaving = asyncio.create_task(client.put("/raw/a"))
+    await origin.written.wait()
+    leaving.cancel()
+    await asyncio.gather(leaving, return_exceptions=True)
+    assert await read(client) == "newer"
+    origin.answer.set()
+
+
+@pytest.mark.parametrize(
+    ("sent", "error", "nothing"),
+    [
+        (0, None, True),
+        (0, CallTimeout(), True),
+        (1, None, False),
+        (1, CallTimeout(), False),
+        (1, BadResponse(), False),
+        (1, UnexpectedStatus(399), False),
+        (1, UnexpectedStatus(400), True),
+        (1, UnexpectedStatus(499), True),
+        (1, UnexpectedStatus(500), False),
+        (1, ConnectFailed(), True),
+        (1, CircuitOpen(), True),
+        (1, BulkheadFull(), True),
+        (2, ConnectFailed(), False),
+        (2, UnexpectedStatus(404), False),
+    ],
+)
+def test_when_it_is_certain(sent: int, error: ServiceError | None, nothing: bool) -> None:
+    assert has_changed_nothing(sent, error) is nothing
 
 
 async def test_an_answer_under_way_is_not_kept(client: httpx.AsyncClient, origin: Origin) -> None:
@@ -253,21 +362,23 @@ async def test_an_answer_under_way_elsewhere(server: ValkeyProcess) -> None:
 
     async def recalled() -> bytes | None:
         found: list[Stored | None] = []
-        await here.recall(key, found.append)
+        assert here.remote is not None
+        await here.recall(here.remote, key, found.append)
         return found[0].body if found[0] is not None else None
 
-    def answered(asked_at: float, body: bytes) -> set[asyncio.Task[None]]:
+    def answered(asked: float, body: bytes) -> set[asyncio.Task[None]]:
         answer.body = body
-        elsewhere.absorb(key, None, list, answer, asked_at, shared=True)
-        return elsewhere._tasks
+        elsewhere.absorb(key, None, list, answer, asked, shared=True)
+        assert elsewhere.remote is not None
+        return elsewhere.remote._tasks
 
     try:
-        asked_at = time.time()
+        asked = time.monotonic()
         here.changed("notes", "/notes/a")
         assert await recalled() is None  # waits until it is forgotten
-        await asyncio.wait(answered(asked_at, b"old"))
+        await asyncio.wait(answered(asked, b"old"))
         assert await recalled() is None
-        await asyncio.wait(answered(time.time() + 1, b"new"))
+        await asyncio.wait(answered(time.monotonic() + 1, b"new"))
         assert await recalled() == b"new"
     finally:
         await here.aclose()
@@ -279,20 +390,102 @@ async def test_what_could_not_be_forgotten(server: ValkeyProcess) -> None:
     moment = Clock()
     store = ValkeyStore(server.url, prefix="bff:", timeout=5.0, clock=moment)
     cache = ResponseCache(100_000, store)
+    remote = cache.remote
+    assert remote is not None
     key = cache.key("notes", "/notes/a", b"", None)
     found: list[Stored | None] = []
     try:
         await store.put(key, stored(), 60, b"notes\n/notes/a\n")
         store._retry_at = moment.now + 1  # it is left alone
         cache.changed("notes", "/notes/a")
-        await asyncio.wait(cache._tasks)
+        await asyncio.wait(remote._tasks)
         moment.now += 2
-        await cache.recall(key, found.append)
-        await cache.recall(key, found.append)
+        await cache.recall(remote, key, found.append)
+        await cache.recall(remote, key, found.append)
         assert found == [None, None]
-        assert not cache._forgetting
+        assert not remote._untold
     finally:
         await cache.aclose()
+
+
+async def test_the_shared_store_is_told_again(server: ValkeyProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By nobody's asking: other replicas do not know of it."""
+    monkeypatch.setattr(shared, "AGAIN_AFTER", 0)
+    moment = Clock()
+    store = ValkeyStore(server.url, prefix="bff:", timeout=5.0, clock=moment)
+    remote = shared.SharedStore(store)
+    targets = [b"a", b"b", b"c"]
+    try:
+        for target in targets:
+            await store.put(target, stored(), 60, target)
+        store._retry_at = moment.now + 1
+        await asyncio.gather(*(remote.forget(target) for target in targets))
+        assert [await store.get(target, target) for target in targets] == [None] * 3  # not asked
+        assert sorted(remote._untold) == targets
+        moment.now += 2
+        async with asyncio.timeout(10):
+            while remote._untold:
+                await asyncio.sleep(0)
+        assert [await store.get(target, target) for target in targets] == [None] * 3  # asked, and forgotten
+    finally:
+        await remote.aclose()
+
+
+async def test_nothing_untold_is_taken(store: ValkeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a store that answers, but could not be told."""
+    remote = shared.SharedStore(store)
+
+    async def fails(_: bytes) -> bool:
+        return False
+
+    await store.put(b"a", stored(), 60, b"a")
+    assert await remote.get(b"a", b"a") == stored()
+    monkeypatch.setattr(store, "forget", fails)
+    await remote.forget(b"a")
+    assert await remote.get(b"a", b"a") is None
+    await remote.aclose()
+
+
+async def test_more_than_can_be_remembered_to_be_told(server: ValkeyProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing from before that is taken from the shared store; what comes later is."""
+    monkeypatch.setattr(shared, "MOST_UNTOLD", 2)
+    moment = Clock()
+    store = ValkeyStore(server.url, prefix="bff:", timeout=5.0, clock=moment)
+    remote = shared.SharedStore(store)
+    try:
+        for target in (b"a", b"z"):
+            await store.put(target, stored(), 60, target)
+        store._retry_at = moment.now + 1
+        for target in (b"a", b"b", b"c"):
+            await remote.forget(target)
+        assert list(remote._untold) == [b"b", b"c"]
+        moment.now += 2
+        assert await store.get(b"a", b"a") == stored()
+        assert [await remote.get(target, target) for target in (b"a", b"z")] == [None, None]
+        await store.put(b"z", stored(), 60, b"z", time.monotonic() + 1)
+        assert await remote.get(b"z", b"z") == stored()
+    finally:
+        await remote.aclose()
+
+
+async def test_a_clock_that_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither has an answer from before count as one from after, nor stops the caching."""
+    cache = ResponseCache(100_000)
+    key = cache.key("notes", "/notes/a", b"", None)
+    answer = WireResponse(200, [(b"cache-control", b"max-age=60")], b"x")
+    true, off = time.time, 0.0
+    monkeypatch.setattr(time, "time", lambda: true() + off)
+    asked = time.monotonic()
+    off = -1000.0
+    cache.changed("notes", "/notes/a")
+    off = 0.0
+    cache.absorb(key, None, list, answer, asked, shared=True)
+    assert cache.memory.get(key) is None
+    off = 1000.0
+    cache.changed("notes", "/notes/a")
+    off = 0.0
+    cache.absorb(key, None, list, answer, time.monotonic(), shared=True)
+    assert cache.memory.get(key) is not None
 
 
 async def test_a_mark_in_valkey(store: ValkeyStore) -> None:
@@ -326,6 +519,34 @@ async def test_an_old_answer_takes_no_new_ones_place(store: ValkeyStore) -> None
     assert await store.get(b"a", b"g") == stored(body=b"new")
 
 
+async def test_a_slow_answer_makes_a_mark_but_is_not_kept(store: ValkeyStore) -> None:
+    """There may have been one that was evicted: it gives nothing back."""
+    await store.put(b"a", stored(), 60, b"g")
+    await store.forget(b"g")
+    await store._client.delete(b"bff:\ng")  # evicted
+    await store.put(b"b", stored(), 60, b"g", time.monotonic() - 5)
+    assert [await store.get(key, b"g") for key in (b"a", b"b")] == [None, None]
+    await store.put(b"b", stored(), 60, b"g", time.monotonic() + 1)
+    assert [await store.get(key, b"g") for key in (b"a", b"b")] == [None, stored()]
+
+
+async def test_a_server_whose_time_goes_back(store: ValkeyStore) -> None:
+    """Brings back nothing that was forgotten; who learns of it takes it in at once, who hears late does not."""
+    await store.put(b"a", stored(), 60, b"g")
+    mark = int(time.time() + 1000) * 1_000_000
+    await store._client.set(b"bff:\ng", str(mark))  # by a server that was ahead
+    await store.forget(b"g")
+    assert int(await store._client.get(b"bff:\ng") or 0) == mark
+    assert await store.get(b"a", b"g") is None
+    ahead = store._ahead
+    store._learn(int(time.time() - 1000), 0)
+    assert store._ahead == pytest.approx(ahead - 1000, abs=10)
+    ahead = store._ahead
+    late = ahead + time.monotonic() - store._timeout / 2
+    store._learn(int(late), int(late % 1 * 1_000_000))
+    assert store._ahead == ahead
+
+
 async def test_a_full_valkey_forgets(store: ValkeyStore) -> None:
     """Though there is no room for the mark."""
     client: Any = store._client
@@ -352,14 +573,14 @@ async def test_many_other_writes() -> None:
     """Do not have the cache keep what was asked for before one of them."""
     cache = ResponseCache(100_000)
     key = cache.key("notes", "/notes/a", b"", None)
-    asked_at = time.time()
+    asked = time.monotonic()
     cache.changed("notes", "/notes/a")
-    for number in range(MOST_CHANGED):
+    for number in range(changes.MOST):
         cache.changed("notes", f"/notes/{number}")
     answer = WireResponse(200, [(b"cache-control", b"max-age=60")], b"old")
-    cache.absorb(key, None, list, answer, asked_at, shared=True)
+    cache.absorb(key, None, list, answer, asked, shared=True)
     assert cache.memory.get(key) is None
-    cache.absorb(key, None, list, answer, time.time() + 1, shared=True)
+    cache.absorb(key, None, list, answer, time.monotonic(), shared=True)
     assert cache.memory.get(key) is not None
 
 

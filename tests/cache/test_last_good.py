@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,10 +14,12 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from bff_core import ApiKey, ApiKeys, Bff, Page, ServiceClient, Settings, create_bff, get, optional, required
-from bff_core.cache import LastGood
+from bff_core.cache import LastGood, ValkeyStore, shared
 from bff_core.cache.last_good import OVERHEAD
+from bff_core.pages import LastGoodValues
 from bff_core.testing import FakeServices, bff_client
-from tests.cache.test_valkey import Server
+from tests.cache.test_valkey import Clock
+from tests.servers import ValkeyProcess as Server
 
 
 class Note(BaseModel):
@@ -231,3 +234,85 @@ async def test_what_no_request_can_name_has_no_last_good_value(services: FakeSer
     async with bff_client(app) as client, asyncio.timeout(10):
         answer = (await client.get("/chained")).json()
     assert answer == {"names": [name], "note": None, "_degraded": ["note"]}
+
+
+KEY = ("page.note", "()", b"")
+
+
+def replica(url: str, clock: Clock | None = None) -> LastGoodValues:
+    store = ValkeyStore(url, prefix="bff:", timeout=5.0, clock=clock or Clock())
+    return LastGoodValues(LastGood(100_000), store)
+
+
+async def test_what_was_refused_does_not_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither from an answer that was under way, here or elsewhere, nor from a store that could not be told at once."""
+    monkeypatch.setattr(shared, "AGAIN_AFTER", 0)
+    server, clock = Server(), Clock()
+    here, elsewhere = replica(server.url, clock), replica(server.url)
+    try:
+        assert here.remote is not None
+        assert elsewhere.remote is not None
+
+        async def put(by: LastGoodValues, asked: float) -> None:
+            by.put(KEY, "x", 1, str, 60, asked)
+            assert by.remote is not None
+            await asyncio.gather(*by.remote._tasks)
+
+        early = time.monotonic()
+        await put(here, early)
+        assert await elsewhere.recall(KEY, str, 60) is not None
+        here.remote.store._retry_at = clock.now + 1  # it is left alone
+        here.forget(KEY)
+        await asyncio.gather(*here.remote._tasks)
+        assert (here.get(KEY, 60), await here.recall(KEY, str, 60)) == (None, None)
+        clock.now += 2
+        async with asyncio.timeout(10):
+            while here.remote._untold:
+                await asyncio.sleep(0)
+        assert await elsewhere.recall(KEY, str, 60) is None
+        for by in (here, elsewhere):
+            await put(by, early)
+        assert here.get(KEY, 60) is None
+        assert (await here.recall(KEY, str, 60), await elsewhere.recall(KEY, str, 60)) == (None, None)
+        await put(here, time.monotonic() + 1)
+        assert here.get(KEY, 60) is not None
+        assert await elsewhere.recall(KEY, str, 60) is not None
+    finally:
+        await here.aclose()
+        await elsewhere.aclose()
+        server.close()
+
+
+async def test_what_is_refused_while_it_is_looked_for() -> None:
+    """Is not shown, though the store had it."""
+    server = Server()
+    values = replica(server.url)
+    try:
+        assert values.remote is not None
+        values.put(KEY, "x", 1, str, 60, time.monotonic())
+        await asyncio.gather(*values.remote._tasks)
+        looking = asyncio.create_task(values.recall(KEY, str, 60))
+        await asyncio.sleep(0)
+        values.forget(KEY)
+        assert await looking is None
+    finally:
+        await values.aclose()
+        server.close()
+
+
+async def test_an_answer_is_as_old_as_its_question(
+    client: httpx.AsyncClient, services: FakeServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that what was refused since then is not remembered."""
+    app: Any = client._transport.app  # type: ignore[attr-defined]
+    asked: list[float] = []
+    monkeypatch.setattr(app.last_good, "put", lambda *arguments: asked.append(arguments[-1]))
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        asked.append(time.monotonic())
+        return httpx.Response(200, json={"text": "x"})
+
+    services["notes"].get("/notes/mine").mock(side_effect=answer)
+    await client.get("/mine", headers={"x-api-key": "one"})
+    meanwhile, told = asked
+    assert told < meanwhile

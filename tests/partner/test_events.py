@@ -14,11 +14,13 @@ from sqlalchemy.exc import OperationalError
 
 from bff_core import ConnectFailed, Settings, Versions, Webhooks, WebhookSettings, create_bff
 from bff_core.stores import sql_engine
+from bffs.partner import events
 from bffs.partner.events import EVENTS, OrderFeed
 from bffs.partner.schema import prepare
+from bffs.partner.shapes import PartnerOrder, partner_order
 from bffs.partner.versions import VERSIONS
 from shop.clients import Orders
-from shop.models import OrderEvents
+from shop.models import Order, OrderEvents
 from tests.shop.conftest import Ask
 from tests.webhooks.receiver import Receiver
 
@@ -165,6 +167,36 @@ async def test_an_event_that_cannot_be_told_stops_no_other(
     assert await place.feed.step() == len(found.items) == 2
     assert await rows(url) == 0
     assert await place.feed.step() == 0
+
+
+@pytest.mark.parametrize("mistake", [KeyError("x"), TypeError("x"), ArithmeticError("x")])
+async def test_an_order_that_nobody_can_render_stops_no_other(
+    place: Place, url: str, ask: Ask, monkeypatch: pytest.MonkeyPatch, mistake: Exception
+) -> None:
+    """Whatever is wrong with it."""
+    for number in range(3):
+        await order(ask, number)
+    poison = (await ask("orders").get("/events")).json()["items"][1]["order"]["id"]
+
+    def rendered(each: Order) -> PartnerOrder:
+        if each.id == poison:
+            raise mistake
+        return partner_order(each)
+
+    monkeypatch.setattr(events, "partner_order", rendered)
+    assert await place.feed.step() == 3
+    assert await rows(url) == 2
+
+
+@pytest.mark.parametrize(
+    ("state", "of_the_data"),
+    [("22021", True), ("23514", True), ("54000", True), ("40P01", False), ("57014", False), ("42703", False)],
+)
+def test_what_the_database_blames_on_the_data(state: str, of_the_data: bool) -> None:
+    class Raised(Exception):
+        sqlstate = state
+
+    assert events._is_of_the_data(OperationalError("", None, Raised())) is of_the_data
 
 
 @pytest.mark.parametrize("name", ["a\0b", "x" * 600])

@@ -134,7 +134,10 @@ async def test_one_that_cannot_be_made_ends(store: ExportStore, clock: Clock) ->
     export = await added(store)
     for _ in range(MOST - 1):
         await added(store)
-    clock.now += TRIED + 1
+    clock.now += TRIED / 2
+    while await store.claim() is not None:
+        pass  # and they fail
+    clock.now += TRIED / 2 + 1
     late = await added(store, tenant="globex")
     await store.sweep()
     failed = await store.find("acme", export.id)
@@ -145,6 +148,21 @@ async def test_one_that_cannot_be_made_ends(store: ExportStore, clock: Clock) ->
     assert claimed.id == late.id
     assert await store.step(failed, ["{}"], None) is False
     await added(store)
+
+
+@pytest.mark.parametrize("begun", [True, False])
+async def test_one_that_nobody_could_try(store: ExportStore, orders: Orders, clock: Clock, begun: bool) -> None:
+    """The gateway was away over the weekend: it is made on Monday."""
+    export = await added(store)
+    if begun:
+        await store.claim()
+    clock.now += 3 * TRIED
+    await store.sweep()
+    claimed = await store.claim()
+    assert claimed is not None
+    assert claimed.id == export.id
+    await ExportWorker(store, orders).make(claimed)
+    assert await content(store, export)
 
 
 class Away:
@@ -164,7 +182,9 @@ async def test_what_cannot_be_made_is_swept_and_what_cannot_be_swept_is_made(
 ) -> None:
     """Sweeping comes first: before it, what is a day old is the first to be taken up; and it hinders nobody."""
     await added(store)
-    clock.now += TRIED + 1
+    clock.now += TRIED / 2
+    assert await store.claim() is not None
+    clock.now += TRIED / 2 + 1
     await added(store, tenant="globex")
 
     async def fails() -> None:

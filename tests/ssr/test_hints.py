@@ -201,4 +201,55 @@ async def test_only_where_it_helps(app: Bff, changes: dict[str, Any]) -> None:
 )
 def test_what_a_template_needs(source: str, links: list[str]) -> None:
     """What stands there as it is, and on this origin; nothing that could split a header."""
-    assert links_of(Environment(autoescape=True).parse(source)) == [link.encode() for link in links]
+    parsed = Environment(autoescape=True).parse(source)
+    assert links_of("page", lambda _: parsed) == [link.encode() for link in links]
+
+
+def css(*names: str) -> str:
+    return "".join(f"<link rel=stylesheet href=/{name}.css>" for name in names)
+
+
+LAYOUTS = {
+    "base": css("a") + "{% block head %}" + css("b") + "{% endblock %}{% block body %}{% endblock %}" + css("c"),
+    "middle": "{% extends 'base' %}" + css("x") + "{% block head %}{{ super() }}" + css("d") + "{% endblock %}",
+    "part": css("p") + "{% macro m() %}" + css("x") + "{% endmacro %}",
+    "round": css("r") + "{% include 'round' %}{% include 'page' %}",
+    "own": "{% block head %}" + css("o") + "{% endblock %}",
+}
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("{% extends 'base' %}", "abc"),
+        ("{% extends 'base' %}" + css("x"), "abc"),
+        (css("e") + "{% extends 'base' %}" + css("x"), "eabc"),
+        ("{% extends 'base' %}{% block head %}" + css("e") + "{% endblock %}", "aec"),
+        ("{% extends 'base' %}{% block head %}{{ super() }}" + css("e") + "{% endblock %}", "abec"),
+        ("{% extends 'base' %}{% block head %}{% if x %}{{ super() }}{% endif %}{% endblock %}", "ac"),
+        ("{% extends 'base' %}{% block other %}" + css("x") + "{% endblock %}", "abc"),
+        ("{% extends 'middle' %}", "abdc"),
+        ("{% extends 'middle' %}{% block head %}{{ super() }}" + css("e") + "{% endblock %}", "abdec"),
+        ("{% extends 'middle' %}{% block head %}" + css("e") + "{% endblock %}", "aec"),
+        ("{% extends 'base' %}{% block body %}{% include 'part' %}{% endblock %}", "abpc"),
+        ("{% extends 'base' %}{% include 'part' %}", "abc"),
+        ("{% extends 'base' %}{% block head %}{% include 'own' %}{% endblock %}", "aoc"),
+        ("{% extends x %}{% block head %}" + css("x") + "{% endblock %}", ""),
+        ("{% if x %}{% extends 'base' %}{% endif %}" + css("x"), ""),
+        ("{% include x %}{% include ['part', 'own'] %}" + css("e"), "e"),
+        ("{% from 'part' import m %}{% include 'round' %}", "r"),
+        ("{% macro m() %}" + css("x") + "{% endmacro %}" + css("e"), "e"),
+        ("{% call m() %}" + css("x") + "{% endcall %}", ""),
+        ("{% set y %}" + css("x") + "{% endset %}{% filter upper %}" + css("x") + "{% endfilter %}", ""),
+        ("<textarea>" + css("x") + "</textarea>" + css("e"), "e"),
+        ("</template></noscript>" + css("e") + "<template>" + css("x") + "</template>" + css("f"), "ef"),
+    ],
+)
+def test_what_a_page_has_in_any_case(source: str, names: str) -> None:
+    """Not what its layout has in a block of another's, nor what is never put out."""
+    templates = {**LAYOUTS, "page": source}
+    parse = Environment(autoescape=True).parse
+    hinted = [
+        link.split(b".")[0].removeprefix(b"</").decode() for link in links_of("page", lambda n: parse(templates[n]))
+    ]
+    assert "".join(hinted) == names

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import text
 
 from bff_core import ApiKey, ApiKeys, Bff, Principal, Problem, Settings, create_bff, new_api_key
 from bff_core.testing import bff_client
@@ -234,6 +235,36 @@ async def test_replays(acme: Partner, webhooks: Webhooks, receiver: Receiver) ->
     assert receiver.ids("a")[1:] == [event] * 3
     await acme("POST", f"{one}/replay", 422, since="2020-01-01T00:00:00")
     await acme("POST", f"{one}/deliveries/nonsense/replay", 404)
+
+
+@pytest.mark.parametrize("how", ["removed", "disabled"])
+async def test_replays_to_an_endpoint_that_ends_meanwhile(
+    acme: Partner, webhooks: Webhooks, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Nobody is told that something is sent again which is not."""
+    outbox, status = webhooks.outbox, 404 if how == "removed" else 409
+    for name in ("replay_one", "replay_range"):
+        made = await enabled(acme, receiver.url("a"))
+        one = f"/endpoints/{made['id']}"
+        event = await webhooks.publish("order.updated", Order(id="o1"), to="acme")
+        await webhooks.dispatcher().drain()
+        replay = getattr(outbox, name)
+
+        async def late(*args: Any, replay: Any = replay, one: str = one, **options: Any) -> Any:
+            if how == "removed":
+                await acme("DELETE", one, 204)
+            else:
+                await acme("PATCH", one, 200, enabled=False)
+            return await replay(*args, **options)
+
+        monkeypatch.setattr(outbox, name, late)
+        if name == "replay_one":
+            await acme("POST", f"{one}/deliveries/{event}/replay", status)
+        else:
+            await acme("POST", f"{one}/replay", status, since="2020-01-01T00:00:00Z", failed_only=False)
+    async with webhooks.engine.connect() as connection:
+        waiting = text("SELECT id FROM bff_webhook_deliveries WHERE state = 'pending'")
+        assert (await connection.execute(waiting)).all() == []
 
 
 async def test_what_is_somebody_elses_is_not_there(

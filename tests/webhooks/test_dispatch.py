@@ -644,6 +644,44 @@ async def test_what_was_published_while_its_endpoint_was_removed(webhooks: Webho
     assert await rows(webhooks, "SELECT * FROM bff_webhook_deliveries") == []
 
 
+async def test_a_replay_of_what_is_being_removed_for_its_age(make: Make, receiver: Receiver) -> None:
+    """Whoever removes it waits for who has the endpoint, and heeds what they have done: nothing that was promised to be
+    sent again is lost."""
+    webhooks = make()
+    await webhooks.prepare()
+    where = await endpoint(webhooks, receiver.url("a"))
+    events = [await webhooks.publish("order.updated", Order(id=f"o{number}"), to="acme") for number in range(2)]
+    await deliver(webhooks)
+    queue = webhooks.dispatcher()._queue
+    async with webhooks.engine.begin() as connection:
+        await connection.execute(text("UPDATE bff_webhook_endpoints SET id = id WHERE id = :id"), {"id": where})
+        purging = asyncio.create_task(queue.purge(webhooks._clock() + 1))
+        await asyncio.sleep(0.3)
+        again = text("UPDATE bff_webhook_deliveries SET state = 'pending' WHERE event = :event")
+        assert (await connection.execute(again, {"event": events[0]})).rowcount == 1
+    assert await purging == 1
+    assert await state(webhooks, where, events[0]) == ("pending", 1)
+    assert len(await rows(webhooks, "SELECT * FROM bff_webhook_events")) == 1
+    assert len(await rows(webhooks, "SELECT * FROM bff_webhook_attempts")) == 1
+
+
+async def test_two_who_purge(make: Make) -> None:
+    """Take different events, and wait for nobody."""
+    webhooks = make()
+    await webhooks.prepare()
+    await webhooks.publish("order.updated", Order(id="o1"), to="acme")
+    await webhooks.publish("order.updated", Order(id="o2"), to="acme")
+    queue = webhooks.dispatcher()._queue
+    if not queue._postgresql:
+        return  # which has one writer
+    async with webhooks.engine.begin() as connection:
+        held = text("SELECT id FROM bff_webhook_events LIMIT 1 FOR UPDATE")
+        await connection.execute(held)
+        async with asyncio.timeout(20):
+            assert await queue.purge(webhooks._clock() + 1) == 1
+    assert await queue.purge(webhooks._clock() + 1) == 1
+
+
 async def test_a_change_and_the_end_of_an_endpoint(make: Make, receiver: Receiver) -> None:
     """Of two who change one endpoint at once neither undoes what the other did."""
     webhooks = make()
