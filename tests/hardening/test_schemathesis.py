@@ -35,6 +35,7 @@ DOCUMENTS = [
 ]
 MODULES = (catalog, identity, inventory, notifications, payments, recommendations, reviews, users)
 KEY = {"x-api-key": "bff_test_AcmeDemoKey0123456789abcdefghi0FEhNq"}
+ROOT = Path(__file__).parents[2]
 EXAMPLES = 25
 
 
@@ -78,7 +79,11 @@ def load(name: str, transport: Shop, monkeypatch: pytest.MonkeyPatch) -> Bff:
     monkeypatch.setenv("BFF_POLICY", '{"timeout": 60}')
     monkeypatch.setattr(bff_core, "create_bff", functools.partial(bff_core.create_bff, transport=transport))
     monkeypatch.setattr(bff_core, "BearerJwt", functools.partial(bff_core.BearerJwt, transport=transport))
-    monkeypatch.delitem(sys.modules, f"bffs.{name}.app", raising=False)
+    for file in (ROOT / "bffs" / name).glob("*.py"):
+        # What is imported now has these settings, and goes with them.
+        module = f"bffs.{name}.{file.stem}"
+        monkeypatch.setitem(sys.modules, module, sys)
+        del sys.modules[module]
     app: Bff = runpy.run_module(f"bffs.{name}.app")["app"]
     return app
 
