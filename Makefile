@@ -50,7 +50,7 @@ imports: $(STAMP) ## Check that imports go down the floors only
 unit: export PYTHONDONTWRITEBYTECODE =
 unit: $(STAMP) ## Run the tests
 	@echo "== pytest"
-	@$(BIN)/pytest -n 3 --dist loadfile
+	@$(BIN)/pytest -n 4 --dist loadfile
 
 bench: $(STAMP) ## Measure the page against the peers (SECONDS=4 ROUNDS=5 ONLY=a,b,c,d,e,f)
 	@$(BIN)/python -m bench.compare --seconds $(or $(SECONDS),4) --rounds $(or $(ROUNDS),5) --only $(ONLY)
@@ -75,9 +75,10 @@ test-wheel: wheel ## Run the tests on the compiled wheel (some minutes)
 soak: $(STAMP) ## Minutes of bad luck for the web gateway (SECONDS=180)
 	@$(BIN)/python -m bench.soak --seconds $(or $(SECONDS),180)
 
-fuzz: $(STAMP) ## Bytes nobody would send, for the wire and the server (SECONDS=60)
+fuzz: $(STAMP) ## What nobody would send, to the wire, the server and the gateways (SECONDS=60 EXAMPLES=100)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --group fuzz 2>/dev/null || echo "no atheris for this Python: inputs by number instead"
 	@$(BIN)/python -m bench.fuzz --seconds $(or $(SECONDS),60)
+	@EXAMPLES=$(or $(EXAMPLES),100) $(BIN)/pytest --timeout 0 tests/hardening/test_schemathesis.py
 
 soak-sync: $(STAMP) ## Bad luck for the sync of apps, many runs of it (STEPS=10000)
 	@$(BIN)/python -m bench.sync_soak --steps $(or $(STEPS),10000)

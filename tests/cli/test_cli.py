@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer import Context
+from typer.core import TyperCommand as Command
 
 from bff_core import SettingsError
+from bff_core.cli import graph
 from bff_core.cli.config import PORT_BASE, Gateway, Project, Service, load_project
 from bff_core.cli.serve import load_app
 
@@ -52,15 +55,23 @@ def test_graph(tmp_path: Path) -> None:
     target = tmp_path / "page.svg"
     assert bff("graph", "web:ProductPage", "--format", "svg", "--output", str(target)).returncode == 0
     assert ET.parse(target).getroot().tag.endswith("svg")
-    for words, message in (
-        (("ProductPage",), "is in more than one gateway; say which: mobile:ProductPage, web:ProductPage"),
-        (("Nope",), "'Nope' is no page"),
-        (("x:ProductPage",), "there is no gateway 'x'"),
-        (("SearchPage", "--format", "png"), "there is no format 'png'"),
-    ):
-        result = bff("graph", *words)
-        assert result.returncode == 2
-        assert message in result.stderr
+    result = bff("graph", "ProductPage")
+    assert result.returncode == 2
+    assert "is in more than one gateway; say which: mobile:ProductPage, web:ProductPage" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("page", "form", "message"),
+    [
+        ("Nope", "svg", "'Nope' is no page"),
+        ("x:ProductPage", "svg", "there is no gateway 'x'"),
+        ("SearchPage", "png", "there is no format 'png'"),
+    ],
+)
+def test_no_graph(page: str, form: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SettingsError, match=re.escape(message)):
+        graph(Context(Command("graph")), page, form)
 
 
 def test_key_and_token(tmp_path: Path) -> None:
@@ -73,8 +84,6 @@ def test_key_and_token(tmp_path: Path) -> None:
     [
         (("serve", "nowhere"), "there is no gateway 'nowhere' (there is: mobile, web, partner)"),
         (("serve", "no.such:app"), "there is no module 'no'"),
-        (("serve", "bffs.mobile.app:nope"), "has no 'nope'"),
-        (("serve", "json:dumps"), "is a function, not what create_bff gives"),
     ],
 )
 def test_serve_errors(words: tuple[str, ...], message: str) -> None:
@@ -83,6 +92,18 @@ def test_serve_errors(words: tuple[str, ...], message: str) -> None:
     assert result.returncode == 2
     assert message in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("bffs.mobile.app:nope", "has no 'nope'"),
+        ("json:dumps", "is a function, not what create_bff gives"),
+    ],
+)
+def test_what_is_no_gateway(target: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        load_app(target)
 
 
 def test_up_needs_a_project(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import runpy
 import shutil
 import sys
@@ -36,7 +37,8 @@ DOCUMENTS = [
 MODULES = (catalog, identity, inventory, notifications, payments, recommendations, reviews, users)
 KEY = {"x-api-key": "bff_test_AcmeDemoKey0123456789abcdefghi0FEhNq"}
 ROOT = Path(__file__).parents[2]
-EXAMPLES = 25
+EXAMPLES = int(os.environ.get("EXAMPLES", "12"))
+"""For each operation; `make fuzz` takes many more."""
 
 
 def _transport(app: Any) -> httpx.ASGITransport:

@@ -23,7 +23,7 @@ from .shop import Shop
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 ROOT = Path(__file__).parents[2]
-ROUNDS = 12
+ROUNDS = 8
 
 
 class Served:
