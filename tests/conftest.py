@@ -57,7 +57,7 @@ LONGEST = (
     "tests/webhooks/test_kill.py",
     "tests/proxy/test_streams.py",
     "tests/cli/test_cli.py",
-    "tests/packaging/test_environments.py",
+    "tests/packaging/environments",
     "tests/limits/test_outage.py",
     "tests/sync/test_kill.py",
     "tests/stores/test_behaviour.py",
@@ -68,8 +68,10 @@ LONGEST = (
 
 
 def _unit(nodeid: str) -> str:
-    """What one process of the run does alone: a file, and all that needs the running shop."""
+    """What one process of the run does alone: a file, all that needs the running shop, all that needs environments."""
     file = nodeid.partition("::")[0]
+    if file in ("tests/packaging/test_environments.py", "tests/packaging/test_dockerfiles.py"):
+        return "tests/packaging/environments"
     return "tests/e2e" if file.startswith("tests/e2e/") else file
 
 

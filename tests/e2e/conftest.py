@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
+from bff_core.cli.supervisor import port_holder
 from shop.ports import PORTS
 from shop.services.identity import issue_token
 
@@ -64,6 +65,15 @@ class Project:
     def bearer(self, user: str = "u1", **options: Any) -> dict[str, str]:
         return {"authorization": f"Bearer {issue_token(self.data, user, **options)}"}
 
+    def pid_at(self, name: str) -> int:
+        """The process that has the port of that service or gateway, 0 for none."""
+        holder = port_holder((GATEWAYS | PORTS)[name] - 8000 + self.base)
+        return int(holder.rpartition(" ")[2].rstrip(")")) if holder else 0
+
+    def all_gone(self) -> None:
+        for name in [*GATEWAYS, *PORTS]:
+            eventually(lambda n=name: self.pid_at(n) == 0, f"{name} is gone")
+
     def fault(self, service: str, **faults: Any) -> None:
         httpx.put(f"{self.url(service)}/_faults", json=faults).raise_for_status()
 
@@ -94,7 +104,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     yield running
     if running.process.poll() is None:
         running.process.send_signal(signal.SIGINT)
-        running.process.wait(30)
+        assert running.process.wait(30) == 0, "Ctrl-C"
+        running.all_gone()
 
 
 @pytest.fixture

@@ -13,17 +13,11 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from bff_core.cli.supervisor import port_holder
 from shop.ports import PORTS
 
 from .conftest import GATEWAYS, KEY, ROOT, Project, eventually, start
 
 pytestmark = pytest.mark.e2e
-
-
-def pid_at(project: Project, name: str) -> int:
-    holder = port_holder((GATEWAYS | PORTS)[name] - 8000 + project.base)
-    return int(holder.rpartition(" ")[2].rstrip(")")) if holder else 0
 
 
 def test_the_tour_said_so(project: Project) -> None:
@@ -238,8 +232,8 @@ def test_a_total_outage_is_not_amplified(whole: Project) -> None:
 @pytest.mark.parametrize("service", sorted(PORTS))
 def test_kill_9(whole: Project, service: str) -> None:
     """Any service may die at any time: gateways answer, stay the same processes, and the dead one comes back."""
-    gateways = {name: pid_at(whole, name) for name in GATEWAYS}
-    victim = pid_at(whole, service)
+    gateways = {name: whole.pid_at(name) for name in GATEWAYS}
+    victim = whole.pid_at(service)
     os.kill(victim, signal.SIGKILL)
     pages = [
         ("web", "/api/products/p1", {}),
@@ -254,8 +248,8 @@ def test_kill_9(whole: Project, service: str) -> None:
         answer = whole.get(gateway, path, headers)
         assert answer.status_code in (200, 502, 503, 504)
         assert "Traceback" not in answer.text
-    assert {name: pid_at(whole, name) for name in GATEWAYS} == gateways
-    eventually(lambda: pid_at(whole, service) not in (0, victim), f"{service} is started again")
+    assert {name: whole.pid_at(name) for name in GATEWAYS} == gateways
+    eventually(lambda: whole.pid_at(service) not in (0, victim), f"{service} is started again")
     for gateway, path, headers in pages:
         eventually(lambda g=gateway, p=path, h=headers: whole.get(g, p, h).status_code == 200, f"{gateway} {path}")
 
@@ -299,13 +293,11 @@ def test_a_second_project_says_which_port_is_taken(project: Project) -> None:
     assert "--port-base" in second.output
 
 
-@pytest.mark.timeout(180)  # three times a dozen processes
-def test_interrupted_it_leaves_nothing_behind(project: Project, tmp_path: Path) -> None:
-    """Ctrl-C stops everything, and so does the death of the supervisor itself; tests/cli has more of it in small."""
-    for number, status in ((signal.SIGINT, 0), (signal.SIGKILL, -9)):
-        other = start(project.base + 200, project.data)
-        assert other.process.poll() is None, other.output
-        other.process.send_signal(number)
-        assert other.process.wait(30) == status
-        for name in [*GATEWAYS, *PORTS]:
-            eventually(lambda n=name, o=other: pid_at(o, n) == 0, f"{name} is gone")
+@pytest.mark.timeout(180)  # a dozen processes
+def test_killed_it_leaves_nothing_behind(project: Project) -> None:
+    """The death of the supervisor stops everything, as Ctrl-C does at the end of these tests; tests/cli has more."""
+    other = start(project.base + 200, project.data)
+    assert other.process.poll() is None, other.output
+    other.process.kill()
+    assert other.process.wait(30) == -signal.SIGKILL
+    other.all_gone()

@@ -165,7 +165,8 @@ async def streamed_bodies(wire: Http1Wire) -> None:
 @case()
 async def one_connection_for_many(wire: Http1Wire) -> None:
     counts = [int((await fetch(wire, target="/count")).body) for _ in range(20)]
-    assert counts == list(range(1, 21))
+    # Some servers count by the client's port, which may have been an earlier one's.
+    assert counts == list(range(counts[0], counts[0] + 20))
 
 
 @case()
