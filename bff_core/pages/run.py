@@ -19,10 +19,11 @@ import structlog
 
 from ..clients import BoundOperation, Invocation
 from ..context import RequestContext, use_context
-from ..errors import BffError, CallTimeout, Refused, ServiceError, UnexpectedStatus
+from ..errors import BffError, CallTimeout, Refused, ServiceError
 from .failure import problem_of
 from .last_good import LastGoodValues, StaleKey
 from .plan import Plan, PlannedSection
+from .stale import is_refusal, stale_key, stale_key_after
 
 __all__ = ["Bound", "Run"]
 
@@ -30,7 +31,6 @@ Bound = tuple[BoundOperation | None, ...]
 """The bound operation of each section, by the section's index."""
 
 log = structlog.get_logger("bff.pages")
-FAILURE = 500
 WAITING, RUNNING, DONE, SKIPPED, FAILED = range(5)
 
 
@@ -171,17 +171,9 @@ class Run:
         if section.stale_for and self._last_good is not None:
             value, body = invocation.value, invocation.body
             size = len(body) if body is not None else len(repr(value))
-            returns = section.operation.returns if section.operation is not None else Any
-            asked = self.seconds[section.index]
-            self._last_good.put(self._stale_key(section), value, size, returns, section.stale_for, asked)
+            key = stale_key(self._plan.name, section, self.values, self._context.principal)
+            self._last_good.put(key, value, size, section.returns, section.stale_for, self.seconds[section.index])
         self._succeed(section, invocation.value)
-
-    def _stale_key(self, section: PlannedSection) -> StaleKey:
-        # The request as it would be sent: all that could change the answer, however arguments print themselves.
-        request = section.operation.template.render(section.arguments(self.values)) if section.operation else ()
-        principal = self._context.principal
-        whose = principal.whose if principal is not None else b""
-        return self._plan.name + section.target, repr(request), whose
 
     def _evaluate(self, section: PlannedSection, deadline: float) -> None:
         assert section.function is not None  # noqa: S101 - for the type checker: no operation means a function
@@ -232,43 +224,37 @@ class Run:
             self.error = self._problem(section, error)
             self._settle(section, FAILED)
             return
-        key = self._stale_key_after(section, error)
-        if key is not None and self._last_good is not None and _is_refusal(error):
-            self._last_good.forget(key)  # what was there before is gone, or not for them
-        elif key is not None and self._last_good is not None:
-            known = self._last_good.get(key, section.stale_for)
-            if known is None and self._last_good.remote is not None:
-                task = asyncio.get_running_loop().create_task(self._recall(section, self._last_good, key))
-                self._handles[section.index] = task
-                return
-            if known is not None:
-                self._use_stale(section, *known)
-                return
-        self._tell("OnFallback", section)
-        self._degrade(section)
-
-    def _stale_key_after(self, section: PlannedSection, error: BaseException) -> StaleKey | None:
-        """The key of the section's last good value, if it may have one and it was the service that failed."""
-        if not section.stale_for or self._last_good is None or not isinstance(error, ServiceError):
-            return None
-        try:
-            return self._stale_key(section)
-        except Exception:  # noqa: BLE001 - what cannot be asked for has no key; that was what failed
-            return None
+        last_good = self._last_good
+        key = None
+        if section.stale_for and last_good is not None:
+            key = stale_key_after(error, self._plan.name, section, self.values, self._context.principal)
+        if key is None or last_good is None:
+            self._fall_back(section)
+        elif is_refusal(error):
+            last_good.forget(key)  # what was there before is gone, or not for them
+            self._fall_back(section)
+        elif (known := last_good.get(key, section.stale_for)) is not None:
+            self._use_stale(section, *known)
+        elif last_good.remote is not None:
+            self._handles[section.index] = asyncio.get_running_loop().create_task(self._recall(section, last_good, key))
+        else:
+            self._fall_back(section)
 
     async def _recall(self, section: PlannedSection, last_good: LastGoodValues, key: StaleKey) -> None:
-        returns = section.operation.returns if section.operation is not None else Any
         known = None
         try:
-            known = await last_good.recall(key, returns, section.stale_for)
+            known = await last_good.recall(key, section.returns, section.stale_for)
         except Exception:
             log.exception("last_good.error", page=self._plan.name, section=section.name)
         self._handles.pop(section.index, None)
         if known is not None:
             self._use_stale(section, *known)
         else:
-            self._tell("OnFallback", section)
-            self._degrade(section)
+            self._fall_back(section)
+
+    def _fall_back(self, section: PlannedSection) -> None:
+        self._tell("OnFallback", section)
+        self._degrade(section)
 
     def _use_stale(self, section: PlannedSection, value: Any, age: float) -> None:
         self._context.degraded[section.name] = f"stale: {age:.0f} s"
@@ -319,8 +305,3 @@ class Run:
         if not isinstance(error, ServiceError):
             return error
         return problem_of(error, section.relay_status)
-
-
-def _is_refusal(error: BaseException) -> bool:
-    """Whether the service has answered that this is not to be had, as opposed to not now."""
-    return isinstance(error, UnexpectedStatus) and error.status < FAILURE and not error.retryable
