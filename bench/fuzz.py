@@ -25,7 +25,7 @@ KEPT = ROOT / ".fuzz"
 TARGETS = {"wire": ROOT / "tests" / "wire", "server": ROOT / "tests" / "hardening"}
 INSTRUMENTED = {
     "wire": ["bff_core.wire", "h11"],
-    "server": ["bff_core.hardening", "uvicorn.protocols.http.httptools_impl", "h11"],
+    "server": ["bff_core.hardening", "bff_core.server", "h11"],
 }
 MOST = 16 * 1024
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import logging
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ from bff_core.errors import Problem
 from bff_core.hardening import EXCHANGE
 from bff_core.hardening.admission import Admission
 from bff_core.hardening.hosts import HostRule
+from bff_core.limits import Turns
+from bff_core.limits.turns import CALLS_PER_TURN
 from bff_core.server import Caps, Http1Protocol
 from bff_core.settings import Settings
 
@@ -89,10 +92,12 @@ class Transport(asyncio.Transport):
 
 
 class Application:
-    """Answers with the number of the request and what came of it; early, late, and by the server's quicker way too."""
+    """Answers with the number of the request and what came of it; early, late, and by the server's quicker way too.
+    About every other request takes a whole turn, and what comes behind it waits."""
 
     def __init__(self) -> None:
         self.served = Served()
+        self.turns = Turns()
         self.admission = Admission(Settings(services={}), HostRule(["a", "*.b"]), None)
         self.admission._warned = True  # of a host that is refused, which it says once
 
@@ -104,6 +109,8 @@ class Application:
 
     def begin(self, scope: Any, _receive: Any, _send: Any) -> Any:
         """Without a task, before the body has come, and without a look at it."""
+        if len(scope["raw_path"]) % 2:
+            self.turns.take(CALLS_PER_TURN)
         if b"kept" not in scope["raw_path"]:
             return None
         number, _ = self._see(scope)
@@ -153,7 +160,7 @@ def _runner() -> asyncio.Runner:
 @cache
 def _config() -> tuple[Application, uvicorn.Config, Callable[..., Http1Protocol]]:
     application = Application()
-    kind = partial(Http1Protocol, caps=Caps(max_head=LIMIT, begin=application.begin))
+    kind = partial(Http1Protocol, caps=Caps(max_head=LIMIT, begin=application.begin, turns=application.turns))
     config = uvicorn.Config(application, http=cast("Any", kind), lifespan="off", log_config=None, ws="none")
     config.load()
     return application, config, kind
@@ -178,21 +185,21 @@ async def _serve(pieces: list[tuple[bytes, bool]]) -> Served:
         assert not transport.paused or transport.closed, "reading was paused for good"
         if piece and not transport.closed:
             protocol.data_received(piece)
-        await _turns(state, TURNS * pause)
-    await _turns(state, 4 * TURNS)
+        await _rounds(application, state, TURNS * pause)
+    await _rounds(application, state, 4 * TURNS)
     served.closed = transport.closed
     protocol.eof_received()
     protocol.connection_lost(None)
-    await _turns(state, TURNS)
+    await _rounds(application, state, TURNS)
     assert not state.tasks, "an application without an end"
     served.written = transport.written
     return served
 
 
-async def _turns(state: ServerState, most: int) -> None:
-    """Let the application go on, while there is something it does."""
+async def _rounds(application: Application, state: ServerState, most: int) -> None:
+    """Let the application go on, while there is something it does or that waits for it."""
     for _ in range(most):
-        if not state.tasks:
+        if not state.tasks and not application.turns.waited(math.inf):
             break
         await asyncio.sleep(0)
 
