@@ -207,16 +207,20 @@ async def test_a_server_that_stops_answers_who_waits() -> None:
     assert all(b"connection: close" in made.transport.written for made in crowd.connections)
 
 
-async def test_who_cannot_be_read_is_let_go_and_holds_up_nobody() -> None:
+async def test_who_cannot_be_served_is_let_go_and_holds_up_nobody() -> None:
     crowd = Crowd(3)
     crowd.come()
 
-    crowd.connections[1].connection._pipeline = None  # type: ignore[assignment]
+    def fails(*_: Any) -> None:
+        raise ValueError("broken")
+
+    crowd.connections[1].connection._pipeline._app = fails
     heard: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: heard.append(context["exception"]))
     await settle()
     assert crowd.connections[1].transport.aborted
-    assert crowd.begun == ["/0", "/2"]
+    assert crowd.begun == ["/0", "/1", "/2"]
+    assert crowd.answered() == 2
     assert len(heard) == 1
 
 
