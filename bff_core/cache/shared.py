@@ -27,6 +27,7 @@ class SharedStore:
         self._untold: dict[bytes, asyncio.Task[None]] = {}
         self._floor: float | None = None  # the instant when some were given up
         self._again: asyncio.Task[None] | None = None
+        self._closed = False
 
     async def get(self, key: bytes, target: bytes) -> Stored | None:
         """The entry, or None if there is none, its ``target`` was forgotten since, or it cannot be had in time."""
@@ -50,7 +51,7 @@ class SharedStore:
 
         async def tell() -> None:
             if not await self.store.forget(target):
-                if self._again is None or self._again.done():
+                if not self._closed and (self._again is None or self._again.done()):
                     self._again = asyncio.get_running_loop().create_task(self._tell_again())
             elif self._untold.get(target) is task:
                 del self._untold[target]
@@ -75,14 +76,15 @@ class SharedStore:
             await asyncio.sleep(AGAIN_AFTER)
             for target, telling in list(self._untold.items()):
                 if telling.done():
-                    await self.forget(target)
+                    await asyncio.shield(self.forget(target))
                     if target in self._untold:
                         break  # it is still away
 
     async def aclose(self) -> None:
         """Let go of the store."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=1.0)
+        self._closed = True
         if self._again is not None:
             self._again.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=1.0)
         await self.store.aclose()

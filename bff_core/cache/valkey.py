@@ -92,7 +92,8 @@ class ValkeyStore:
         """The entry, or None if there is none, its ``target`` was forgotten since, or it cannot be had in time; nor is
         one of a target that was asked for until ``after``, an instant of ``time.monotonic``."""
         name = self._prefix + key
-        floor = 0 if after is None else await self._server_time(after)
+        # Rather too late than too early, for once.
+        floor = 0 if after is None else await self._server_time(after + self._timeout)
         if floor is None:
             return None
         if target:

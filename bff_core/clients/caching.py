@@ -14,7 +14,9 @@ from ..wire import WireResponse, header_names
 __all__ = ["ResponseCache", "has_changed_nothing"]
 
 NOT_MODIFIED = 304
-REFUSED = range(400, 500)
+REFUSED = frozenset(range(400, 500)) - {404, 408, 409, 410, 412}
+"""Statuses of what was not done. Of the others one may be the answer to a second copy of what was: the wire sends an
+idempotent request again when a kept connection ends without an answer."""
 _REASONS = header_names(*REASONS)
 
 

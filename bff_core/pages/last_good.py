@@ -41,6 +41,7 @@ class LastGoodValues:
         self._memory.forget(key)
         if self.remote is not None:
             self.remote.forget(_name(key))
+            self.remote.delete(_name(key))  # what is not for them is not kept, either
 
     def get(self, key: StaleKey, max_age: float) -> tuple[Any, float] | None:
         """The value in memory and its age in seconds, None when there is none or it is too old."""

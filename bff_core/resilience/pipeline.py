@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from ..errors import BadResponse, CircuitOpen, ServiceError
+from ..errors import BadResponse, BulkheadFull, CircuitOpen, ServiceError
 from ..wire import WireResponse
 from .attempt import Attempt, Request
 from .retry import retry
@@ -126,8 +126,8 @@ class Call:
                 sent=self.sent,
                 on_retry=self._tell_retry,
             )
-        except CircuitOpen:
-            # Opened meanwhile: what the attempts saw says more than that no further one is allowed.
+        except (BulkheadFull, CircuitOpen):
+            # Full or opened meanwhile: what the attempts saw says more than that no further one is allowed.
             error = first
         except ServiceError as last:
             error = last

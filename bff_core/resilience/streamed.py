@@ -51,8 +51,8 @@ async def open_stream(
         return await retry(
             first, attempt, policy=policy.retry, budget=upstream.budget, deadline=deadline, on_retry=tell
         )
-    except CircuitOpen:
-        # Opened meanwhile: what the attempts saw says more than that no further one is allowed.
+    except (BulkheadFull, CircuitOpen):
+        # Full or opened meanwhile: what the attempts saw says more than that no further one is allowed.
         raise _named(first, upstream, policy) from None
     except ServiceError as last:
         raise _named(last, upstream, policy) from None

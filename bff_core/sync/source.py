@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from ..clients import BoundOperation
+from ..clients import BoundOperation, has_changed_nothing
 from ..context import RequestContext
 from ..errors import BadResponse, BffError, CallTimeout, Problem, ServiceError, UnexpectedStatus
 from ..resilience import Call, CallPolicy, Request
@@ -62,6 +62,9 @@ async def send(
     except asyncio.CancelledError:
         call.cancel()
         raise
+    finally:
+        if bound.operation.method != "GET" and not has_changed_nothing(call.sent, call.error):
+            bound.changed(request.target)
     name = bound.upstream.name
     context.calls[name] = context.calls.get(name, 0) + call.sent
     return call.response, call.error, call.sent

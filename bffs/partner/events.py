@@ -105,7 +105,8 @@ class OrderFeed:
             return
         try:
             order = partner_order(event.order)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with it is so the next time, too
+        except (ArithmeticError, ValueError) as error:
+            # It is the data's fault, and so it is the next time, too. What is our own is mended before it goes on.
             _leave_out(event, error)
             return
         try:

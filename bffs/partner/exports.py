@@ -49,10 +49,10 @@ STEP = (
     "state = :state, ended_at = :ended WHERE id = :id AND parts = :number AND state = 'pending'"
 )
 PART = "INSERT INTO partner_export_parts (export, number, lines) VALUES (:id, :number, :lines)"
-# Not what nobody has tried for as long: the gateway itself was away.
+# Neither what nobody has tried for as long, when the gateway itself was away, nor what somebody is at.
 GIVE_UP = (
     "UPDATE partner_exports SET state = 'failed', ended_at = :now "
-    "WHERE state = 'pending' AND created_at < :tried AND leased_until > :tried"
+    "WHERE state = 'pending' AND created_at < :tried AND leased_until > :tried AND leased_until < :now"
 )
 OLD_PARTS = (
     "DELETE FROM partner_export_parts WHERE export IN (SELECT id FROM partner_exports WHERE created_at < :before)"

@@ -187,7 +187,9 @@ async def test_what_was_written_is_read(client: httpx.AsyncClient, origin: Origi
     assert origin.asked == 6
 
 
-@pytest.mark.parametrize(("status", "read_then"), [(303, "new"), (404, "old"), (409, "old"), (500, "new")])
+@pytest.mark.parametrize(
+    ("status", "read_then"), [(303, "new"), (403, "old"), (422, "old"), (404, "new"), (409, "new"), (500, "new")]
+)
 async def test_not_what_was_refused(client: httpx.AsyncClient, origin: Origin, status: int, read_then: str) -> None:
     """It has changed nothing; a redirect is no error (RFC 9110 section 15), and who fails may have done it."""
     assert await read(client) == "old"
@@ -264,6 +266,9 @@ async def test_who_does_not_wait_for_the_end(client: httpx.AsyncClient, origin: 
         (1, UnexpectedStatus(399), False),
         (1, UnexpectedStatus(400), True),
         (1, UnexpectedStatus(499), True),
+        (1, UnexpectedStatus(404), False),
+        (1, UnexpectedStatus(408), False),
+        (1, UnexpectedStatus(412), False),
         (1, UnexpectedStatus(500), False),
         (1, ConnectFailed(), True),
         (1, CircuitOpen(), True),
@@ -290,7 +295,8 @@ async def test_an_answer_under_way_is_not_kept(client: httpx.AsyncClient, origin
 
 
 @pytest.mark.parametrize(
-    ("method", "status", "read_then"), [("PUT", 204, "new"), ("PUT", 409, "old"), ("GET", 0, "old")]
+    ("method", "status", "read_then"),
+    [("PUT", 204, "new"), ("PUT", 422, "old"), ("PUT", 409, "new"), ("GET", 0, "old")],
 )
 async def test_what_passes_through(
     client: httpx.AsyncClient, origin: Origin, method: str, status: int, read_then: str
@@ -462,7 +468,7 @@ async def test_more_than_can_be_remembered_to_be_told(server: ValkeyProcess, mon
         moment.now += 2
         assert await store.get(b"a", b"a") == stored()
         assert [await remote.get(target, target) for target in (b"a", b"z")] == [None, None]
-        await store.put(b"z", stored(), 60, b"z", time.monotonic() + 1)
+        await store.put(b"z", stored(), 60, b"z", time.monotonic() + 6)
         assert await remote.get(b"z", b"z") == stored()
     finally:
         await remote.aclose()

@@ -259,6 +259,30 @@ async def test_a_burst_waits_for_the_bulkhead_in_order(services: FakeServices) -
     assert upstream.breaker._failures.total(time.monotonic()) == 0
 
 
+async def test_no_place_for_a_second_attempt_is_not_what_went_wrong(services: FakeServices) -> None:
+    """The first one said what did: it may have been done, which that there was no place does not tell."""
+    app, heard = gateway("http://things.test", services.transport, bulkhead=1, bulkhead_queue=0)
+    upstream = app.upstreams["things"]
+    waits = asyncio.Event()
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/holds":
+            await waits.wait()
+            return httpx.Response(200, json={"ok": True})
+        holding.append(asyncio.create_task(client.get("/holds")))
+        raise httpx.ReadError("lost")
+
+    services["things"].get(path__regex=".*").mock(side_effect=answer)
+    holding: list[asyncio.Task[httpx.Response]] = []
+    async with bff_client(app) as client:
+        lost = await client.get("/lost")
+        waits.set()
+        await asyncio.gather(*holding)
+    assert heard["OnBulkheadRejected"] >= 1
+    assert lost.status_code == 502, "not 503, there is no place"
+    assert not upstream.waiting
+
+
 async def test_what_cannot_be_sent_is_its_own_failure_only(services: FakeServices) -> None:
     """Not that of the call whose end made room for it, nor of those behind it."""
     held = Held(services)

@@ -372,3 +372,18 @@ async def test_what_changes_the_items_changes_the_fingerprint() -> None:
     fields = Collection("n", NotesService.of_user, NoteView, user_id=user).projection(frozenset(["text"])).fingerprint
     assert len({made(), made(project=view), made(revision=2), made(limit=50), fields}) == 5
     assert made() == made()
+
+
+async def test_what_is_pushed_is_no_longer_kept(world: World) -> None:
+    """Nobody who asks for a target from now on gets what it was before; what was refused has changed nothing."""
+    world.shop.fill("u1", 2)
+    changes = world.sync._sinks["note.append"]._bound.responses._changes
+    device = world.device()
+    await device.sync()
+    device.mutate("note.append", note_id="n0", text={"text": "x"})
+    await device.sync()
+    assert [name for name in changes._at if b"n0" in name]
+    world.shop.before = lambda request: httpx.Response(422) if request.method != "GET" else None
+    device.mutate("note.append", note_id="n1", text={"text": "x"})
+    await device.sync()
+    assert not [name for name in changes._at if b"n1" in name]
