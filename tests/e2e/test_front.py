@@ -43,6 +43,8 @@ class Visitor:
         self.arrives(path, f"{css} led to {path}")
 
     def text(self, css: str) -> str:
+        """Of what is there, or is in a moment: see ``press``."""
+        self.tab.until(f"!!document.querySelector({json.dumps(css)})?.innerText", f"{css} is there")
         return str(self.tab.run(f"document.querySelector({json.dumps(css)})?.innerText ?? ''"))
 
     def sign_in(self, css: str, path: str, provider: str) -> None:
