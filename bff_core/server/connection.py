@@ -121,7 +121,7 @@ class Http1Protocol(asyncio.Protocol):
         reader = self._reader
         if self._pipeline.due or (reader is not None and reader.receiving and not reader.in_head):
             self._read(data)
-        elif not self._unread and (self._turns is None or self._turns.enter(self) or data.startswith(_PROBE)):
+        elif not self._unread and (self._turns is None or data.startswith(_PROBE) or self._turns.enter(self)):
             self._take(data)
         else:
             self._unread += data
@@ -169,6 +169,8 @@ class Http1Protocol(asyncio.Protocol):
         except Exception:
             self._transport.abort()
             raise
+        # Of a head that is not whole the rest may be long in coming, and an empty line is no request.
+        self._scopes.arrived = 0.0
         if self._stopping and self._websocket is None:
             self.shutdown()
 

@@ -18,8 +18,8 @@ __all__ = ["Scopes"]
 
 
 class Scopes:
-    """Makes those of one connection. ``arrived`` is when the next request came, if that had to
-    wait for its turn, else 0."""
+    """Makes those of one connection. ``arrived`` is when the next request came, if that had to wait for its turn, else
+    0."""
 
     __slots__ = ("_client", "_root_path", "_scheme", "_server", "_state", "arrived")
 

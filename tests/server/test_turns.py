@@ -153,6 +153,7 @@ async def test_who_asks_whether_we_live_waits_for_nobody() -> None:
     probing = Made(begin=crowd.connections[0].connection._caps.begin, turns=crowd.turns)
     probing.connection.data_received(GET.replace(b"/a", b"/health/live"))
     assert crowd.begun == ["/0", "/health/live"]
+    assert len(crowd.turns._waiting) == 3
     await settle()
     assert crowd.begun[2:] == ["/1", "/2", "/3"]
     assert probing.transport.written.count(b"HTTP/1.1 200") == 1
@@ -192,6 +193,20 @@ async def test_blank_lines_win_no_time() -> None:
         crowd.connections[1].connection.data_received(b"\r\n")
         await settle()
     assert crowd.connections[1].connection._timer._deadline == until
+
+
+@pytest.mark.parametrize(("before", "later"), [(b"\r\n", GET), (GET[:9], GET[9:])])
+async def test_what_comes_much_later_has_not_waited(before: bytes, later: bytes) -> None:
+    """An empty line, or the beginning of a head, had to wait; the request that is whole after a while had not."""
+    crowd = Crowd(2)
+    crowd.connections[0].connection.data_received(GET)
+    late = crowd.connections[1]
+    late.connection.data_received(before)
+    await settle()
+    late.connection.data_received(later)
+    await settle()
+    assert crowd.answered() == 2
+    assert "bff.arrived" not in late.scopes[0]
 
 
 async def test_a_server_that_stops_answers_who_waits() -> None:
