@@ -166,7 +166,7 @@ class Vault:
     async def _write_index(self, name: str, raw: bytes | None, handles: dict[str, float]) -> bytes | None:
         """Write it in the place of ``raw``; what was written, None when something else was there."""
         value = self._sealer.seal(name, json.dumps(handles).encode())
-        lives = max(1.0, max(map(abs, handles.values())) - self._clock())  # the store's clock may be behind ours
+        lives = max(map(abs, handles.values())) - self._clock()
         return value if await self.store.swap(name, raw, value, lives) else None
 
     def _read_index(self, name: str, raw: bytes) -> dict[str, float] | None:
