@@ -26,25 +26,24 @@ class Visitor:
         self.origin = origin
 
     def open(self, path: str) -> None:
+        self.tab.run("window.stale = true")
         self.tab.do("Page.navigate", url=self.origin + path)
         self.arrives(path)
 
     def arrives(self, path: str, what: str = "") -> None:
+        """On another page than the ``stale`` one. Without scripts a page with something late asks to be loaded anew, in
+        order: it is there after that."""
         at = f"(location.origin + location.pathname + location.search).startsWith({json.dumps(self.origin + path)})"
-        self.tab.until(f"document.readyState === 'complete' && {at}", what or f"{path} is there")
+        whole = "document.readyState === 'complete' && !document.querySelector('meta[http-equiv=refresh]')"
+        self.tab.until(f"!window.stale && {whole} && {at}", what or f"{path} is there")
 
     def press(self, css: str, path: str) -> None:
-        """Click, and be on another page afterwards. Without scripts a page with something late is loaded anew, in
-        order: what is to be clicked may be a moment away."""
-        self.tab.until(f"!!document.querySelector({json.dumps(css)})", f"{css} is there")
+        """Click, and be on another page afterwards."""
         self.tab.run("window.stale = true")
         self.tab.run(f"document.querySelector({json.dumps(css)}).click()")
-        self.tab.until("!window.stale && document.readyState === 'complete'", f"{css} led somewhere")
         self.arrives(path, f"{css} led to {path}")
 
     def text(self, css: str) -> str:
-        """Of what is there, or is in a moment: see ``press``."""
-        self.tab.until(f"!!document.querySelector({json.dumps(css)})?.innerText", f"{css} is there")
         return str(self.tab.run(f"document.querySelector({json.dumps(css)})?.innerText ?? ''"))
 
     def sign_in(self, css: str, path: str, provider: str) -> None:

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,14 @@ def chromium() -> str | None:
     return next(
         (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
     )
+
+
+LEFT = ("navigated or closed", "execution context")
+"""What a browser says of a page that was left while it was asked."""
+
+
+class Left(AssertionError):
+    """The page was left while it was asked."""
 
 
 class Tab:
@@ -45,7 +53,9 @@ class Tab:
         while True:
             message = json.loads(self._socket.recv(timeout=20))
             if message.get("id") == self._number:
-                assert "error" not in message, f"{method}: {message['error']}"
+                if "error" in message:
+                    text = f"{method}: {message['error']}"
+                    raise Left(text) if any(sign in text for sign in LEFT) else AssertionError(text)
                 return message["result"]
             self._heard(message)
 
@@ -65,11 +75,12 @@ class Tab:
         return answer["result"].get("value")
 
     def until(self, script: str, what: str) -> Any:
-        """Poll an expression until it is true, up to ten seconds."""
+        """Poll an expression until it is true, up to ten seconds, whatever page it is that is there by then."""
         for _ in range(200):
-            value = self.run(script)
-            if value:
-                return value
+            with suppress(Left):
+                value = self.run(script)
+                if value:
+                    return value
             time.sleep(0.05)
         raise AssertionError(f"never happened: {what}; problems: {self.problems}")
 
