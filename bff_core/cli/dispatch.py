@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 
+import structlog
 import uvloop
 
 from ..errors import SettingsError
@@ -13,6 +14,8 @@ from ..webhooks import Webhooks
 from .serve import load
 
 __all__ = ["dispatch"]
+
+log = structlog.get_logger("bff.webhooks")
 
 
 def dispatch(target: str, log_level: str) -> None:
@@ -30,4 +33,5 @@ async def _dispatch(webhooks: Webhooks) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     async with webhooks.running(dispatchers=1):
+        log.info("webhook.dispatching")
         await stopped.wait()

@@ -7,7 +7,9 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -43,30 +45,46 @@ class Fleet:
         self._lock = threading.Lock()  # killing and closing are done in threads
         self._closed = False
         self.killed = 0
-        self.processes = [self._start() for _ in range(count)]
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "bff_core.cli", "dispatch", "tests.webhooks.fleet:webhooks"]
-        return subprocess.Popen([*command, "--log-level", "ERROR"], cwd=ROOT, env=self._environment)
+        self._members = [Member(self._environment) for _ in range(count)]
 
     def kill(self, index: int | None = None) -> None:
         """SIGKILL one, and start another in its place."""
-        index = random.randrange(len(self.processes)) if index is None else index
+        index = random.randrange(len(self._members)) if index is None else index
         with self._lock:
             if self._closed:
                 return
-            self.processes[index].kill()
-            self.processes[index].wait()
+            self._members[index].process.kill()
+            self._members[index].wait()
             self.killed += 1
-            self.processes[index] = self._start()
+            self._members[index] = Member(self._environment)
 
     def close(self) -> list[int]:
-        """Stop them as one should; their exit statuses."""
+        """Stop them as one should, once they are at work; their exit statuses."""
         with self._lock:
             self._closed = True
-        for process in self.processes:
-            process.terminate()
-        return [process.wait() for process in self.processes]
+        for member in self._members:
+            member.terminate()
+        return [member.wait() for member in self._members]
+
+
+class Member:
+    """One of them."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        command = [sys.executable, "-m", "bff_core.cli", "dispatch", "tests.webhooks.fleet:webhooks"]
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
+        self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=self._log)
+
+    def terminate(self) -> None:
+        """SIGTERM, which before it is at work would only end the interpreter."""
+        while self.process.poll() is None and not os.fstat(self._log.fileno()).st_size:
+            time.sleep(0.02)
+        self.process.terminate()
+
+    def wait(self) -> int:
+        """Its exit status."""
+        with self._log:
+            return self.process.wait()
 
 
 if VARIABLE in os.environ:
