@@ -48,6 +48,8 @@ class SyncMachine(RuleBasedStateMachine):
         self.devices = [Device(self.https[0], user, name) for user, name in DEVICES]
         self.partial = [False] * len(DEVICES)
         self.lied_to = [False] * len(DEVICES)
+        self.under_way = [False] * len(DEVICES)
+        self.skipped = [False] * len(DEVICES)
 
     # What happens.
 
@@ -65,6 +67,7 @@ class SyncMachine(RuleBasedStateMachine):
         notes = self.shop.notes.get(user, {})
         for name in list(notes)[:count]:
             del notes[name]
+        self._moved(user)
 
     @rule(which=device_indices, pick=st.integers(0, 1000), op=st.sampled_from(["append", "append", "add", "bad"]))
     def mutate(self, which: int, pick: int, op: str) -> None:
@@ -134,7 +137,7 @@ class SyncMachine(RuleBasedStateMachine):
             self.shop.before = lambda request: answers[kind] if now(request) else None
         # The same lie twice in a row is believed: it is what a deletion looks like.
         keeps = kind not in ("shift", "short") and not (kind == "empty" and self.lied_to[which])
-        self._exchange(which, keeps=keeps, shows=kind not in ("shift", "short", "empty"))
+        self._exchange(which, keeps=keeps, shows=kind not in ("short", "empty"))
         self.lied_to[which] |= kind == "empty"
         self.shop.before = self.shop.after = lambda _: None
 
@@ -206,16 +209,18 @@ class SyncMachine(RuleBasedStateMachine):
 
     def _exchange(self, which: int, *, keeps: bool = True, shows: bool = True) -> dict[str, Any]:
         device = self.devices[which]
+        self.skipped[which] &= self.under_way[which]
         before, acked = set(device.texts()), device.ack
         answer = self._run(device.once())
         if any(part.get("reset") for part in answer["collections"].values()):
             self.partial[which] = True
+        self.under_way[which] = answer["more"] or "stale" in answer
         there, texts = self.shop.texts(device.user), device.texts()
         if keeps and not self.partial[which]:
             assert before & set(there) <= set(texts), "deleted what is there"
         if not answer["more"] and "stale" not in answer:
             self.partial[which] = self.lied_to[which] = False
-        if shows:
+        if shows and not self.skipped[which]:
             self._see_own_writes(which, acked)
         return answer
 
@@ -232,6 +237,12 @@ class SyncMachine(RuleBasedStateMachine):
         if notes:
             first = next(iter(notes))
             notes[first] = notes.pop(first)
+        self._moved(user)
+
+    def _moved(self, user: str) -> None:
+        """Cursors are offsets: who reads the second page now is not shown what has moved to the first."""
+        for which, (whose, _) in enumerate(DEVICES):
+            self.skipped[which] |= whose == user
 
     def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return self.loop.run_until_complete(work)

@@ -11,4 +11,4 @@ TestSync = SyncMachine.TestCase
 TestSync.settings = settings(
     max_examples=15, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )
-TestSync.pytestmark = [pytest.mark.timeout(120)]  # type: ignore[attr-defined]
+TestSync.pytestmark = [pytest.mark.timeout(400)]  # type: ignore[attr-defined]
