@@ -50,7 +50,7 @@ imports: $(STAMP) ## Check that imports go down the floors only
 unit: export PYTHONDONTWRITEBYTECODE =
 unit: $(STAMP) ## Run the tests
 	@echo "== pytest"
-	@$(BIN)/pytest -n 3 --dist loadfile
+	@$(BIN)/pytest -n 4 --dist loadfile
 
 bench: $(STAMP) ## Measure the page against the peers (SECONDS=4 ROUNDS=5 ONLY=a,b,c,d,e,f)
 	@$(BIN)/python -m bench.compare --seconds $(or $(SECONDS),4) --rounds $(or $(ROUNDS),5) --only $(ONLY)
