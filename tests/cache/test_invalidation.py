@@ -324,6 +324,7 @@ async def test_a_write_that_passes_through_parts_who_comes_after_from_who_was_be
     assert await read(client) == "new"
 
 
+@pytest.mark.usefixtures("patient")
 async def test_replicas_forget_what_they_share(services: FakeServices, origin: Origin) -> None:
     """The shared store too, for everybody; a replica that comes after that asks."""
     server = ValkeyProcess()

@@ -158,6 +158,7 @@ async def test_nobody_sees_anothers(client: httpx.AsyncClient, services: FakeSer
     assert (await client.get("/mine", headers={"x-api-key": "one"})).json()["note"] == {"text": "secret of one"}
 
 
+@pytest.mark.usefixtures("patient")
 async def test_replicas_share_them(services: FakeServices) -> None:
     """What one replica showed last, another can show; nobody else's; and without the store each has its own."""
     server = Server()

@@ -214,6 +214,7 @@ async def test_a_304_nobody_asked_for(client: httpx.AsyncClient, origin: Origin)
     assert (await client.get("/note")).status_code == 502
 
 
+@pytest.mark.usefixtures("patient")
 async def test_replicas_share_a_valkey(services: FakeServices, origin: Origin) -> None:
     """What one replica asked for the other has; without the Valkey both go on by themselves, and with it again."""
     server = Server()
