@@ -11,9 +11,7 @@ import itertools
 import json
 import os
 import platform
-import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import urllib.request
@@ -29,7 +27,7 @@ from rich.table import Table
 
 from . import tables
 from .chart import draw
-from .contestants import BUILT, PEERS, ROOT, Place, install, start
+from .contestants import PEERS, ROOT, Place, install, open_load, start
 from .lab import LOAD_CORE, Measured, Server, free_port, load, offer
 from .upstream import nginx_configuration
 
@@ -201,16 +199,6 @@ def tail(session: Session) -> Rows:
     finally:
         del os.environ["BFF_POLICY"]
     return rows
-
-
-def open_load() -> Path | None:
-    """The program that ``offer`` runs, if it can be built."""
-    go = shutil.which("go")
-    if go is None:
-        return None
-    program = BUILT / "offered"
-    subprocess.run([go, "build", "-o", str(program), "."], cwd=ROOT / "bench/peers/offered", check=True)  # noqa: S603
-    return program
 
 
 def overload(session: Session, capacity: dict[str, float]) -> Rows:

@@ -14,7 +14,7 @@ from .krakend import krakend_configuration
 from .lab import Server, free_port
 from .upstream import proxy_configuration
 
-__all__ = ["PEERS", "Place", "install", "start"]
+__all__ = ["PEERS", "Place", "install", "open_load", "start"]
 
 ROOT = Path(__file__).parents[1]
 BUILT = ROOT / ".bench"
@@ -142,3 +142,13 @@ _COMMANDS: dict[str, Callable[[int, Place], list[str | Path]]] = {
     "krakend": lambda port, place: [BUILT / "krakend", krakend_configuration(place.folder, port, place.upstream)],
     "nginx_proxy": _nginx,
 }
+
+
+def open_load() -> Path | None:
+    """The program that ``offer`` runs, if it can be built."""
+    go = shutil.which("go")
+    if go is None:
+        return None
+    program = BUILT / "offered"
+    subprocess.run([go, "build", "-o", str(program), "."], cwd=ROOT / "bench/peers/offered", check=True)  # noqa: S603
+    return program
