@@ -55,10 +55,11 @@ class BalancedWire:
         done: Done,
         *,
         repeatable: bool = True,
+        hurried: bool = False,
     ) -> Exchange:
         """See ``Wire.send``."""
         endpoint = self.balancer.pick(time.monotonic())
-        exchange = _Balanced(self, endpoint, done, hurried=timeout < self._policy.timeout)
+        exchange = _Balanced(self, endpoint, done, hurried=hurried)
         exchange.inner = endpoint.wire.send(
             method, target, headers, body, timeout, exchange.ended, repeatable=repeatable
         )
@@ -75,11 +76,12 @@ class BalancedWire:
         *,
         length: int | None = None,
         idle: float | None = None,
+        hurried: bool = False,
     ) -> Streamed:
         """See ``Wire.stream``."""
         endpoint = self.balancer.pick(time.monotonic())
         inner = endpoint.wire.stream(method, target, headers, body, timeout, length=length, idle=idle)
-        return BalancedStream(endpoint, inner, self.failed, hurried=timeout < self._policy.timeout)
+        return BalancedStream(endpoint, inner, self.failed, hurried=hurried)
 
     def start(self) -> None:
         """Begin what goes on in the background, on the running loop."""

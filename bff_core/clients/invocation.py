@@ -149,6 +149,9 @@ class Invocation:
         self._request = Request(bound.upstream.prefix + target, context.headers + headers + credentials, body)
         if context.spans is not None:
             self._request.spans = context.spans if self.tag is None else context.spans.section(self.tag.name)
+        if self.deadline < context.deadline:
+            # The section's own timeout, not its client's hurry. What is left of less than half of it is one again.
+            self._request.enough = self.tag.timeout / 2
         if bound.operation.method != "GET" or not bound.operation.idempotent:
             self._handle = self._begin(None, self._carried_out)
             return False
@@ -203,6 +206,7 @@ class Invocation:
         flights, policy = self._bound.flights, self._bound.policy
         if self._flight_key not in flights:
             deadline = time.monotonic() + policy.timeout
+            self._request.enough = policy.timeout / 2  # nobody is in a hurry here
             flights.join(self._flight_key, deadline, lambda *_: None, partial(self._begin, stored, deadline=deadline))
 
     def _begin(self, stored: Stored | None, finished: Callable[[Call], None], deadline: float | None = None) -> Call:
@@ -210,8 +214,8 @@ class Invocation:
         asked = time.monotonic()
         if stored is not None and (conditions := conditional_headers(stored)):
             headers = request.headers + conditions
-            spans, request = request.spans, Request(request.target, headers, request.body, conditional=True)
-            request.spans = spans
+            plain, request = request, Request(request.target, headers, request.body, conditional=True)
+            request.spans, request.enough = plain.spans, plain.enough
 
         def counted(call: Call) -> None:
             calls, name = context.calls, bound.upstream.name

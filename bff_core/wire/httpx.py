@@ -58,6 +58,7 @@ class HttpxWire:
         done: Done,
         *,
         repeatable: bool = True,  # noqa: ARG002 - httpx repeats nothing
+        hurried: bool = False,  # noqa: ARG002 - whose fault a timeout is matters to who chooses among endpoints
     ) -> _HttpxExchange:
         """See ``Wire.send``."""
         request = self._request(method, target, _lines(headers), body, timeout)
@@ -77,6 +78,7 @@ class HttpxWire:
         *,
         length: int | None = None,
         idle: float | None = None,
+        hurried: bool = False,  # noqa: ARG002 - see send
     ) -> HttpxStream:
         """See ``Wire.stream``. One that is given up counts as in flight until the transport has let it go."""
         check_target(target)

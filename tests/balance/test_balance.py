@@ -19,6 +19,7 @@ from bff_core import (
     OutlierPolicy,
     Page,
     Policy,
+    RetryPolicy,
     ServiceClient,
     ServiceSettings,
     Settings,
@@ -213,15 +214,23 @@ class Things(ServiceClient, service="things"):
     @get("/{behaviour}")
     async def ask(self, behaviour: str) -> Ok: ...
 
+    @get("/{behaviour}", policy=Policy(timeout=0.03))
+    async def quick(self, behaviour: str) -> Ok: ...
+
 
 class Ask(Page):
     answer = required(Things.ask)
+
+
+class Quick(Page):
+    answer = required(Things.quick)
 
 
 def gateway(url: str, **policy: Any) -> Any:
     settings = Settings(services={"things": ServiceSettings(url=url, policy=Policy(**policy))}, log_level="CRITICAL")
     app = create_bff("test", settings=settings, clients=[Things])
     app.page("/{behaviour}", Ask, public=True)
+    app.page("/quick/{behaviour}", Quick, public=True)
     return app
 
 
@@ -261,6 +270,24 @@ async def test_calls_are_spread_and_abandoned_ones_given_back() -> None:
             assert [endpoint.weight(math.inf) for endpoint in endpoints] == [1, 3]
             one.release.set()
             two.release.set()
+
+
+@pytest.mark.parametrize(
+    ("path", "hurry", "ejected"), [("/quick/never", {}, 1), ("/never", {"grpc-timeout": "30m"}, 0)]
+)
+async def test_whose_fault_a_timeout_is(path: str, hurry: dict[str, str], ejected: int) -> None:
+    """One that an operation declares is the endpoint's, be it shorter than the service's; a client's own is not."""
+    async with HostileServer() as one, HostileServer() as two:
+        policy = {"outlier": OutlierPolicy(consecutive=2), "retry": RetryPolicy(attempts=1), "timeout": 0.6}
+        app = gateway(f"{one.url},{two.url}", **policy)
+        heard: list[str] = []
+        app.events.subscribe(lambda event: heard.append(event.name))
+        async with bff_client(app) as client:
+            for _ in range(6):
+                assert (await client.get(path, headers=hurry)).status_code == 504
+            one.release.set()
+            two.release.set()
+        assert heard.count("OnEjected") == ejected
 
 
 async def test_an_unhealthy_endpoint_is_not_asked() -> None:
