@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from ..errors import BadResponse, BulkheadFull, CircuitOpen, ServiceError
+from ..errors import BadResponse, BulkheadFull, CircuitOpen, ServiceError, UnexpectedStatus
 from ..wire import WireResponse
 from .attempt import Attempt, Request
 from .retry import retry
@@ -100,7 +100,7 @@ class Call:
         self._attempts.remove(attempt)
         if response is not None:
             self._end(response, None)
-        elif self._attempts:
+        elif self._attempts and not _is_definite(error):
             return  # the other one may still make it
         elif (
             error is not None
@@ -162,3 +162,8 @@ class Call:
         finished, self.finished = self.finished, None
         if finished is not None:
             finished(self)
+
+
+def _is_definite(error: ServiceError | None) -> bool:
+    """Whether the service has answered so that it would not be asked again."""
+    return isinstance(error, (BadResponse, UnexpectedStatus)) and not error.retryable

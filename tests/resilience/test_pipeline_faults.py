@@ -157,6 +157,30 @@ async def test_a_hedge_is_paid_once_and_the_loser_let_go() -> None:
             assert app.upstreams["things"].wire.in_flight == 0
 
 
+@pytest.mark.parametrize(("first", "page"), [(404, 404), (503, 200)])
+async def test_a_definite_answer_ends_a_hedged_call(services: FakeServices, first: int, page: int) -> None:
+    """What would not be retried is not waited out either, and the other attempt is let go."""
+    hedged = asyncio.Event()
+    asked: list[str] = []
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        if len(asked) == 1:
+            await hedged.wait()
+            return httpx.Response(first)
+        hedged.set()
+        await asyncio.sleep(0 if page == 200 else 0.3)
+        return httpx.Response(200, json={"ok": True})
+
+    services["things"].get("/x").mock(side_effect=answer)
+    app, heard = gateway(
+        "http://things.test", services.transport, hedge=HedgePolicy(enabled=True, delay=0.01), timeout=0.3
+    )
+    async with bff_client(app) as client:
+        assert (await client.get("/x")).status_code == page
+    assert (len(asked), heard["OnHedging"], heard["OnTimeout"]) == (2, 1, 0)
+
+
 async def test_no_hedge_on_an_open_circuit(services: FakeServices) -> None:
     """What must not be sent is not sent a second time either."""
     hanging = asyncio.Event()
