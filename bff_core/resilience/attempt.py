@@ -26,7 +26,7 @@ from .upstream import CallPolicy, Upstream
 __all__ = ["Attempt", "Request"]
 
 MINIMUM = 0.001
-REDIRECTION, NOT_MODIFIED, SERVER_ERROR = 300, 304, 500
+REDIRECTION, NOT_MODIFIED = 300, 304
 
 
 class Request:
@@ -204,10 +204,10 @@ class Attempt:
             if isinstance(error, CallTimeout) and self._hurried:
                 # We were in a hurry, or our client: that says nothing about the service.
                 permit.drop()
-            elif response is None or response.status >= SERVER_ERROR:
+            elif response is None:
                 permit.failure(now)
             else:
-                permit.drop()
+                permit.answered(response.status, now)
         if isinstance(error, CallTimeout):
             self._measure(now)
             upstream.emit("OnTimeout", "error", "Timeout", self._policy.name, self.number, error.detail)

@@ -6,7 +6,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from http import HTTPStatus
 
 from ..errors import BulkheadFull, CallTimeout, CircuitOpen, ServiceError
 from ..wire import Streamed
@@ -106,10 +105,7 @@ async def _attempt(upstream: Upstream, policy: CallPolicy, begin: Begin, deadlin
     # What the client took to send its request is not the service's slowness.
     permit.since = time.monotonic() - stream.waited
     _measure(upstream, stream.waited)
-    if stream.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        permit.failure(time.monotonic())
-    else:
-        permit.success(time.monotonic())
+    permit.answered(stream.status, time.monotonic())
     return stream
 
 

@@ -98,6 +98,28 @@ async def test_business_errors_are_nobodys_failure(services: FakeServices) -> No
     assert breaker._calls.total(time.monotonic()) == 0
 
 
+async def test_a_service_that_refuses_is_back(services: FakeServices) -> None:
+    """The circuit closes also where most are told that there is no such thing."""
+    route = services["things"].get(path__regex=".*")
+    route.respond(500)
+    app, heard = gateway(
+        "http://things.test",
+        services.transport,
+        retry=RetryPolicy(attempts=1),
+        breaker=BreakerPolicy(minimum_calls=3, open_for=0.01, jitter=0, half_open_calls=2),
+    )
+    async with bff_client(app) as client:
+        for number in range(3):
+            await client.get(f"/{number}")
+        route.respond(404)
+        for number in range(100):
+            await client.get(f"/{number}")
+            if heard["OnCircuitClosed"]:
+                break
+            await asyncio.sleep(0.005)
+    assert (heard["OnCircuitOpened"], heard["OnCircuitClosed"]) == (1, 1)
+
+
 async def test_too_many_requests_is_retried_but_no_failure(services: FakeServices) -> None:
     """429 asks for patience; the circuit stays as it is."""
     route = services["things"].get("/x")
