@@ -6,6 +6,7 @@ import asyncio
 import math
 import random
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -341,3 +342,44 @@ async def test_a_name_is_looked_up_again(monkeypatch: pytest.MonkeyPatch) -> Non
             origins = {endpoint.origin for endpoint in wire.balancer.endpoints}
             assert origins == {f"http://127.0.0.1:{port}", f"http://127.0.0.2:{port}"}
             assert (await client.get("/ok")).status_code == 200
+
+
+async def test_who_leaves_the_name_ends_what_it_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gets nothing new; its connections are closed once nobody waits for it any more."""
+    async with HostileServer() as one, HostileServer() as two:
+        addresses = [one.url]
+
+        async def resolve(_: str) -> list[str]:
+            return list(addresses)
+
+        passes: list[float] = []
+        real_sleep = asyncio.sleep
+
+        async def sleep(seconds: float) -> None:
+            passes.append(seconds)
+            await real_sleep(0.002 if seconds == 30 else seconds)
+
+        async def until(true: Callable[[], bool]) -> None:
+            for _ in range(1000):
+                if true():
+                    return
+                await real_sleep(0.002)
+            raise AssertionError("never happened")
+
+        monkeypatch.setattr("bff_core.balance.wire.resolve_addresses", resolve)
+        monkeypatch.setattr("bff_core.balance.wire.asyncio.sleep", sleep)
+        app = gateway("http://things.test:1;resolve=30", slow_start=0)
+        async with bff_client(app) as client:
+            endpoints = app.upstreams["things"].wire.balancer
+            await until(lambda: [each.origin for each in endpoints.endpoints] == [one.url])
+            begun = asyncio.create_task(client.get("/late"))
+            await until(lambda: one.requests["late"] == 1)
+            addresses[:] = [two.url]
+            seen = len(passes)
+            await until(lambda: len(passes) > seen + 2)
+            assert [each.origin for each in endpoints.endpoints] == [two.url]
+            assert (await client.get("/ok")).status_code == 200
+            one.release.set()
+            assert (await begun).status_code == 200
+            await until(lambda: one.open == 0)
+            assert (one.requests["ok"], two.requests["ok"]) == (0, 1)
