@@ -197,7 +197,7 @@ class Invocation:
                 self.fresh_for = remaining(stored, time.time())
                 return True
         self._handle = self._bound.flights.join(
-            self._flight_key, self.deadline, self._answered, partial(self._begin, stored)
+            self._flight_key, self.deadline, self._bound.policy.timeout, self._answered, partial(self._begin, stored)
         )
         return False
 
@@ -207,7 +207,8 @@ class Invocation:
         if self._flight_key not in flights:
             deadline = time.monotonic() + policy.timeout
             self._request.enough = policy.timeout / 2  # nobody is in a hurry here
-            flights.join(self._flight_key, deadline, lambda *_: None, partial(self._begin, stored, deadline=deadline))
+            begin = partial(self._begin, stored, deadline=deadline)
+            flights.join(self._flight_key, deadline, policy.timeout, lambda *_: None, begin)
 
     def _begin(self, stored: Stored | None, finished: Callable[[Call], None], deadline: float | None = None) -> Call:
         bound, context, request = self._bound, self._context, self._request
