@@ -15,6 +15,7 @@ from .rfc9111 import (
     refreshed,
     remaining,
     store,
+    validates,
     usable_on_error,
 )
 from .shared import SharedStore
@@ -39,4 +40,5 @@ __all__ = [
     "remaining",
     "store",
     "usable_on_error",
+    "validates",
 ]

@@ -256,15 +256,15 @@ def refreshed(
     """``stored`` after the origin answered 304 with ``response_headers`` (sections 3.2, 4.3.4).
 
     Fields of the 304 replace the stored ones except those of the connection and those that describe the body;
-    freshness and age are those of the 304. None where the 304 is about another response or no longer allows this one
-    to be kept: delete it, and ask the origin again without conditions.
+    freshness and age are those of the 304. None where it is to be deleted: the 304 no longer allows it to be kept (it
+    still answers this request), or is about another response (``validates``: ask again without conditions).
     """
     update = [
         (name, value)
         for name, value in _storable_fields(list(response_headers))
         if name not in BODY_FIELDS and name != b"set-cookie"
     ]
-    if not _validates(stored, update):
+    if not validates(stored, update):
         return None
     replaced = {name for name, _ in update} | {b"age", b"date"}  # of the 304 or of nothing, never the old ones
     merged = [(name, value) for name, value in stored.headers if name not in replaced] + update
@@ -334,7 +334,7 @@ def _selecting(headers: Headers, request_headers: Headers) -> tuple[tuple[bytes,
     return tuple((name, _joined(request_headers, name)) for name in names)
 
 
-def _validates(stored: Stored, update: Headers) -> bool:
+def validates(stored: Stored, update: Headers) -> bool:
     """Whether a 304 with these fields is about ``stored`` (section 4.3.4).
 
     Entity tags are compared weakly, as If-None-Match is (RFC 9110 section 13.1.2): proxies that compress weaken the

@@ -219,10 +219,16 @@ class Invocation:
             request.spans, request.enough = plain.spans, plain.enough
 
         def counted(call: Call) -> None:
+            nonlocal stored, asked
             calls, name = context.calls, bound.upstream.name
             calls[name] = calls.get(name, 0) + call.sent
             if bound.cache is not None:
                 self._absorb(bound.cache, stored, call, asked)
+                if stored is not None and call.response is None and call.error is None:
+                    # A 304 about something else than what is stored: what is there, then?
+                    stored, asked = None, time.monotonic()
+                    call.again(self._request, counted)
+                    return
             finished(call)
 
         call = Call(bound.upstream, bound.policy, request, self.deadline if deadline is None else deadline, counted)
@@ -238,8 +244,6 @@ class Invocation:
             call.response, kept = cache.absorb(self._key, stored, self._headers, call.response, asked, shared=shared)
             if kept is not None:
                 self.fresh_for = remaining(kept, time.time())
-            if call.response is None:
-                call.error = BadResponse("304 for another response than the stored one")
         elif stored is not None and usable_on_error(stored, time.time()) and _is_failure(call.error):
             bound = self._bound
             bound.upstream.emit("OnStale", "warning", "Cache", bound.operation.name)

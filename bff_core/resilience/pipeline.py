@@ -61,6 +61,13 @@ class Call:
             if delay is not None:
                 self._timer = asyncio.get_running_loop().call_later(delay, self._hedge)
 
+    def again(self, request: Request, finished: Finished) -> None:
+        """Begin once more, with another request, within the same deadline; from within ``finished`` only."""
+        self._request, self.finished = request, finished
+        self.response = self.error = None
+        self.sent = 0
+        self.start()
+
     def cancel(self) -> None:
         """The result is no longer wanted: everything the call holds is given back."""
         if self.finished is not None:
