@@ -15,8 +15,8 @@ from .rfc9111 import (
     refreshed,
     remaining,
     store,
-    validates,
     usable_on_error,
+    validates,
 )
 from .shared import SharedStore
 from .valkey import ValkeyStore

@@ -10,7 +10,7 @@ import httpx
 
 from ..errors import BadResponse, BffError, CallTimeout, ConnectFailed, ConnectionLost, ServiceError
 from .head import check_target
-from .httpx_stream import HttpxStream
+from .httpx_stream import HttpxStream, was_cancelled
 from .protocol import Done, WireResponse
 
 __all__ = ["HttpxWire"]
@@ -140,6 +140,10 @@ class HttpxWire:
             answer = WireResponse(response.status_code, raw, body)
         except (BffError, httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
             fault = _translate(error)
+        except asyncio.CancelledError:
+            if was_cancelled():
+                raise
+            fault = ConnectionLost("cancelled within the transport")
         except Exception as error:  # noqa: BLE001 - a foreign transport may raise anything; the caller must be told
             fault = ConnectionLost(type(error).__name__)
         finally:
