@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Annotated, Any
 
 import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-from bff_core import ApiKey, ApiKeys, Bff, Page, ServiceClient, Settings, create_bff, get, optional, required
+from bff_core import ApiKey, ApiKeys, Bff, Page, ServiceClient, Settings, create_bff, get, optional, required, section, shape
 from bff_core.cache import LastGood, ValkeyStore, shared
 from bff_core.cache.last_good import OVERHEAD
 from bff_core.pages import LastGoodValues
@@ -235,6 +235,59 @@ async def test_what_no_request_can_name_has_no_last_good_value(services: FakeSer
     async with bff_client(app) as client, asyncio.timeout(10):
         answer = (await client.get("/chained")).json()
     assert answer == {"names": [name], "note": None, "_degraded": ["note"]}
+
+
+class Version:
+    """Of the author's, as no JSON has it."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __deepcopy__(self, memo: object) -> Version:
+        raise TypeError("there is only one")
+
+
+class Release(BaseModel):
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    text: Annotated[Version, BeforeValidator(Version)]
+
+
+class Released(ServiceClient, service="notes"):
+    @get("/notes/{key}")
+    async def note(self, key: str) -> Release: ...
+
+
+class Releases(Page):
+    note = optional(Released.note, key="a", stale_for=60, fallback=Release.model_construct(text=Version("none")))
+
+    @shape
+    def view(self, note: Release) -> Note:
+        return Note(text=note.text.text)
+
+
+class Unwritable(Page):
+    note = optional(Notes.note, key="a", fallback=Note.model_construct(text=Version("x")))  # type: ignore[arg-type]
+
+
+class UnwritableBySection(Page):
+    @section(fallback=Note.model_construct(text=Version("x")), optional=True)  # type: ignore[arg-type]
+    async def note(self) -> Note:
+        raise OSError
+
+
+async def test_what_cannot_be_remembered_is_shown_all_the_same(services: FakeServices) -> None:
+    """And a page whose section cannot be settled at all ends."""
+    services["notes"].get("/notes/a").respond(json={"text": "1.2"})
+    settings = Settings(services=services.settings, log_level="CRITICAL")
+    app = create_bff("t", settings=settings, clients=[Notes, Released], transport=services.transport)
+    app.page("/releases", Releases, public=True)
+    app.page("/unwritable", Unwritable, public=True)
+    app.page("/section", UnwritableBySection, public=True)
+    async with bff_client(app) as client, asyncio.timeout(10):
+        assert (await client.get("/releases")).json() == {"text": "1.2"}
+        services["notes"].get("/notes/a").respond(500)
+        for path in ("/unwritable", "/section"):
+            assert (await client.get(path)).status_code == 500
 
 
 KEY = ("page.note", "()", b"")
