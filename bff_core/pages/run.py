@@ -17,7 +17,7 @@ from typing import Any
 
 import structlog
 
-from ..clients import BoundOperation, Invocation
+from ..clients import BoundOperation, Invocation, Operation
 from ..context import RequestContext, use_context
 from ..errors import BffError, CallTimeout, Refused, ServiceError
 from .failure import problem_of
@@ -174,18 +174,19 @@ class Run:
             if invocation.error is not None:
                 self._fail(section, invocation.error)
                 return
-            if section.stale_for and self._last_good is not None:
-                self._remember(section, self._last_good, invocation)
+            if section.stale_for and section.operation is not None and self._last_good is not None:
+                self._remember(section, section.operation, self._last_good, invocation)
             self._succeed(section, invocation.value)
         except Exception as error:  # noqa: BLE001 - the caller goes on, and nothing else would ever end the page
             self._break(error)
 
-    def _remember(self, section: PlannedSection, last_good: LastGoodValues, invocation: Invocation) -> None:
-        value, body = invocation.value, invocation.body
+    def _remember(
+        self, section: PlannedSection, operation: Operation[..., Any], last_good: LastGoodValues, invocation: Invocation
+    ) -> None:
         try:
-            size = len(body) if body is not None else len(repr(value))
             key = stale_key(self._plan.name, section, self.values, self._context.principal)
-            last_good.put(key, value, size, section.returns, section.stale_for, self.seconds[section.index])
+            value, body, asked = invocation.value, invocation.body, self.seconds[section.index]
+            last_good.put(key, value, body, operation, section.stale_for, asked)
         except Exception:
             # The author's types may be of a kind that cannot be copied or written. The value is good all the same.
             log.exception("last_good.error", page=self._plan.name, section=section.name)
@@ -258,15 +259,17 @@ class Run:
             self._fall_back(section)
         elif (known := last_good.get(key, section.stale_for)) is not None:
             self._use_stale(section, *known)
-        elif last_good.remote is not None:
-            self._handles[section.index] = self._start(self._recall(section, last_good, key))
+        elif last_good.remote is not None and section.operation is not None:
+            self._handles[section.index] = self._start(self._recall(section, section.operation, last_good, key))
         else:
             self._fall_back(section)
 
-    async def _recall(self, section: PlannedSection, last_good: LastGoodValues, key: StaleKey) -> None:
+    async def _recall(
+        self, section: PlannedSection, operation: Operation[..., Any], last_good: LastGoodValues, key: StaleKey
+    ) -> None:
         known = None
         try:
-            known = await last_good.recall(key, section.returns, section.stale_for)
+            known = await last_good.recall(key, operation, section.stale_for)
         except Exception:
             log.exception("last_good.error", page=self._plan.name, section=section.name)
         self._handles.pop(section.index, None)
