@@ -133,13 +133,17 @@ class Usage:
 
     async def aclose(self) -> None:
         """Write what is left, and close."""
+        self._disarm()
         if self._flushing is not None:
             await asyncio.gather(self._flushing, return_exceptions=True)
         await self._try()
+        self._disarm()
+        await self._engine.dispose()
+
+    def _disarm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        await self._engine.dispose()
 
     def _turn(self, now: float) -> None:
         """Another day has begun."""
