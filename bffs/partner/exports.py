@@ -36,6 +36,8 @@ ADD = (
     "CAST(:now AS DOUBLE PRECISION), 0, 0 "
     "WHERE (SELECT count(*) FROM partner_exports WHERE tenant = :tenant AND state = 'pending') < :most"
 )
+# On PostgreSQL two that count at the same time would not see each other's.
+ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended(:tenant, 0))"
 FIND = "SELECT * FROM partner_exports WHERE id = :id AND tenant = :tenant"
 PARTS = "SELECT lines FROM partner_export_parts WHERE export = :id AND number = :number"
 CLAIM = (
@@ -90,8 +92,14 @@ class ExportStore:
 
     async def add(self, tenant: str, version: str) -> Export | None:
         """A new one, None when ``tenant`` has five under way."""
+        from sqlalchemy import text  # noqa: PLC0415 - with the engine
+
         values = {"id": f"exp_{secrets.token_hex(12)}", "tenant": tenant, "version": version}
-        done = await self._write(ADD, {**values, "now": self._clock(), "most": MOST})
+        async with self._engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                await connection.execute(text(ONE_AT_A_TIME), {"tenant": f"export:{tenant}"})
+            added = {**values, "now": self._clock(), "most": MOST}
+            done = (await connection.execute(text(ADD), added)).rowcount
         self.added.set()
         return await self.find(tenant, values["id"]) if done else None
 
