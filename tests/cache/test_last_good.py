@@ -13,7 +13,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import AliasPath, BaseModel, BeforeValidator, ConfigDict, Field, Json
 
-from bff_core import ApiKey, ApiKeys, Bff, Page, ServiceClient, Settings, create_bff, get, optional, required, section, shape
+from bff_core import (
+    ApiKey,
+    ApiKeys,
+    Bff,
+    Page,
+    ServiceClient,
+    Settings,
+    create_bff,
+    get,
+    optional,
+    required,
+    section,
+    shape,
+)
 from bff_core.cache import LastGood, ValkeyStore, shared
 from bff_core.cache.last_good import OVERHEAD
 from bff_core.pages import LastGoodValues
