@@ -109,11 +109,13 @@ class ExportStore:
         return None if found is None else Export.of(found)
 
     async def lines(self, export: Export) -> AsyncIterator[bytes]:
-        """What it has, as NDJSON, part by part."""
+        """What it has, as NDJSON, part by part. Raises ``LookupError`` when it is swept meanwhile: whoever reads must
+        not take what they have for the whole."""
         for number in range(export.parts):
             found = await self._read(PARTS, {"id": export.id, "number": number})
-            if found is not None:
-                yield found["lines"].encode()
+            if found is None:
+                raise LookupError(f"part {number} of export {export.id} is gone")
+            yield found["lines"].encode()
 
     async def claim(self) -> Export | None:
         """One that nobody is at, for half a minute."""
