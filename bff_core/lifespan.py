@@ -68,7 +68,11 @@ async def _end(
     auth: Authenticator | None,
 ) -> None:
     """Every part ends, started or not, whatever another one raises as it ends; the last of that is raised."""
-    parts: list[Any] = [app.operations, *(upstream.wire for upstream in upstreams.values()), *credentials_of(app.clients)]
+    parts: list[Any] = [
+        app.operations,
+        *(upstream.wire for upstream in upstreams.values()),
+        *credentials_of(app.clients),
+    ]
     parts += [cache, app.last_good, app.limiter, app.idempotency, app.app_life, app.usage, *app.syncs, mirror, auth]
     async with AsyncExitStack() as stack:
         for part in reversed(parts):  # the last that is put there ends first

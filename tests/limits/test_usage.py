@@ -133,9 +133,14 @@ async def test_what_is_counted_during_a_slow_flush_is_written(make: Make, monkey
     assert usage._timer is None
 
 
-async def test_the_end_leaves_no_timer(tmp_path: Path) -> None:
+async def test_the_end_leaves_no_timer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Though what is left cannot be written."""
-    usage = Usage(f"sqlite:///{tmp_path}/nowhere/usage.db")
+
+    async def fail() -> None:
+        raise OSError("the database is away")
+
+    usage = Usage(f"sqlite:///{tmp_path}/usage.db")
+    monkeypatch.setattr(usage, "flush", fail)
     usage.count(ACME, 200)
     await usage.aclose()
     assert usage._changed

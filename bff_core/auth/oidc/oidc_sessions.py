@@ -62,10 +62,11 @@ class OidcSessions:
     ``client_id``, with ``client_secret`` or ``client_key`` (a private key as PEM or JWK, for ``private_key_jwt``).
 
     Sessions are kept in ``store`` (its URL, or a store), sealed with the first of ``keys``; a session lasts ``idle``
-    seconds from its last use (counted to the minute, or to half of ``idle`` where that is less), ``lifetime`` seconds in all, and no longer than the provider
-    renews its tokens. ``scopes`` are asked for; without ``offline_access``, or what the provider calls it, a session
-    ends with its first access token. ``parameters`` go with every authorization request. ``insecure_cookies`` lets a
-    gateway on ``http://`` at this machine's own address be signed in to, for development.
+    seconds from its last use (counted to the minute, or to half of ``idle`` where that is less), ``lifetime`` seconds
+    in all, and no longer than the provider renews its tokens. ``scopes`` are asked for; without ``offline_access``, or
+    what the provider calls it, a session ends with its first access token. ``parameters`` go with every authorization
+    request. ``insecure_cookies`` lets a gateway on ``http://`` at this machine's own address be signed in to, for
+    development.
 
     With ``dpop_key``, a private key as PEM or JWK that is the gateway's alone, access tokens are bound to it, and
     services to which they are relayed get a proof with each call (DPoP, RFC 9449).
