@@ -8,6 +8,7 @@ counts as the unqualified one, and freshness information that makes no sense mea
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ Headers = Iterable[tuple[bytes, bytes]]
 LONGEST = 2**31  # section 1.2.2: what a delta-seconds too large to represent counts as
 STORABLE = frozenset({200, 203, 204, 300, 301, 404, 410})
 PAIR_OVERHEAD = 160  # bytes that CPython spends on a tuple of two short bytes objects
+SKEW = 5.0
 ENTRY_OVERHEAD = 512  # and on the rest of an entry
 
 # Section 3.1, and RFC 9110 section 7.6.1: fields of one connection, never of the stored response.
@@ -289,8 +291,10 @@ def matches(stored: Stored, request_headers: Headers) -> bool:
 
 
 def _age(stored: Stored, now: float) -> float:
-    """current_age of section 4.2.3; a clock that was set back does not make anything younger than it came."""
-    return stored.initial_age + max(0.0, now - stored.stored_at)
+    """current_age of section 4.2.3. What is from the future is of no known age: a clock was set back. What replicas
+    share may be from a clock that is a little ahead."""
+    resident = now - stored.stored_at
+    return math.inf if resident < -SKEW else stored.initial_age + max(0.0, resident)
 
 
 def _initial_age(headers: Headers, now: float, requested_at: float) -> float:
