@@ -192,7 +192,7 @@ class PageEndpoint:
         if context.degraded:
             await self._send(send, context, self._reply(scope, context, content, tag, (timing, *link, PRIVATE)))
             return
-        if self._cache is not None:
+        if self._cache is not None and context.principal is None:
             self._cache.put(cache_key, content, tag, link, run.fresh_for)
         await self._send(send, context, self._reply(scope, context, content, tag, (timing, *link, *self._headers)))
 

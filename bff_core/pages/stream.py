@@ -153,7 +153,7 @@ class PageStream:
     @property
     def personal(self) -> bool:
         """Whether it shows something of somebody."""
-        return self.private or self.context.visitor is not None
+        return self.private or self.context.visitor is not None or self.context.principal is not None
 
     @property
     def pending(self) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -71,13 +72,14 @@ class BrokenPage(Page):
 
 
 class Counted(ApiKeys):
-    """Counts how often it is asked."""
+    """Counts how often it is asked. Its principals have a token, as those of access tokens do."""
 
     asked = 0
 
     async def authenticate(self, scope: Any) -> Principal | None:
         self.asked += 1
-        return await super().authenticate(scope)
+        principal = await super().authenticate(scope)
+        return None if principal is None else replace(principal, token="t")
 
 
 @pytest.fixture
@@ -96,10 +98,11 @@ def services() -> FakeServices:
 def gateway(services: FakeServices, **options: Any) -> Bff:
     auth = Counted([ApiKey(sha256=hashlib.sha256(SECRET.encode()).hexdigest(), partner="acme")])
     delivery = options.pop("delivery", {})
+    things = {"url": "http://things.test", "auth": "relay" if options.pop("relay", False) else "none"}
     app = create_bff(
         "t",
         clients=[Things],
-        settings=Settings(services=services.settings, delivery=delivery),
+        settings=Settings(services={"things": things}, delivery=delivery),
         auth=auth,
         transport=services.transport,
         **options,
@@ -157,6 +160,44 @@ async def test_all_items_are_one_principals_and_share_a_deadline(services: FakeS
     assert public.json()["items"][0]["status"] == 200
     assert isinstance(app.auth, Counted)
     assert app.auth.asked == 3
+
+
+class KeptPage(Page):
+    thing = required(Things.thing, thing_id="offer")
+
+
+class OwnManyPage(ManyPage):
+    pass
+
+
+async def test_a_public_page_is_nobodys_beside_a_private_one(services: FakeServices) -> None:
+    """What a service says to a principal alone is not kept for everybody, nor looked up for nobody."""
+
+    def whose(request: httpx.Request) -> str:
+        return "acme" if "authorization" in request.headers else "anybody"
+
+    def offer(request: httpx.Request) -> httpx.Response:
+        fresh = {"cache-control": "private, max-age=60" if whose(request) == "acme" else "max-age=60"}
+        return httpx.Response(200, json={"id": whose(request)}, headers=fresh)
+
+    asked = []
+
+    def rows(request: httpx.Request) -> httpx.Response:
+        keys = request.url.params.get_list("ids")
+        asked.append((whose(request), keys))
+        return httpx.Response(200, json=[{"id": key} for key in keys])
+
+    services["things"].get("/things/offer").mock(side_effect=offer)
+    services["things"].get("/things").mock(side_effect=rows)
+    app = gateway(services, relay=True)
+    app.page("/offer", KeptPage, public=True, cache=True)
+    app.page("/own-many", OwnManyPage)
+    async with bff_client(app) as client:
+        batch = await ask(client, "/own", "/offer", "/own-many?ids=a", "/many?ids=b", headers=AUTH)
+        alone = await client.get("/offer")
+    assert [item["status"] for item in batch.json()["items"]] == [200] * 4
+    assert batch.json()["items"][1]["body"] == alone.json() == {"thing": {"id": "anybody"}}
+    assert sorted(asked) == [("acme", ["a"]), ("anybody", ["b"])]
 
 
 @pytest.mark.parametrize(
