@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
@@ -92,7 +93,7 @@ class PageStream:
         self._wake = asyncio.Event()
         for section in plan.sections:
             if not section.required:
-                run.values[section.slot] = section.fallback
+                run.values[section.slot] = copy.deepcopy(section.fallback)
         run.on_settled = self._hear
         self._task = asyncio.get_running_loop().create_task(run.complete())
         self._task.add_done_callback(self._ended)
