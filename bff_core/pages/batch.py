@@ -20,7 +20,7 @@ from starlette.types import Message, Receive, Scope, Send
 from ..auth import Gate
 from ..context import RequestContext, current_context, use_context
 from ..delivery import Deliverer
-from ..errors import PROBLEM_JSON, DeclarationError, Problem, Refused
+from ..errors import DeclarationError, Problem, Refused
 from ..limits import Guard
 from ..telemetry import log_refused
 from .body import read_json_body
@@ -232,6 +232,7 @@ class _Item:
             context.principal = whole.principal
         context.batches, context.calls = whole.batches, whole.calls
         context.scope, context.proxies, context.spans = self._scope, whole.proxies, whole.spans
+        context.write_problem = whole.write_problem
         use_context(context)
         try:
             if self._problem is not None or self.page is None:
@@ -257,8 +258,7 @@ class _Item:
             error = Problem(500, "Something went wrong here.")
         context.status = error.status
         self._headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in error.headers.items()]
-        self._headers.append((b"content-type", PROBLEM_JSON))
-        self._body = error.body(context.request_id)
+        self._body, _ = context.write_problem(error, self._scope, context)
 
     @staticmethod
     def _end(context: RequestContext) -> None:

@@ -44,9 +44,8 @@ class PageCache:
         if plan.clients:
             client = next(iter(plan.clients.values())).__name__
             raise DeclarationError(
-                f"{plan.name}: how long answers are fresh is known of calls that are sections of their own: a page with "
-                f"a section function that takes {client} cannot be cached as a whole; declare its call, or take cache= "
-                "away"
+                f"{plan.name}: a page with a section function that takes {client} cannot be cached as a whole, since "
+                "only of sections that are operations it is known how long they are fresh; declare its call as one"
             )
         if not any(section.operation is not None for section in plan.sections):
             raise DeclarationError(f"{plan.name}: nothing says how long a page without service calls is fresh")

@@ -16,11 +16,14 @@ from bff_core import (
     Bff,
     ConcurrencyLimit,
     DeclarationError,
+    ErrorsChanged,
     Page,
     Principal,
     RateLimit,
     ServiceClient,
     Settings,
+    Version,
+    Versions,
     create_bff,
     get,
     required,
@@ -162,6 +165,11 @@ async def test_all_items_are_one_principals_and_share_a_deadline(services: FakeS
     assert app.auth.asked == 3
 
 
+class OldError(BaseModel):
+    code: int
+    kind: str
+
+
 class KeptPage(Page):
     thing = required(Things.thing, thing_id="offer")
 
@@ -267,3 +275,23 @@ async def test_the_whole_is_compressed_and_its_items_are_not(services: FakeServi
 def test_a_batch_of_nothing_is_no_batch(services: FakeServices) -> None:
     with pytest.raises(DeclarationError, match="max_items=0"):
         gateway(services).batch("/other", max_items=0)
+
+
+async def test_what_fails_looks_as_it_does_by_itself(services: FakeServices) -> None:
+    """As the version of the API says that the client speaks, with the types that problems have here."""
+
+    def older(document: dict[str, Any]) -> dict[str, Any]:
+        return {"code": document["status"], "kind": document["type"]}
+
+    versions = Versions(Version("2026-02-01", ErrorsChanged(older, OldError)), Version("2026-01-01"))
+    app = gateway(services, versions=versions, problem_types="/problems/")
+    async with bff_client(app) as client:
+        for headers, members in (({}, {"type", "title"}), ({"api-version": "2026-01-01"}, {"code", "kind"})):
+            for path in ("/things/gone", "/things/a?fields=nope", "/broken"):
+                alone = (await client.get(path, headers=headers)).json()
+                (item,) = (await ask(client, path, headers=headers)).json()["items"]
+                for document in (alone, item["body"]):
+                    document.pop("instance", None)
+                assert item["body"] == alone
+                assert members <= alone.keys()
+                assert "/problems/" in str(alone)

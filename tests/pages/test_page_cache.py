@@ -153,5 +153,5 @@ def test_what_is_somebodys_in_particular_cannot_be_cached(services: FakeServices
 
 
 def test_how_long_a_functions_own_calls_are_fresh_is_not_known(services: FakeServices) -> None:
-    with pytest.raises(DeclarationError, match="FunctionPage.*takes Things cannot be cached as a whole; declare its"):
+    with pytest.raises(DeclarationError, match="function that takes Things cannot be cached as a whole"):
         gateway(services).page("/notes/{thing_id}", FunctionPage, public=True, cache=True)
