@@ -549,6 +549,34 @@ async def test_deadline_goes_on(client: httpx.AsyncClient, services: FakeService
     assert expired.status_code == 504
 
 
+async def test_a_look_up_fails_with_its_own_chunks_alone(services: FakeServices) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        ids = request.url.params.get_list("ids")
+        if "bad" in ids:
+            return httpx.Response(422)
+        return httpx.Response(200, json={"items": [{"id": key, "name": key} for key in ids if key != "unknown"]})
+
+    services["catalog"].get("/products").mock(side_effect=answer)
+
+    class Several(Page):
+        whole = optional(Catalog.products, ids=["a", "b"])
+        partly = optional(Catalog.products, ids=["b", "unknown", "bad"])
+        broken = optional(Catalog.products, ids=["c"])
+
+    settings = Settings(services=services.settings, log_level="CRITICAL")
+    app = create_bff("test", settings=settings, clients=[Catalog], transport=services.transport)
+    app.page("/several", Several, public=True)
+    missing = []
+    app.events.subscribe(lambda event: missing.append(event.detail) if event.name == "OnMissing" else None)
+    async with bff_client(app) as client:
+        before = services.count("catalog")
+        answered = (await client.get("/several")).json()
+    assert services.count("catalog") - before == 2, "a, b and unknown; bad and c"
+    assert answered.pop("_degraded") == ["partly", "broken"]
+    assert answered == {"whole": [{"id": key, "name": key} for key in "ab"], "partly": None, "broken": None}
+    assert missing == ["unknown"]
+
+
 class Greeted(BaseModel):
     names: list[str]
     notes: list[Review]
