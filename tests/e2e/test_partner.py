@@ -221,6 +221,7 @@ def test_the_portal(project: Project, acme: httpx.Client, receiver: Receiver, tm
         tab.look(url, height=1000)
         tab.run(TYPE % json.dumps("bff_test_wrong"))
         tab.until("document.getElementById('problem').textContent.includes('Unauthorized')", "the key is refused")
+        eventually(lambda: tab.run("1") and len(tab.problems) >= 3, "all that it asks for is refused")
         assert [problem for problem in tab.problems if "401" not in problem] == []
         tab.problems.clear()
         tab.run(TYPE % json.dumps(KEY["x-api-key"]))
