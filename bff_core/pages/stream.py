@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
@@ -92,7 +93,7 @@ class PageStream:
         self._wake = asyncio.Event()
         for section in plan.sections:
             if not section.required:
-                run.values[section.slot] = section.fallback
+                run.values[section.slot] = copy.deepcopy(section.fallback)
         run.on_settled = self._hear
         self._task = asyncio.get_running_loop().create_task(run.complete())
         self._task.add_done_callback(self._ended)
@@ -129,6 +130,14 @@ class PageStream:
         """Let go of what still runs."""
         self._task.cancel()
 
+    async def ended(self) -> None:
+        """Wait until nothing runs any more, whatever has come of it."""
+        try:
+            await asyncio.wait({self._task})
+        except asyncio.CancelledError:
+            self.close()
+            raise
+
     def document(self) -> Any:
         """The page's answer as of now."""
         return self.plan.shape(*self.plan.shape_arguments(self._run.values))
@@ -153,7 +162,7 @@ class PageStream:
     @property
     def personal(self) -> bool:
         """Whether it shows something of somebody."""
-        return self.private or self.context.visitor is not None
+        return self.private or self.context.visitor is not None or self.context.principal is not None
 
     @property
     def pending(self) -> list[str]:
@@ -198,7 +207,8 @@ class PageStream:
         await self._send({"type": "http.response.start", "status": self._status, "headers": headers})
 
     async def nothing(self) -> None:
-        """Answer 204: there is no more."""
+        """Answer 204: there is no more. What has not begun does not."""
+        self.close()
         await self._empty(204)
 
     async def redirect(self, path: str) -> None:
