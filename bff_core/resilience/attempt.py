@@ -26,6 +26,8 @@ from .upstream import CallPolicy, Upstream
 __all__ = ["Attempt", "Request"]
 
 MINIMUM = 0.001
+NEARLY_ALL = 0.9
+"""Of an attempt's time, as good as all: where the deadline is as long as the timeout, each has a little less."""
 REDIRECTION, NOT_MODIFIED = 300, 304
 
 
@@ -133,7 +135,7 @@ class Attempt:
         now = self._started = time.monotonic()
         timeout, left = policy.timeout, deadline - now
         if left < timeout:
-            timeout, self._hurried = left, left < request.enough
+            timeout, self._hurried = left, left < NEARLY_ALL * timeout and left < request.enough
         if timeout < MINIMUM:
             raise CallTimeout("the deadline has passed")
         try:

@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from ..errors import BulkheadFull, CallTimeout, CircuitOpen, ServiceError
 from ..wire import Streamed
+from .attempt import NEARLY_ALL
 from .retry import retry
 from .upstream import CallPolicy, Upstream
 
@@ -72,7 +73,7 @@ def report_broken(upstream: Upstream, policy: CallPolicy, error: ServiceError) -
 async def _attempt(upstream: Upstream, policy: CallPolicy, begin: Begin, deadline: float, number: int) -> Streamed:
     now = time.monotonic()
     timeout = min(policy.timeout, deadline - now)
-    hurried = timeout < policy.timeout
+    hurried = timeout < NEARLY_ALL * policy.timeout
     if timeout < MINIMUM:
         raise CallTimeout("the deadline has passed")
     if upstream.waiting:

@@ -79,9 +79,9 @@ class Cancelled(Page):
         return 1
 
 
-def gateway(services: FakeServices, **policy: Any) -> Bff:
+def gateway(services: FakeServices, *, deadline: float = 2.5, **policy: Any) -> Bff:
     things = ServiceSettings(**services.settings["things"], policy=Policy(**policy))
-    settings = Settings(services={"things": things}, log_level="CRITICAL")
+    settings = Settings(services={"things": things}, log_level="CRITICAL", deadline=deadline)
     app = create_bff("test", settings=settings, clients=[Things], transport=services.transport)
     for page in (Batches, Relays, Plain, Brief, Slow, Once, Cancelled):
         app.page(f"/{page.__name__.lower()}", page, public=True)
@@ -166,6 +166,21 @@ async def test_a_sections_own_timeout_is_no_hurry(services: FakeServices) -> Non
     async with bff_client(app) as client:
         for _ in range(3):
             assert (await ask(client, "/brief")).json() == {"one": None, "_degraded": ["one"]}
+    assert app.upstreams["things"].breaker.state == "open"
+
+
+async def test_a_deadline_as_long_as_the_timeout_is_no_hurry(services: FakeServices) -> None:
+    """Every attempt has a bit less than its timeout then; it is the service that never answers."""
+
+    async def never(request: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(0.5)
+        return httpx.Response(200, json={"id": "a"})
+
+    services["things"].get("/a").mock(side_effect=never)
+    app = gateway(services, deadline=0.2, timeout=0.2, breaker=BreakerPolicy(minimum_calls=3))
+    async with bff_client(app) as client:
+        for _ in range(3):
+            assert (await ask(client, "/relays")).status_code == 504
     assert app.upstreams["things"].breaker.state == "open"
 
 
