@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 
 from fastapi import params as fastapi_params
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from starlette.requests import cookie_parser
 
 from ..errors import DeclarationError, Problem
 from .plan import Input, Plan
@@ -44,6 +45,7 @@ class _Bound:
     name: str
     kind: str
     wire_name: str
+    key: bytes
     validate: Callable[[Any], Any] | None
     default: Any
     is_list: bool
@@ -71,6 +73,7 @@ class RequestInputs:
     ) -> None:
         """Put every parameter's value into its slot."""
         wrong: list[dict[str, str]] = []
+        cookies: dict[str, str] | None = None
         for bound in self._bound:
             if bound.kind == "body":
                 self._read_body(bound, values, body, wrong)
@@ -80,9 +83,13 @@ class RequestInputs:
             elif bound.kind == "query":
                 found = query.get(bound.wire_name)
                 raw = None if found is None else found if bound.is_list else found[-1]
+            elif bound.kind == "header":
+                found = [value.decode("latin-1") for name, value in headers if name == bound.key]
+                raw = None if not found else found if bound.is_list else found[0]
             else:
-                key = bound.wire_name.encode()
-                raw = next((value.decode("latin-1") for name, value in headers if name == key), None)
+                if cookies is None:
+                    cookies = _cookies(headers)
+                raw = cookies.get(bound.wire_name)
             self._put(bound, values, raw, wrong)
         if wrong:
             raise Problem(422, "The request has parameters that are missing or not valid.", errors=wrong)
@@ -138,17 +145,29 @@ class RequestInputs:
         adapter: TypeAdapter[Any] = TypeAdapter(annotated)
         kind = "body" if isinstance(parameter, fastapi_params.Body) else parameter.in_.value
         wire_name = parameter.alias or (entry.name.replace("_", "-") if kind == "header" else entry.name)
+        if kind == "header":
+            wire_name = wire_name.lower()
         plain = entry.annotation is str and kind == "path" and not parameter.metadata
         validate = adapter.validate_json if kind == "body" else adapter.validate_python
         return _Bound(
             slot=entry.slot,
             name=entry.name,
             kind=kind,
-            wire_name=wire_name.lower() if kind == "header" else wire_name,
+            wire_name=wire_name,
+            key=wire_name.encode(),
             validate=None if plain else validate,
             default=entry.default,
             is_list=_is_list(entry.annotation),
         )
+
+
+def _cookies(headers: list[tuple[bytes, bytes]]) -> dict[str, str]:
+    """What ``Cookie`` (RFC 6265 section 4.2) brings; HTTP/2 may have split it into several (RFC 9113 section 8.2.3)."""
+    found: dict[str, str] = {}
+    for name, value in headers:
+        if name == b"cookie":
+            found.update(cookie_parser(value.decode("latin-1")))
+    return found
 
 
 def _is_list(annotation: Any) -> bool:
