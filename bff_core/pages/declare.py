@@ -145,7 +145,8 @@ def shape(function: Callable[..., Any]) -> Shape:
 
 class Page:
     """Base of all pages. Sections are class attributes; an annotated attribute without a section is a parameter of the
-    page, taken from the query (or as ``Annotated[..., Header()]`` and the like say; a pydantic model is the body).
+    page, taken from the query (or as ``Annotated[..., Header()]`` and the like say). What no query can carry (a model, a
+    list of models, a dict) is the body; there is one at most, and it may be missing when the parameter has a default.
 
     A page is checked and planned when its class is made; ``DeclarationError`` names what is wrong.
     """

@@ -17,7 +17,7 @@ from ..delivery import Deliverer, entity_tag
 from ..errors import PROBLEM_JSON, Problem
 from ..hardening import Header, Reply, with_defaults
 from ..telemetry import Event, PageMeter
-from .body import read_form_body, read_json_body
+from .body import read_form_body, read_json_body, read_optional_json_body
 from .disconnect import DisconnectWatcher
 from .fields import Include
 from .inputs import RequestInputs, parse_query
@@ -67,7 +67,8 @@ class PageEndpoint:
         self._once = serving.once
         self._streaming = serving.streaming
         self._form = serving.streaming is not None and serving.streaming.form
-        self._read_body = read_form_body if self._form else read_json_body
+        read_json = read_optional_json_body if inputs.may_lack_body else read_json_body
+        self._read_body = read_form_body if self._form else read_json
         self._greeter = serving.greeter
         self._cache = PageCache(f"{serving.method} {path}", services.memory) if serving.cache else None
         self._compressed = self._cache.compressed if self._cache is not None else None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin
 
+from fastapi import params as fastapi_params
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 from starlette.types import Scope
@@ -12,6 +13,7 @@ from starlette.types import Scope
 from ..context import RequestContext
 from ..errors import DeclarationError, Problem
 from ..versions import Removed, Renamed, Version, Versions
+from .annotations import show
 from .declare import Page
 from .fields import only
 from .inputs import Query, RequestInputs
@@ -91,16 +93,15 @@ class OlderPage:
         self._body: TypeAdapter[Any] | None = None
         self._up: Callable[[Any], Any] | None = None
         for entry, declared in zip(plan.inputs, inputs.declared, strict=True):
-            model = entry.annotation
-            if type(declared).__name__ == "Body" and isinstance(model, type) and issubclass(model, BaseModel):
-                self._take_body(versions, version, plan, model)
+            if isinstance(declared, fastapi_params.Body):
+                self._take_body(versions, version, plan, entry.annotation)
 
-    def _take_body(self, versions: Versions, version: Version, plan: Plan, model: type[BaseModel]) -> None:
-        at = versions.at(model, version.name)
+    def _take_body(self, versions: Versions, version: Version, plan: Plan, body: Any) -> None:
+        if get_origin(body) is Annotated:
+            body = get_args(body)[0]  # what else holds of it, the head checks
+        at = versions.at(body, version.name)
         if at.irreversible is not None:
-            raise DeclarationError(
-                f"{plan.name}: what version {version.name} sends of {model.__name__}: {at.irreversible}"
-            )
+            raise DeclarationError(f"{plan.name}: what version {version.name} sends of {show(body)}: {at.irreversible}")
         self.body_model = at.model
         if at.up is not None:
             self._up = at.up
@@ -125,7 +126,7 @@ class OlderPage:
     ) -> None:
         """As ``RequestInputs.fill``; problems name what the client calls things."""
         try:
-            self._inputs.fill(values, path, query, headers, self._lifted(body) if self._body is not None else body)
+            self._inputs.fill(values, path, query, headers, self._lifted(body) if self._body and body else body)
         except Problem as problem:
             for entry in problem.extensions.get("errors", ()):
                 if entry["in"] == "query":

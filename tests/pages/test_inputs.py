@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import httpx
 import pytest
-from fastapi import Cookie, Header
+from fastapi import Body, Cookie, Header, Query
 from pydantic import BaseModel
 
-from bff_core import Bff, Page, Settings, create_bff, section, shape
+from bff_core import Bff, DeclarationError, Page, Settings, create_bff, section, shape
 from bff_core.testing import bff_client
 
 
@@ -70,3 +72,123 @@ async def test_a_wrong_cookie_is_named() -> None:
     answer = await asked(app, "GET", "/told", headers={"cookie": "theme.name=blue"})
     assert answer.status_code == 422
     assert answer.json()["errors"][0] | {"detail": ""} == {"in": "cookie", "name": "theme.name", "detail": ""}
+
+
+class Line(BaseModel):
+    sku: str
+    quantity: int = 1
+
+
+@dataclass
+class Point:
+    x: int
+
+
+def posting(annotation: Any, *default: Any, status: int = 200) -> Bff:
+    """A gateway with a page whose one parameter, ``it``, is such a one."""
+
+    def seen(self: Any, it: Any) -> Seen:
+        return Seen(values={"it": it})
+
+    def one(self: Any) -> int:
+        return 1
+
+    members: dict[str, Any] = {"__annotations__": {"it": annotation}, "one": section(one), "seen": shape(seen)}
+    if default:
+        members["it"] = default[0]
+    app = gateway()
+    app.page("/it", type("It", (Page,), members), method="POST", public=True)
+    return app
+
+
+ONE = {"sku": "a", "quantity": 2}
+
+
+@pytest.mark.parametrize(
+    ("annotation", "sent"),
+    [
+        (Line, ONE),
+        (Line | None, ONE),
+        (Line | None, None),
+        (list[Line], [ONE]),
+        (list[Line], []),
+        (dict[str, int], {"a": 1}),
+        (Point, {"x": 1}),
+        (Annotated[list[int], Body()], [1, 2]),
+    ],
+)
+async def test_what_no_query_can_carry_is_the_body(annotation: Any, sent: Any) -> None:
+    """As in FastAPI."""
+    app = posting(annotation)
+    headers = {"content-type": "application/json"}
+    answer = await asked(app, "POST", "/it", content=json.dumps(sent), headers=headers)
+    assert (answer.status_code, answer.json()) == (200, {"values": {"it": sent}})
+    assert "requestBody" in app.openapi()["paths"]["/it"]["post"]
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [(b"", 200), (b'{"sku":"a"}', 415)],
+)
+async def test_an_optional_body_may_be_missing(content: bytes, status: int) -> None:
+    """Without one the default stands; what is there must say that it is JSON."""
+    answer = await asked(posting(Line | None, None), "POST", "/it", content=content)
+    assert answer.status_code == status
+    if status == 200:
+        assert answer.json() == {"values": {"it": None}}
+
+
+async def test_a_required_body_may_not() -> None:
+    """Whatever its type says."""
+    app = posting(list[Line])
+    assert (await asked(app, "POST", "/it")).status_code == 415
+    empty = await asked(app, "POST", "/it", headers={"content-type": "application/json"})
+    assert empty.status_code == 422
+    wrong = await asked(app, "POST", "/it", json=[ONE, {}])
+    assert wrong.json()["errors"] == [{"in": "body", "pointer": "/1/sku", "detail": "Field required"}]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "message"),
+    [
+        (Annotated[Line, Query()], "It: no query parameter can carry 'it: Line'"),
+        (Annotated[dict[str, str], Header()], "It: no header parameter can carry 'it"),
+        (Annotated[list[str], Cookie()], "It: no cookie parameter can carry 'it"),
+        (Annotated[Line, Body(embed=True)], "It: 'it' is the whole body"),
+    ],
+)
+def test_what_can_never_come_in_is_refused(annotation: Any, message: str) -> None:
+    """When it is declared, with the page's name."""
+    with pytest.raises(DeclarationError) as refused:
+        posting(annotation)
+    assert str(refused.value).startswith(message)
+
+
+def test_one_page_has_one_body() -> None:
+    """Two would be read from the same JSON."""
+
+    class Two(Page):
+        """Two bodies."""
+
+        first: Line
+        more: list[Line]
+
+        @section
+        def one(self, first: Line, more: list[Line]) -> int:
+            return 1
+
+    app = gateway()
+    with pytest.raises(DeclarationError, match="Two: more than one body parameter: first, more; make one model"):
+        app.page("/two", Two, method="POST", public=True)
+    with pytest.raises(DeclarationError, match="Counts: a GET page has no body, but 'counts' is one"):
+        app.page("/counts", Counts, public=True)
+
+
+class Counts(Page):
+    """A dict on a GET page."""
+
+    counts: dict[str, int]
+
+    @section
+    def one(self) -> int:
+        return 1
