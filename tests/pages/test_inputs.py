@@ -192,3 +192,42 @@ class Counts(Page):
     @section
     def one(self) -> int:
         return 1
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "message"),
+    [
+        ("told", "GET", "Told: the path 'told' must begin with '/': '/told'"),
+        ("/told", "FETCH", "Told: method='FETCH' must be one of GET, POST, PUT, PATCH, DELETE"),
+        ("/told", "get", "Told: method='get' must be one of GET"),
+        (
+            "/there/{one}",
+            "GET",
+            "Taken: There is at GET '/there/{it}' already, and gets every request for '/there/{one}'",
+        ),
+    ],
+)
+def test_routes_that_nobody_would_reach(path: str, method: str, message: str) -> None:
+    """Each is refused with the page's name."""
+
+    class There(Page):
+        it: str
+
+        @section
+        def one(self, it: str) -> int:
+            return 1
+
+    class Taken(Page):
+        one: str
+
+        @section
+        def two(self, one: str) -> int:
+            return 1
+
+    app = gateway()
+    app.page("/there/{it}", There, public=True)
+    app.page("/there/{it}", There, method="POST", public=True)
+    app.page("/there/{it}/told", There, public=True)
+    with pytest.raises(DeclarationError) as refused:
+        app.page(path, Taken if "{" in path else Told, method=method, public=True)
+    assert str(refused.value).startswith(message)
