@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic_core import PydanticSerializationError
 from starlette.types import Receive, Scope, Send
 
 from ..auth.sessions import FORM
@@ -19,6 +20,7 @@ from ..hardening import Header, Reply, with_defaults
 from ..telemetry import Event, PageMeter
 from .body import read_form_body, read_json_body, read_optional_json_body
 from .disconnect import DisconnectWatcher
+from .failure import undeclared
 from .fields import Include
 from .inputs import RequestInputs, parse_query
 from .page_cache import Kept, PageCache
@@ -221,7 +223,10 @@ class PageEndpoint:
     ) -> tuple[bytes, bytes]:
         """The page as JSON and its entity tag, which is empty for what is not whole."""
         if older is None:
-            content: bytes = self._serialize(shaped, include=selection.fields, by_alias=True)
+            try:
+                content: bytes = self._serialize(shaped, include=selection.fields, by_alias=True, warnings="error")
+            except PydanticSerializationError as error:
+                raise undeclared(self._plan, error) from error.__cause__
         else:
             content = older.serialize(shaped, selection)
         if context.degraded:

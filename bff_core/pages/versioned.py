@@ -7,7 +7,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 from fastapi import params as fastapi_params
 from pydantic import BaseModel, TypeAdapter, ValidationError
-from pydantic_core import from_json, to_json
+from pydantic_core import PydanticSerializationError, from_json, to_json
 from starlette.types import Scope
 
 from ..context import RequestContext
@@ -15,6 +15,7 @@ from ..errors import DeclarationError, Problem
 from ..versions import Removed, Renamed, Version, Versions
 from .annotations import show
 from .declare import Page
+from .failure import undeclared
 from .fields import only
 from .inputs import Query, RequestInputs
 from .paging import CURSOR
@@ -66,6 +67,7 @@ class OlderPage:
         "_changes",
         "_inputs",
         "_names",
+        "_plan",
         "_to_python",
         "_up",
         "answer",
@@ -86,6 +88,7 @@ class OlderPage:
         self._to_python: Callable[..., Any] = plan.model.__pydantic_serializer__.to_python
         self._names = {other: name for name, others in answer.sources.items() for other in others}
         self._inputs = inputs
+        self._plan = plan
         self._changes = versions.parameters(page, version)
         self.parameters = _older_parameters(plan, inputs, self._changes)
         self.cursor = next((older for older, head in self.parameters.items() if head == CURSOR), None)
@@ -137,7 +140,10 @@ class OlderPage:
 
     def serialize(self, shaped: BaseModel, selection: Selection) -> bytes:
         """The answer."""
-        data = self._to_python(shaped, mode="json", include=selection.fields, by_alias=True)
+        try:
+            data = self._to_python(shaped, mode="json", include=selection.fields, by_alias=True, warnings="error")
+        except PydanticSerializationError as error:
+            raise undeclared(self._plan, error) from error.__cause__
         if self.down is not None:
             data = self.down(data)
         if selection.asked is not None:
