@@ -316,9 +316,7 @@ async def test_nobody_without_a_key(client: httpx.AsyncClient, make: Make) -> No
             assert answer.status_code == 401, (method, path)
     app = create_bff("open", settings=Settings(), clients=[])
     webhooks = make()
-    with pytest.raises(
-        DeclarationError, match=r"the webhooks at '/hooks' .* 'open' has no authentication: .*auth="
-    ):
+    with pytest.raises(DeclarationError, match=r"the webhooks at '/hooks' .* 'open' has no authentication: .*auth="):
         webhooks.mount(app, "/hooks", dispatchers=0)
 
 
