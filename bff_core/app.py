@@ -36,6 +36,7 @@ from .pages import (
     page_routes,
 )
 from .pages.document import finished
+from .pages.route import check_free
 from .pages.table import Found
 from .pages.versioned_document import version_document
 from .proxy import ProxyLimits, ProxyRoute, ProxyServices
@@ -203,7 +204,9 @@ class Bff(FastAPI):
             streaming=streaming,
             greeter=self.sessions if public and streaming is not None and streaming.greets else None,
         )
-        self.router.routes += page_routes(path, page, serving, self._services, self.versions)
+        routes = page_routes(path, page, serving, self._services, self.versions)
+        check_free(routes[0], self.router.routes)
+        self.router.routes += routes
 
     def html(
         self,

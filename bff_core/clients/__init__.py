@@ -7,6 +7,7 @@ from .credentials import ServiceCredentials
 from .flight import Flights
 from .invocation import Invocation
 from .operation import Operation, delete, get, patch, post, put
+from .simple import is_sequence, is_simple, is_text
 
 __all__ = [
     "BoundOperation",
@@ -19,6 +20,9 @@ __all__ = [
     "delete",
     "get",
     "has_changed_nothing",
+    "is_sequence",
+    "is_simple",
+    "is_text",
     "patch",
     "post",
     "put",

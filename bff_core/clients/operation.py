@@ -18,10 +18,11 @@ from typing import (
 )
 
 from fastapi import params as fastapi_params
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError, create_model
+from pydantic import Field, TypeAdapter, ValidationError, create_model
 
 from ..errors import BadResponse, DeclarationError
 from ..policy import Policy
+from .simple import is_simple, is_text
 from .template import REQUIRED, Kind, Parameter, RequestTemplate
 
 __all__ = ["Operation", "delete", "get", "patch", "post", "put"]
@@ -43,9 +44,10 @@ class Operation(Generic[P, R_co]):
     """One operation of a service. Taken from the class it is a declaration, to be used in pages; taken from a client
     instance it is an awaitable method.
 
-    Parameters are bound as in FastAPI: a name in the path template is a path parameter, a pydantic model is the body,
-    anything else goes into the query; ``Annotated[..., Header()]`` and the like say otherwise. The answer is validated
-    as the return annotation.
+    Parameters are bound as in FastAPI: a name in the path template is a path parameter; a text, number or the like, and
+    a list of those, goes into the query; anything else (models, lists of models, dicts) is the body, as JSON.
+    ``Annotated[..., Header()]`` and the like say otherwise. An optional body that is None is not sent. The answer is
+    validated as the return annotation.
     """
 
     def __init__(
@@ -149,21 +151,37 @@ class Operation(Generic[P, R_co]):
             raise DeclarationError(f"{self.label}: parameter '{name}' needs a type annotation")
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise DeclarationError(f"{self.label}: '*{name}' cannot be sent; name every parameter")
+        if any(isinstance(extra, fastapi_params.Cookie) for extra in getattr(hints[name], "__metadata__", ())):
+            raise DeclarationError(f"{self.label}: '{name}' is a cookie; send Annotated[str, Header(alias='cookie')]")
         annotation, marker = _unwrap(hints[name])
         kind: Kind
         if name in placeholders:
             kind = "path"
         elif marker is not None:
             kind = next(kind for cls, kind in _MARKERS.items() if isinstance(marker, cls))
-        elif _is_model(annotation):
-            kind = "body"
         else:
-            kind = "query"
+            kind = "query" if is_simple(annotation) else "body"
+        self._check_kind(name, kind, annotation)
+        if getattr(marker, "embed", None):
+            raise DeclarationError(f"{self.label}: '{name}' is the whole body, embed=True does nothing: take it away")
         wire_name = (getattr(marker, "alias", None) or name) if marker is not None else name
         if kind == "header" and wire_name == name:
             wire_name = name.replace("_", "-")
         default = REQUIRED if parameter.default is parameter.empty else parameter.default
         return Parameter(name, kind, wire_name, annotation, default)
+
+    def _check_kind(self, name: str, kind: Kind, annotation: Any) -> None:
+        if kind == "body":
+            if self.method in ("GET", "DELETE"):
+                raise DeclarationError(
+                    f"{self.label}: a {self.method} request has no body, but '{name}' is one "
+                    "(a query takes texts, numbers and the like, and lists of those)"
+                )
+        elif not (is_text(annotation) if kind == "path" else is_simple(annotation)):
+            raise DeclarationError(
+                f"{self.label}: '{name}' ({annotation}) cannot be written as a {kind} parameter; "
+                f"as the JSON body it can be sent: '{name}: Annotated[..., Body()]'"
+            )
 
     def _check(self, placeholders: list[str]) -> None:
         names = {parameter.name for parameter in self.parameters}
@@ -174,8 +192,6 @@ class Operation(Generic[P, R_co]):
         bodies = [parameter.name for parameter in self.parameters if parameter.kind == "body"]
         if len(bodies) > 1:
             raise DeclarationError(f"{self.label}: more than one body parameter: {', '.join(bodies)}")
-        if bodies and self.method in ("GET", "DELETE"):
-            raise DeclarationError(f"{self.label}: a {self.method} request has no body, but '{bodies[0]}' is one")
         if self.batch is not None and self.batch not in names:
             raise DeclarationError(f"{self.label}: batch='{self.batch}' names no parameter")
         if self.batch is not None and get_origin(self.returns) is not list:
@@ -191,10 +207,6 @@ def _unwrap(annotation: Any) -> tuple[Any, Any]:
         marker = next((extra for extra in extras if isinstance(extra, tuple(_MARKERS))), None)
         return (base if marker is not None and len(extras) == 1 else annotation), marker
     return annotation, None
-
-
-def _is_model(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 class _Declare:

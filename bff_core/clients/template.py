@@ -52,10 +52,10 @@ class RequestTemplate:
         self._static = parts[0]
         self._query = [(i, quote(p.wire_name, safe="")) for i, p in enumerate(parameters) if p.kind == "query"]
         self._headers = [(i, p.wire_name) for i, p in enumerate(parameters) if p.kind == "header"]
-        self._body: tuple[int, Callable[[Any], bytes]] | None = None
+        self._body: tuple[int, Callable[[Any], bytes], bool] | None = None
         for index, parameter in enumerate(parameters):
             if parameter.kind == "body":
-                self._body = (index, TypeAdapter(parameter.annotation).dump_json)
+                self._body = (index, TypeAdapter(parameter.annotation).dump_json, parameter.default is None)
 
     @staticmethod
     def placeholders(path: str) -> list[str]:
@@ -76,8 +76,11 @@ class RequestTemplate:
         headers = b"".join(_header(name, values[slot]) for slot, name in self._headers)
         if self._body is None:
             return target, headers, b""
-        slot, dump = self._body
-        return target, headers + b"content-type: application/json\r\n", dump(values[slot])
+        slot, dump, optional = self._body
+        value = values[slot]
+        if value is None and optional:
+            return target, headers, b""
+        return target, headers + b"content-type: application/json\r\n", dump(value)
 
 
 def _segment(value: Any) -> str:
@@ -117,6 +120,8 @@ def _text(value: Any) -> str:
 def _header(name: str, value: Any) -> bytes:
     if value is None:
         return b""
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return b"".join(_header(name, item) for item in value)
     text = _text(value)
     if _FORBIDDEN_IN_HEADER.search(text):
         raise Problem(400, f"The value for the header {name} holds characters that no header can carry.")

@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope
 
 from ..errors import ClientDisconnected, Problem
 
-__all__ = ["read_form_body", "read_json_body"]
+__all__ = ["read_form_body", "read_json_body", "read_optional_json_body"]
 
 MAX_FIELDS = 100
 
@@ -20,8 +20,18 @@ async def read_json_body(scope: Scope, receive: Receive, limit: int) -> bytes:
     if media_type != b"application/json" and not (
         media_type.startswith(b"application/") and media_type.endswith(b"+json")
     ):
-        raise Problem(415, "The body must be JSON, with 'Content-Type: application/json'.")
+        raise _not_json()
     return await _read(scope, receive, limit)
+
+
+async def read_optional_json_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+    """As ``read_json_body``; no body needs no type."""
+    if _media_type(scope):
+        return await read_json_body(scope, receive, limit)
+    body = await _read(scope, receive, limit)
+    if body:
+        raise _not_json()
+    return body
 
 
 async def read_form_body(scope: Scope, receive: Receive, limit: int) -> bytes:
@@ -59,6 +69,10 @@ async def _read(scope: Scope, receive: Receive, limit: int) -> bytes:
             raise too_large(limit)
         if not message.get("more_body"):
             return bytes(body)
+
+
+def _not_json() -> Problem:
+    return Problem(415, "The body must be JSON, with 'Content-Type: application/json'.")
 
 
 def too_large(limit: int) -> Problem:

@@ -15,7 +15,7 @@ from ..clients import Operation, ServiceClient
 from ..context import Principal, RequestContext
 from ..errors import DeclarationError
 from .annotations import admits_none, fits, is_scalar, show
-from .declare import Page, Section, Shape
+from .declare import Page, Rules, Section, Shape
 from .plan import Derived, Getter, Input, Plan, PlannedSection
 
 __all__ = ["compile_page"]
@@ -110,6 +110,8 @@ class _Compiler:
         if isinstance(section.target, Operation):
             return [(p.name, p.annotation, p.required) for p in section.target.parameters]
         hints = self._hints(section.target, name)
+        if next(iter(inspect.signature(section.target).parameters), None) != "self":
+            raise self.error("a section is a method: its first parameter is 'self'", name)
         found = []
         for parameter in list(inspect.signature(section.target).parameters.values())[1:]:
             if parameter.name not in hints:
@@ -132,6 +134,7 @@ class _Compiler:
         return hints["return"]
 
     def _section(self, name: str, section: Section[Any]) -> PlannedSection:
+        self._check_times(name, section.rules)
         depends: dict[str, None] = {}
         derived: list[Derived] = []
         arguments = []
@@ -242,6 +245,12 @@ class _Compiler:
             slots.append(slot)
         return Derived(self.slot(), function, _getter(slots))
 
+    def _check_times(self, name: str, rules: Rules) -> None:
+        if rules.timeout is not None and not rules.timeout > 0:
+            raise self.error(f"timeout={rules.timeout} leaves no time: give seconds, more than 0, or None", name)
+        if not rules.stale_for >= 0:
+            raise self.error(f"stale_for={rules.stale_for} is no age: give seconds, 0 for never", name)
+
     def _check_type(self, name: str, parameter: str, annotation: Any) -> None:
         if parameter in self.types and not fits(self.types[parameter], annotation):
             raise self.error(
@@ -314,9 +323,11 @@ class _Compiler:
         rules = self.sections[parameter].rules
         may_be_none = rules.fallback is None and (not rules.required or rules.when is not None)
         if may_be_none and not admits_none(annotation):
+            # A required section has no fallback: it is left out by its when= alone.
+            way = "make it optional(...) with a fallback" if rules.required else "give the section a fallback"
             raise self.error(
                 f"takes '{parameter}' as {show(annotation)}, but that section may be missing: annotate it "
-                f"'{show(annotation)} | None' or give the section a fallback",
+                f"'{show(annotation)} | None' or {way}",
                 name,
             )
 

@@ -51,6 +51,15 @@ class Shape:
         self.function = function
 
 
+def _operation(target: Any) -> None:
+    if not isinstance(target, Operation):
+        what = getattr(target, "__qualname__", repr(target))
+        raise DeclarationError(
+            f"{what} is no operation: has its method in the ServiceClient a @get(...), @post(...) or the like? "
+            "What a page does itself is a method of the page with @section"
+        )
+
+
 def required(
     target: Operation[..., R],
     *,
@@ -68,6 +77,7 @@ def required(
     may have it: unless it says True, the page is a 403. Statuses in ``relay_status`` are passed on to the client, with
     the service's own title and detail.
     """
+    _operation(target)
     rules = Rules(required=True, timeout=timeout, when=when, allow=allow, relay_status=frozenset(relay_status))
     return Section(target, rules, bind)
 
@@ -90,6 +100,7 @@ def optional(
     Unless ``allow`` says True, it is left out and its fallback shown, which is no failure. ``feeds`` names the fields
     of the answer that need it, so that ``?fields=`` can leave the call out. For the rest see ``required``.
     """
+    _operation(target)
     rules = Rules(
         required=False,
         timeout=timeout,
@@ -145,7 +156,8 @@ def shape(function: Callable[..., Any]) -> Shape:
 
 class Page:
     """Base of all pages. Sections are class attributes; an annotated attribute without a section is a parameter of the
-    page, taken from the query (or as ``Annotated[..., Header()]`` and the like say; a pydantic model is the body).
+    page, taken from the query (or as ``Annotated[..., Header()]`` and the like say). What no query can carry (a model,
+    a list of models, a dict) is the body; there is one at most, and it may be missing when the parameter has a default.
 
     A page is checked and planned when its class is made; ``DeclarationError`` names what is wrong.
     """

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic_core import PydanticSerializationError
 from starlette.types import Receive, Scope, Send
 
 from ..auth.sessions import FORM
@@ -18,8 +19,9 @@ from ..delivery import Deliverer, entity_tag
 from ..errors import PROBLEM_JSON, Problem
 from ..hardening import Header, Reply, with_defaults
 from ..telemetry import Event, PageMeter
-from .body import read_form_body, read_json_body
+from .body import read_form_body, read_json_body, read_optional_json_body
 from .disconnect import DisconnectWatcher
+from .failure import undeclared
 from .fields import Include
 from .inputs import RequestInputs, parse_query
 from .page_cache import Kept, PageCache
@@ -68,7 +70,8 @@ class PageEndpoint:
         self._once = serving.once
         self._streaming = serving.streaming
         self._form = serving.streaming is not None and serving.streaming.form
-        self._read_body = read_form_body if self._form else read_json_body
+        read_json = read_optional_json_body if inputs.may_lack_body else read_json_body
+        self._read_body = read_form_body if self._form else read_json
         self._greeter = serving.greeter
         self._cache = PageCache(f"{serving.method} {path}", services.memory) if serving.cache else None
         self._compressed = self._cache.compressed if self._cache is not None else None
@@ -227,7 +230,10 @@ class PageEndpoint:
     ) -> tuple[bytes, bytes]:
         """The page as JSON and its entity tag, which is empty for what is not whole."""
         if older is None:
-            content: bytes = self._serialize(shaped, include=selection.fields, by_alias=True)
+            try:
+                content: bytes = self._serialize(shaped, include=selection.fields, by_alias=True, warnings="error")
+            except PydanticSerializationError as error:
+                raise undeclared(self._plan, error) from error.__cause__
         else:
             content = older.serialize(shaped, selection)
         if context.degraded:

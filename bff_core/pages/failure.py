@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from http import HTTPStatus
 from typing import Any
 
-from ..errors import Problem, ServiceError, UnexpectedStatus
+from pydantic_core import PydanticSerializationError
 
-__all__ = ["problem_of"]
+from ..errors import Problem, ServiceError, UnexpectedStatus
+from .plan import Plan
+
+__all__ = ["problem_of", "undeclared"]
+
+_FIELD = re.compile(r"\[field_name='(\w+)'")
 
 _DETAILS = {
     404: "There is no such resource.",
@@ -29,6 +35,18 @@ def problem_of(error: ServiceError, relay_status: frozenset[int] = frozenset()) 
     if error.page_status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after or 1)))
     return Problem(error.page_status, _DETAILS[error.page_status], headers=headers)
+
+
+def undeclared(plan: Plan, error: PydanticSerializationError) -> Exception:
+    """What to raise for an answer that is not of the type it is declared as; without the value, which pydantic's own
+    message shows. What a serializer of the author's raised stays as it is."""
+    if not str(error).startswith("Pydantic serializer warnings"):
+        return error
+    found = _FIELD.search(str(error))
+    where = f", at '{found[1]}'" if found else ""
+    return TypeError(
+        f"{plan.name}: the answer is not the {plan.model.__name__} that its shape or its sections declare{where}"
+    )
 
 
 def _document(body: bytes) -> dict[str, Any]:

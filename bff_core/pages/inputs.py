@@ -6,14 +6,16 @@ import copy
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin
 from urllib.parse import parse_qsl
 
 from fastapi import params as fastapi_params
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
+from starlette.requests import cookie_parser
 
+from ..clients import is_sequence, is_simple, is_text
 from ..errors import DeclarationError, Problem
+from .annotations import show
 from .plan import Input, Plan
 
 __all__ = ["Query", "RequestInputs", "parse_query"]
@@ -45,6 +47,7 @@ class _Bound:
     name: str
     kind: str
     wire_name: str
+    key: bytes
     validate: Callable[[Any], Any] | None
     default: Any
     is_copied: bool
@@ -59,10 +62,17 @@ class RequestInputs:
         names = {entry.name for entry in plan.inputs}
         if unused := [name for name in path_names if name not in names]:
             raise DeclarationError(f"{plan.name}: the path gives '{unused[0]}', which no section takes")
+        for entry, parameter in zip(plan.inputs, self.declared, strict=True):
+            _check(plan, entry, parameter)
         self._bound = [
             self._bind(entry, parameter) for entry, parameter in zip(plan.inputs, self.declared, strict=True)
         ]
-        self.body = next((bound for bound in self._bound if bound.kind == "body"), None)
+        bodies = [bound for bound in self._bound if bound.kind == "body"]
+        if len(bodies) > 1:
+            several = ", ".join(bound.name for bound in bodies)
+            raise DeclarationError(f"{plan.name}: more than one body parameter: {several}; make one model of them")
+        self.body = bodies[0] if bodies else None
+        self.may_lack_body = self.body is None or self.body.default is not inspect.Parameter.empty
         self.query_names = [bound.wire_name for bound in self._bound if bound.kind == "query"]
         self.by_path_and_query = all(bound.kind in ("path", "query") for bound in self._bound)
         headers = {bound.wire_name for bound in self._bound if bound.kind == "header"}
@@ -73,6 +83,7 @@ class RequestInputs:
     ) -> None:
         """Put every parameter's value into its slot."""
         wrong: list[dict[str, str]] = []
+        cookies: dict[str, str] | None = None
         for bound in self._bound:
             if bound.kind == "body":
                 self._read_body(bound, values, body, wrong)
@@ -82,9 +93,13 @@ class RequestInputs:
             elif bound.kind == "query":
                 found = query.get(bound.wire_name)
                 raw = None if found is None else found if bound.is_list else found[-1]
+            elif bound.kind == "header":
+                found = [value.decode("latin-1") for name, value in headers if name == bound.key]
+                raw = None if not found else found if bound.is_list else found[0]
             else:
-                key = bound.wire_name.encode()
-                raw = next((value.decode("latin-1") for name, value in headers if name == key), None)
+                if cookies is None:
+                    cookies = _cookies(headers)
+                raw = cookies.get(bound.wire_name)
             self._put(bound, values, raw, wrong)
         if wrong:
             raise Problem(422, "The request has parameters that are missing or not valid.", errors=wrong)
@@ -108,6 +123,10 @@ class RequestInputs:
             )
 
     def _read_body(self, bound: _Bound, values: list[Any], body: bytes, wrong: list[dict[str, str]]) -> None:
+        if not body and bound.default is not inspect.Parameter.empty:
+            if bound.is_copied:
+                values[bound.slot] = copy.deepcopy(bound.default)
+            return
         adapter: Any = bound.validate
         try:
             values[bound.slot] = adapter(body)
@@ -130,11 +149,7 @@ class RequestInputs:
                 f"{plan.name}: '{entry.name}' is needed, but the route's path does not give it; "
                 f"put '{{{entry.name}}}' into the path, bind it, or declare it: '{entry.name}: {base.__name__}'"
             )
-        if marker is not None:
-            return marker
-        if isinstance(base, type) and issubclass(base, BaseModel):
-            return fastapi_params.Body()
-        return fastapi_params.Query()
+        return marker or (fastapi_params.Query() if is_simple(base) else fastapi_params.Body())
 
     @staticmethod
     def _bind(entry: Input, parameter: fastapi_params.Param | fastapi_params.Body) -> _Bound:
@@ -142,25 +157,44 @@ class RequestInputs:
         adapter: TypeAdapter[Any] = TypeAdapter(annotated)
         kind = "body" if isinstance(parameter, fastapi_params.Body) else parameter.in_.value
         wire_name = parameter.alias or (entry.name.replace("_", "-") if kind == "header" else entry.name)
+        if kind == "header":
+            wire_name = wire_name.lower()
         plain = entry.annotation is str and kind == "path" and not parameter.metadata
         validate = adapter.validate_json if kind == "body" else adapter.validate_python
         return _Bound(
             slot=entry.slot,
             name=entry.name,
             kind=kind,
-            wire_name=wire_name.lower() if kind == "header" else wire_name,
+            wire_name=wire_name,
+            key=wire_name.encode(),
             validate=None if plain else validate,
             default=entry.default,
             # What cannot be changed is its own copy.
             is_copied=copy.deepcopy(entry.default) is not entry.default,
-            is_list=_is_list(entry.annotation),
+            is_list=is_sequence(entry.annotation),
         )
 
 
-def _is_list(annotation: Any) -> bool:
-    origin = get_origin(annotation)
-    if origin is Annotated:
-        return _is_list(get_args(annotation)[0])
-    if origin in (Union, UnionType):
-        return any(_is_list(alternative) for alternative in get_args(annotation))
-    return origin in (list, set, tuple, frozenset)
+def _check(plan: Plan, entry: Input, parameter: fastapi_params.Param | fastapi_params.Body) -> None:
+    """Raise ``DeclarationError`` for what such a parameter never has."""
+    if isinstance(parameter, fastapi_params.Body):
+        if getattr(parameter, "embed", None):
+            raise DeclarationError(f"{plan.name}: '{entry.name}' is the whole body; instead of embed=True make a model")
+        return
+    kind = parameter.in_.value
+    one = isinstance(parameter, (fastapi_params.Path, fastapi_params.Cookie))
+    base = get_args(entry.annotation)[0] if get_origin(entry.annotation) is Annotated else entry.annotation
+    if not (is_text(base) if one else is_simple(base)):
+        raise DeclarationError(
+            f"{plan.name}: no {kind} parameter can carry '{entry.name}: {show(base)}'; "
+            f"the body of a POST, PUT or PATCH page can: '{entry.name}: Annotated[..., Body()]'"
+        )
+
+
+def _cookies(headers: list[tuple[bytes, bytes]]) -> dict[str, str]:
+    """What ``Cookie`` (RFC 6265 section 4.2) brings; HTTP/2 may have split it into several (RFC 9113 section 8.2.3)."""
+    found: dict[str, str] = {}
+    for name, value in headers:
+        if name == b"cookie":
+            found.update(cookie_parser(value.decode("latin-1")))
+    return found

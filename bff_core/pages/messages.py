@@ -11,11 +11,12 @@ from collections.abc import Callable
 from typing import Any
 
 import structlog
-from pydantic_core import to_json
+from pydantic_core import PydanticSerializationError, to_json
 from starlette.types import Scope
 
 from ..context import RequestContext
 from ..errors import ClientDisconnected, DeclarationError, Problem
+from .failure import undeclared
 from .plan import Plan
 from .stream import Header, PageStream
 
@@ -109,7 +110,12 @@ class MessageStreaming:
         await stream.write(encode("end", _END, last), last=True)
 
     def _members(self, stream: PageStream) -> dict[str, Any]:
-        members: dict[str, Any] = self._to_python(stream.document(), mode="json", include=stream.fields, by_alias=True)
+        try:
+            members: dict[str, Any] = self._to_python(
+                stream.document(), mode="json", include=stream.fields, by_alias=True, warnings="error"
+            )
+        except PydanticSerializationError as error:
+            raise undeclared(stream.plan, error) from error.__cause__
         return members
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Collection, Sequence
 from typing import Annotated, Any, Literal, TypedDict
 
 from fastapi import params as fastapi_params
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field, create_model
-from starlette.routing import Match, compile_path
+from starlette.routing import BaseRoute, Match, compile_path
 from starlette.types import Receive, Scope, Send
 
 from ..auth import Allow
@@ -33,6 +34,7 @@ __all__ = [
     "PageOptions",
     "PageRoute",
     "ProblemDocument",
+    "check_free",
     "documented",
     "endpoint_of",
     "page_routes",
@@ -43,6 +45,7 @@ SECURITY = "gateway"
 """The name of the gateway's security scheme in its OpenAPI document; further ones are ``gateway-2`` and so on."""
 
 
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 STREAMS: dict[str, Any] = {kind: {"schema": {"type": "string"}} for kind in (EVENT_STREAM, NDJSON)}
 
 
@@ -87,6 +90,7 @@ class PageRoute(APIRoute):
         self.page = page
         self.plan = plan
         self.method = method
+        self._check_place(path)
         _, _, convertors = compile_path(path)
         self.inputs = RequestInputs(plan, list(convertors))
         self._check_method(method)
@@ -180,6 +184,12 @@ class PageRoute(APIRoute):
                         return
         await super().handle(scope, receive, send)
 
+    def _check_place(self, path: str) -> None:
+        if not path.startswith("/"):
+            raise DeclarationError(f"{self.plan.name}: the path '{path}' must begin with '/': '/{path}'")
+        if self.method not in METHODS:
+            raise DeclarationError(f"{self.plan.name}: method='{self.method}' must be one of {', '.join(METHODS)}")
+
     def _check_method(self, method: str) -> None:
         plan = self.plan
         if method == "GET":
@@ -204,6 +214,20 @@ def page_routes(
         for version in (versions.all if versions is not None else ())
         if versions is not None and version.path is not None and versions.has_page(page, version)
     ]
+
+
+def check_free(new: PageRoute, routes: Sequence[BaseRoute]) -> None:
+    """Raise ``DeclarationError`` when a page in ``routes`` gets all the requests that ``new`` is for."""
+    for route in routes:
+        if isinstance(route, PageRoute) and route.method == new.method and _form(route) == _form(new):
+            raise DeclarationError(
+                f"{new.plan.name}: {route.plan.name} is at {new.method} '{route.path}' already, and gets every request "
+                f"for '{new.path}'; give one of them another path or method"
+            )
+
+
+def _form(route: PageRoute) -> str:
+    return re.sub(r"\{\w+", "{", route.path)
 
 
 def _short_answers(method: str, *, etag: bool) -> dict[int | str, dict[str, Any]]:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin
 
+from fastapi import params as fastapi_params
 from pydantic import BaseModel, TypeAdapter, ValidationError
-from pydantic_core import from_json, to_json
+from pydantic_core import PydanticSerializationError, from_json, to_json
 from starlette.types import Scope
 
 from ..context import RequestContext
 from ..errors import DeclarationError, Problem
 from ..versions import Removed, Renamed, Version, Versions
+from .annotations import show
 from .declare import Page
+from .failure import undeclared
 from .fields import only
 from .inputs import Query, RequestInputs
 from .paging import CURSOR
@@ -64,6 +67,7 @@ class OlderPage:
         "_changes",
         "_inputs",
         "_names",
+        "_plan",
         "_to_python",
         "_up",
         "answer",
@@ -84,6 +88,7 @@ class OlderPage:
         self._to_python: Callable[..., Any] = plan.model.__pydantic_serializer__.to_python
         self._names = {other: name for name, others in answer.sources.items() for other in others}
         self._inputs = inputs
+        self._plan = plan
         self._changes = versions.parameters(page, version)
         self.parameters = _older_parameters(plan, inputs, self._changes)
         self.cursor = next((older for older, head in self.parameters.items() if head == CURSOR), None)
@@ -91,16 +96,15 @@ class OlderPage:
         self._body: TypeAdapter[Any] | None = None
         self._up: Callable[[Any], Any] | None = None
         for entry, declared in zip(plan.inputs, inputs.declared, strict=True):
-            model = entry.annotation
-            if type(declared).__name__ == "Body" and isinstance(model, type) and issubclass(model, BaseModel):
-                self._take_body(versions, version, plan, model)
+            if isinstance(declared, fastapi_params.Body):
+                self._take_body(versions, version, plan, entry.annotation)
 
-    def _take_body(self, versions: Versions, version: Version, plan: Plan, model: type[BaseModel]) -> None:
-        at = versions.at(model, version.name)
+    def _take_body(self, versions: Versions, version: Version, plan: Plan, body: Any) -> None:
+        if get_origin(body) is Annotated:
+            body = get_args(body)[0]  # what else holds of it, the head checks
+        at = versions.at(body, version.name)
         if at.irreversible is not None:
-            raise DeclarationError(
-                f"{plan.name}: what version {version.name} sends of {model.__name__}: {at.irreversible}"
-            )
+            raise DeclarationError(f"{plan.name}: what version {version.name} sends of {show(body)}: {at.irreversible}")
         self.body_model = at.model
         if at.up is not None:
             self._up = at.up
@@ -125,7 +129,7 @@ class OlderPage:
     ) -> None:
         """As ``RequestInputs.fill``; problems name what the client calls things."""
         try:
-            self._inputs.fill(values, path, query, headers, self._lifted(body) if self._body is not None else body)
+            self._inputs.fill(values, path, query, headers, self._lifted(body) if self._body and body else body)
         except Problem as problem:
             for entry in problem.extensions.get("errors", ()):
                 if entry["in"] == "query":
@@ -136,7 +140,10 @@ class OlderPage:
 
     def serialize(self, shaped: BaseModel, selection: Selection) -> bytes:
         """The answer."""
-        data = self._to_python(shaped, mode="json", include=selection.fields, by_alias=True)
+        try:
+            data = self._to_python(shaped, mode="json", include=selection.fields, by_alias=True, warnings="error")
+        except PydanticSerializationError as error:
+            raise undeclared(self._plan, error) from error.__cause__
         if self.down is not None:
             data = self.down(data)
         if selection.asked is not None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import sys
 from typing import TextIO, cast
 
 import structlog
 
-from .redact import redact
+from .redact import REDACTED, redact
 
 __all__ = ["configure_logs"]
 
@@ -27,10 +28,13 @@ class _Output:
 
 
 OUTPUT = _Output()
+# Up to the last one: a value may hold what looks like its end.
+_VALUE = re.compile(r"(input_value=).*(, input_type=)", re.DOTALL)
 
 
 def configure_logs(gateway: str, level: str) -> None:
-    """Send structlog's and the standard library's records to standard output as JSON with the gateway's name."""
+    """Send structlog's and the standard library's records, and Python's warnings, to standard output as JSON with the
+    gateway's name."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -63,3 +67,11 @@ def configure_logs(gateway: str, level: str) -> None:
     root.setLevel(level)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     logging.getLogger("httpcore").setLevel(logging.WARNING)
+    logging.captureWarnings(True)
+    logging.getLogger("py.warnings").addFilter(_without_values)
+
+
+def _without_values(record: logging.LogRecord) -> bool:
+    """Pydantic's warnings show the value that is not what it should be."""
+    record.msg, record.args = _VALUE.sub(rf"\1{REDACTED}\2", record.getMessage()), ()
+    return True

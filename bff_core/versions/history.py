@@ -34,7 +34,7 @@ class ModelAt:
     head, both by changing it in place, both None when nothing is to be done; ``sources`` says of which of the head's
     members each member is made. ``irreversible`` says why requests cannot be carried up."""
 
-    model: type[BaseModel]
+    model: Any
     down: Callable[[Any], Any] | None
     up: Callable[[Any], Any] | None
     sources: Mapping[str, frozenset[str]]
@@ -77,12 +77,16 @@ class Versions:
         """The version of that date, or short name (``v1``). Raises ``KeyError``."""
         return self._by_name[name]
 
-    def at(self, model: type[BaseModel], version: str) -> ModelAt:
-        """``model`` (the head's) as it is in ``version``."""
+    def at(self, model: Any, version: str) -> ModelAt:
+        """``model`` (the head's, or a type with models in it) as it is in ``version``."""
         name = self[version].name
+        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            return self._compile(model, name, {})
         found = self._models.get((name, model))
         if found is None:
-            found = self._models[name, model] = self._compile(model, name)
+            found = self._models[name, model] = self._compile(
+                model, name, {member: frozenset({member}) for member in members_of(model)}
+            )
         return found
 
     def has_page(self, page: type, version: Version) -> bool:
@@ -199,14 +203,13 @@ class Versions:
         path = quote(scope["path"].removeprefix(fixed.path), safe="/:@!$&'()*+,;=")
         return ((b"link", f'<{self.head.path or ""}{path}>; rel="successor-version"'.encode()),)
 
-    def _compile(self, model: type[BaseModel], name: str) -> ModelAt:
+    def _compile(self, model: Any, name: str, sources: dict[str, frozenset[str]]) -> ModelAt:
         steps: list[Older] = []
-        now: type[BaseModel] = model
-        sources = {member: frozenset({member}) for member in members_of(model)}
+        now = model
         for version, step in zip(self.all, self._steps, strict=False):
             if version.name == name:
                 break
-            older = step.older(now)
+            older = step.type_before(now)
             if older.sources is not None:
                 sources = {
                     member: frozenset().union(*(sources[other] for other in others))

@@ -116,7 +116,7 @@ class Step:
             members = before
             changes.append(change)
         self._open[newer] = f"Loop{len(self._known)}x{len(self._open)}"
-        inner = {name: self._type(member.annotation) for name, member in members.items() if member.carried}
+        inner = {name: self.type_before(member.annotation) for name, member in members.items() if member.carried}
         older = {
             name: replace(member, annotation=inner[name].annotation if name in inner else member.annotation)
             for name, member in members.items()
@@ -146,16 +146,17 @@ class Step:
             self._unfinished.clear()
             self._loops.clear()
 
-    def _type(self, annotation: Any) -> Older:
+    def type_before(self, annotation: Any) -> Older:
+        """Any type, with the models in it a version before. Raises ``DeclarationError``."""
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             return self._loop(annotation) if annotation in self._open else self.older(annotation)
         origin, arguments = get_origin(annotation), get_args(annotation)
         if not arguments or origin is Literal or not self._concerns(annotation, set()):
             return Older(annotation)
         if hasattr(annotation, "__metadata__"):
-            part = self._type(arguments[0])
+            part = self.type_before(arguments[0])
             return replace(part, annotation=rebuilt(annotation, (part.annotation,)))
-        parts = [self._type(argument) for argument in arguments]
+        parts = [self.type_before(argument) for argument in arguments]
         older = [part.annotation for part in parts]
         why = next((part.irreversible for part in parts if part.irreversible), None)
         whole = rebuilt(annotation, tuple(older))

@@ -17,6 +17,7 @@ from fastapi import FastAPI, Request
 from pydantic import BaseModel
 
 from ..context import Principal
+from ..errors import DeclarationError
 from ..stores import sql_engine
 from ..versions import Versions
 from .connector import Connector, Outcome, Resolve
@@ -139,9 +140,16 @@ class Webhooks:
 
         ``version`` says of a request which version of the API the endpoint it makes gets its events in; by default,
         where there are versions, it is the one that the request is for. ``owner`` is
-        ``owner_of`` by default: endpoints are the tenant's, or the principal's own.
+        ``owner_of`` by default: endpoints are the tenant's, or the principal's own. Raises ``DeclarationError`` when
+        the gateway has no authentication.
         """
         from .api import owner_of, webhooks_router  # noqa: PLC0415 - an extra
+
+        if getattr(app, "auth", None) is None:
+            raise DeclarationError(
+                f"the webhooks at '{path}' are somebody's, but '{app.title}' has no authentication: "
+                "give create_bff(auth=...)"
+            )
 
         if version is None:
             version = (lambda _: None) if self._versions is None else asked_version(self._versions)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum
-from typing import Annotated, Any
+from typing import Annotated, Any, NewType
 from urllib.parse import parse_qsl, unquote, urlsplit
 from uuid import UUID
 
 import pytest
-from fastapi import Header, Query
+from fastapi import Body as InBody
+from fastapi import Cookie, Header, Query
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
+from typing_extensions import TypedDict
 
-from bff_core import Operation, Problem, ServiceClient, UnexpectedStatus, get, put
+from bff_core import DeclarationError, Operation, Problem, ServiceClient, UnexpectedStatus, delete, get, post, put
 
 
 class Colour(Enum):
@@ -120,3 +124,94 @@ def test_arguments_are_a_functions() -> None:
     with pytest.raises(TypeError):
         Api.path.arguments("a", 1, nope=2)
     assert Api.query.arguments(many=["x"]) == (None, ["x"], None)
+
+
+class Typed(TypedDict):
+    name: str
+
+
+@dataclass
+class Classed:
+    name: str
+
+
+Numbered = NewType("Numbered", int)
+
+
+class Posts(ServiceClient, service="posts"):
+    @post("/many")
+    async def many(self, lines: list[Body]) -> None: ...
+
+    @post("/maybe")
+    async def maybe(self, line: Body | None = None) -> None: ...
+
+    @post("/null")
+    async def null(self, line: Body | None) -> None: ...
+
+    @post("/counts")
+    async def counts(self, counts: dict[str, int]) -> None: ...
+
+    @post("/typed")
+    async def typed(self, typed: Annotated[Typed, "told"]) -> None: ...
+
+    @post("/classed")
+    async def classed(self, classed: Classed) -> None: ...
+
+    @post("/query")
+    async def query(self, ids: list[Numbered], on: date | None = None, tags: Sequence[str] = ()) -> None: ...
+
+    @post("/said")
+    async def said(self, ids: Annotated[list[int], InBody()]) -> None: ...
+
+    @get("/told")
+    async def told(self, x_tag: Annotated[list[str], Header()]) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("operation", "value", "target", "body"),
+    [
+        (Posts.many, [Body(name="a"), Body(name="b")], "/many", b'[{"name":"a"},{"name":"b"}]'),
+        (Posts.maybe, Body(name="a"), "/maybe", b'{"name":"a"}'),
+        (Posts.maybe, None, "/maybe", b""),
+        (Posts.null, None, "/null", b"null"),
+        (Posts.counts, {"a": 1}, "/counts", b'{"a":1}'),
+        (Posts.typed, {"name": "a"}, "/typed", b'{"name":"a"}'),
+        (Posts.classed, Classed("a"), "/classed", b'{"name":"a"}'),
+        (Posts.query, [1, 2], "/query?ids=1&ids=2", b""),
+        (Posts.said, [1, 2], "/said", b"[1,2]"),
+    ],
+)
+def test_what_no_query_can_carry_is_the_body(
+    operation: Operation[..., Any], value: Any, target: str, body: bytes
+) -> None:
+    """As FastAPI draws the line, so that both ends agree."""
+    headers = b"content-type: application/json\r\n" if body else b""
+    assert render(operation, value) == (target, headers, body)
+
+
+def test_a_header_comes_as_often_as_there_are_values() -> None:
+    """No list prints itself into a request."""
+    assert render(Posts.told, ["a", "b"]) == ("/told", b"x-tag: a\r\nx-tag: b\r\n", b"")
+
+
+@pytest.mark.parametrize(
+    ("declare", "path", "annotation", "message"),
+    [
+        (get, "/x", dict[str, int], "a GET request has no body, but 'it' is one"),
+        (delete, "/x", list[Body], "a DELETE request has no body, but 'it' is one"),
+        (post, "/x", Annotated[Body, Query()], "cannot be written as a query parameter; .*Body()"),
+        (post, "/x", Annotated[list[Body], Header()], "cannot be written as a header parameter; .*Body()"),
+        (post, "/x/{it}", list[str], "cannot be written as a path parameter"),
+        (post, "/x", Annotated[str, Cookie()], "'it' is a cookie"),
+        (post, "/x", Annotated[Body, InBody(embed=True)], "embed=True"),
+    ],
+)
+def test_what_cannot_be_sent_is_refused(declare: Any, path: str, annotation: Any, message: str) -> None:
+    """When the class is made, not when somebody calls."""
+
+    async def ask(self: Any, it: Any) -> None: ...
+
+    ask.__annotations__["it"] = annotation
+    with pytest.raises(DeclarationError, match=message) as refused:
+        type("Wrong", (ServiceClient,), {"ask": declare(path)(ask)}, service="wrong")
+    assert str(refused.value).startswith("Wrong.ask: ")

@@ -29,6 +29,8 @@ class Things(ServiceClient, service="things"):
     @get("/others")
     async def other(self) -> Other: ...
 
+    async def forgotten(self, thing_id: str) -> Thing: ...
+
 
 class Out(BaseModel):
     thing: Thing
@@ -73,6 +75,37 @@ def test_wrong_page(members: dict[str, Any], message: str) -> None:
     with pytest.raises(DeclarationError) as error:
         declare(**members)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize("declared", [required, optional])
+@pytest.mark.parametrize("target", [Things.forgotten, lambda: 1, Other])
+def test_only_an_operation_is_called(declared: Any, target: Any) -> None:
+    """A method without its @get is none: it would give its page nothing."""
+    with pytest.raises(DeclarationError, match=r"is no operation: .*@get.*@section") as refused:
+        declared(target)
+    assert str(refused.value).startswith(target.__qualname__)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan")])
+def test_times_that_cannot_be(seconds: float) -> None:
+    """A section with no time would fail whatever its service does."""
+    for declared in (required(Things.other, timeout=seconds), optional(Things.other, timeout=seconds)):
+        with pytest.raises(DeclarationError, match=f"Bad.other: timeout={seconds} leaves no time"):
+            declare(other=declared)
+    if seconds != 0:
+        with pytest.raises(DeclarationError, match=f"Bad.other: stale_for={seconds} is no age"):
+            declare(other=optional(Things.other, stale_for=seconds))
+
+
+def test_the_hint_fits_the_section() -> None:
+    """What is required has no fallback."""
+    with pytest.raises(DeclarationError, match=r"'Thing \| None' or make it optional\(...\) with a fallback"):
+
+        class Left(Page):
+            thing = required(Things.thing, when=lambda thing_id: thing_id != "")
+
+            @shape
+            def shape(self, thing: Thing) -> Out: ...
 
 
 def test_wrong_shapes() -> None:
@@ -148,6 +181,12 @@ def test_wrong_sections() -> None:
 
             @section
             async def stock(self, thing: Other) -> int: ...
+
+    with pytest.raises(DeclarationError, match=r"NoSelf\.stock: a section is a method: its first parameter"):
+
+        class NoSelf(Page):
+            @section
+            async def stock(thing_id: str) -> int: ...  # noqa: N805 - the mistake
 
     with pytest.raises(DeclarationError, match="optional section only"):
         section(fallback=1)

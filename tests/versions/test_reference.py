@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import pytest
 from pydantic import BaseModel, Field
 
-from bff_core import EventType, Page, Settings, Webhooks, WebhookSettings, create_bff, section, shape
+from bff_core import ApiKeys, EventType, Page, Settings, Webhooks, WebhookSettings, create_bff, section, shape
 from bff_core.testing import bff_client
 
 from .shapes import HISTORY, Contact, Customer, Money, Part
@@ -70,7 +70,7 @@ async def test_a_page_for_each_version(version: str, tmp_path: object) -> None:
     """Its endpoints, models, webhooks and what is new, as that version has them; nothing that runs."""
     settings = WebhookSettings.model_validate({"url": f"sqlite:///{tmp_path}/w.db", "keys": ["s" * 43]})
     told = EventType("customer.updated", Customer, "A customer has changed.", CUSTOMER)
-    app = create_bff("shop", settings=Settings(), clients=[], versions=HISTORY)
+    app = create_bff("shop", settings=Settings(), clients=[], versions=HISTORY, auth=ApiKeys([]))
     app.page("/customers/{customer_id}", CustomerPage, public=True)
     app.page("/hostile", HostilePage, public=True)
     Webhooks(settings, events=[told], versions=HISTORY).mount(app, dispatchers=0)

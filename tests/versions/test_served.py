@@ -615,3 +615,45 @@ def test_a_gateway_without_versions_has_none() -> None:
     assert app.pages[0].versions is None
     with pytest.raises(KeyError):
         app.openapi_of("v1")
+
+
+class Line(BaseModel):
+    sku: str
+
+
+class Count(BaseModel):
+    skus: list[str]
+
+
+class Lines(Page):
+    lines: list[Line] | None = None
+
+    @section
+    def one(self) -> int:
+        return 1
+
+    @shape
+    def count(self, lines: list[Line] | None) -> Count:
+        return Count(skus=[line.sku for line in lines or ()])
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "skus"),
+    [
+        (b'[{"name":"a"},{"name":"b"}]', 200, ["a", "b"]),
+        (b"null", 200, []),
+        (b"", 200, []),
+        (b'[{"sku":"a"}]', 422, None),
+    ],
+)
+async def test_a_body_of_several_models_is_carried_up(body: bytes, status: int, skus: list[str] | None) -> None:
+    """An older version's list, and its missing body, too."""
+    settings = Settings(services={}, log_level="CRITICAL")
+    versions = Versions(Version("2026-02-01", Renamed(Line, "name", to="sku")), Version("2026-01-01"))
+    app = create_bff("lines", clients=[], settings=settings, versions=versions)
+    app.page("/lines", Lines, method="POST", public=True)
+    headers = {"api-version": "2026-01-01", "content-type": "application/json"}
+    async with bff_client(app) as client:
+        answer = await client.post("/lines", content=body, headers=headers)
+    assert (answer.status_code, answer.json().get("skus")) == (status, skus)
+    assert "name" in str(app.openapi_of("2026-01-01")["components"]["schemas"]["Line"])

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from bff_core import ApiKey, ApiKeys, Bff, Principal, Problem, Settings, create_bff, new_api_key
+from bff_core import ApiKey, ApiKeys, Bff, DeclarationError, Principal, Problem, Settings, create_bff, new_api_key
 from bff_core.testing import bff_client
 from bff_core.webhooks import Verifier, Webhooks
 from bff_core.webhooks.api import owner_of
@@ -316,9 +316,8 @@ async def test_nobody_without_a_key(client: httpx.AsyncClient, make: Make) -> No
             assert answer.status_code == 401, (method, path)
     app = create_bff("open", settings=Settings(), clients=[])
     webhooks = make()
-    webhooks.mount(app, dispatchers=0)
-    async with bff_client(app) as unguarded:
-        assert (await unguarded.get("/webhooks/endpoints")).status_code == 401
+    with pytest.raises(DeclarationError, match=r"the webhooks at '/hooks' .* 'open' has no authentication: .*auth="):
+        webhooks.mount(app, "/hooks", dispatchers=0)
 
 
 async def test_the_types_are_documented(client: httpx.AsyncClient, acme: Partner) -> None:
