@@ -21,8 +21,9 @@ from ..pages.graph import mermaid, svg
 from ..resilience.layers import leaves
 from .config import HIGHEST_PORT, LOWEST_BASE, PORT_BASE, Project, load_project
 from .dispatch import dispatch
+from .gateways import environment, load_gateway, names_of
 from .partners import partners
-from .serve import load_app, serve
+from .serve import serve
 from .up import up
 from .versions import versions_table
 
@@ -67,9 +68,10 @@ def serve_command(
             known = ", ".join(project.gateways) or "none"
             raise SettingsError(f"there is no gateway '{gateway}' (there is: {known}); or give module:app")
         project.enter()
-        target, own = project.gateways[gateway].app, port or project.gateways[gateway].port
-        for variable, value in project.gateways[gateway].variables(project.port_of() | {gateway: own}).items():
-            os.environ.setdefault(variable, value)
+        moved = project.gateways[gateway]
+        target, own = moved.app, port or moved.port
+        project.gateways[gateway] = moved.model_copy(update={"port": own})
+        os.environ.update(project.variables(gateway))
     serve(target, host, port or own)
 
 
@@ -137,9 +139,9 @@ def policies(
 ) -> None:
     """Show the policy in force for every operation, and where each value comes from."""
     project = load_project()
-    for name in _gateways(project, gateway):
+    for name in names_of(project, gateway):
         table = Table("operation", "value", "in force", "from", title=name)
-        for client in load_app(project.gateways[name].app).clients.values():
+        for client in load_gateway(project, name).clients.values():
             for bound in client.bound.values():
                 values, sources = leaves(bound.resolved.policy), bound.resolved.sources
                 shown = {path: value for path, value in values.items() if everything or sources[path] != "default"}
@@ -154,23 +156,17 @@ def policies(
 def versions(gateway: Annotated[str | None, typer.Argument(help="Only this gateway.")] = None) -> None:
     """Show what changed from version to version, and who still uses what."""
     project = load_project()
-    for name in _gateways(project, gateway):
-        loaded = load_app(project.gateways[name].app)
+    for name in names_of(project, gateway):
+        loaded = load_gateway(project, name)
         if loaded.versions is not None:
-            console.print(versions_table(name, loaded, loaded.versions))
+            with environment(project, name):  # of the database as well
+                console.print(versions_table(name, loaded, loaded.versions))
         elif gateway is not None:
             raise SettingsError(f"gateway '{name}' has no versions: create_bff(versions=...)")
 
 
-def _gateways(project: Project, gateway: str | None) -> list[str]:
-    names = list(project.gateways) if gateway is None else [gateway]
-    if unknown := [name for name in names if name not in project.gateways]:
-        raise SettingsError(f"there is no gateway '{unknown[0]}'; there is: {', '.join(project.gateways)}")
-    return names
-
-
 def _pages(project: Project, gateway: str | None) -> dict[str, list[PageRoute]]:
-    return {name: load_app(project.gateways[name].app).pages for name in _gateways(project, gateway)}
+    return {name: load_gateway(project, name).pages for name in names_of(project, gateway)}
 
 
 def _add_project_commands(project: Project) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from ..auth import KeyRecord, StoredKeys, stored_keys
 from ..errors import DeclarationError, SettingsError
 from ..limits import check_plan
 from .config import load_project
-from .serve import load_app
+from .gateways import load_gateway, names_of
 
 __all__ = ["partners", "when"]
 
@@ -169,28 +170,28 @@ def when(instant: float | None) -> str:
 
 def _gateway(name: str | None) -> tuple[Bff, StoredKeys]:
     project = load_project()
-    if name is not None and name not in project.gateways:
-        raise SettingsError(f"there is no gateway '{name}'; there is: {', '.join(project.gateways)}")
     found: dict[str, tuple[Bff, StoredKeys]] = {}
-    for known, gateway in project.gateways.items():
-        if name not in (None, known):
-            continue
+    failed = ""
+    for known in names_of(project, name):
         try:
-            app = load_app(gateway.app)
-        except SettingsError:
-            # The variables of one gateway are none of another's.
+            app = load_gateway(project, known)
+        except SettingsError as error:
+            # One that lacks its settings does not hinder the others.
             if name is not None:
                 raise
+            failed += f"\n{known} cannot be loaded: {error}"
             continue
         if (keys := stored_keys(app.auth)) is not None:
             found[known] = app, keys
     if len(found) == 1:
-        return next(iter(found.values()))
+        ((known, only),) = found.items()
+        os.environ.update(project.variables(known))  # the database's driver reads some only now
+        return only
     if found:
         raise SettingsError(f"several gateways have keys; say which: --gateway {' or '.join(found)}")
     raise SettingsError(
         f"{name or 'no gateway'} {'has no' if name else 'has'} keys in a database: auth=StoredKeys(…) of create_bff "
-        "(docs/keys.md)"
+        f"(docs/keys.md){failed}"
     )
 
 
