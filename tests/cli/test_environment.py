@@ -115,6 +115,8 @@ def test_serving_one_by_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_why_there_are_no_keys(folder: Path) -> None:
     """A gateway that could not be loaded is not passed over in silence."""
-    (folder / "mine_of_environment.py").write_text("from bff_core import SettingsError\nraise SettingsError('no pepper')")
+    (folder / "mine_of_environment.py").write_text(
+        "from bff_core import SettingsError\nraise SettingsError('no pepper')"
+    )
     with pytest.raises(SettingsError, match=re.escape("mine cannot be loaded: no pepper")):
         run("partners", "list")
