@@ -7,7 +7,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Literal, Self, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, cast, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -99,7 +99,8 @@ class Settings(BaseSettings):
     """What every gateway can be told. A gateway's own settings derive from this.
 
     ``BFF_SERVICES__CATALOG__URL=http://…`` in the environment sets ``services.catalog.url``; ``BFF_SETTINGS_FILE``
-    names a TOML file; ``defaults`` of a gateway's own class come last. Times are seconds, sizes are bytes.
+    names a TOML file; ``defaults`` of a gateway's own class come last, arguments win over everything. Times are
+    seconds, sizes are bytes. Raises ``SettingsError`` with each wrong key, and each variable that is no setting.
     """
 
     model_config = SettingsConfigDict(
@@ -161,17 +162,26 @@ class Settings(BaseSettings):
         TrustedProxies(value)
         return value
 
+    if not TYPE_CHECKING:  # which knows the fields as arguments
+
+        def __init__(self, **values: Any) -> None:
+            cls = type(self)
+            cls._refuse_unknown_variables()
+            try:
+                super().__init__(**values)
+            except ValidationError as error:
+                prefix = cls.model_config["env_prefix"]
+                lines = [_line(prefix, entry) for entry in error.errors(include_url=False, include_input=False)]
+            except UnreadableError as error:
+                lines = [f"  {error.__cause__}"]
+            else:
+                return
+            raise SettingsError("settings that cannot be used:\n" + "\n".join(lines))
+
     @classmethod
     def load(cls, **values: Any) -> Self:
-        """The settings in force; ``values`` win over everything. Raises ``SettingsError`` with each wrong key."""
-        cls._refuse_unknown_variables()
-        try:
-            return cls(**values)
-        except ValidationError as error:
-            lines = [_line(cls.model_config["env_prefix"], entry) for entry in error.errors(include_url=False, include_input=False)]
-        except UnreadableError as error:
-            lines = [f"  {error.__cause__}"]
-        raise SettingsError("settings that cannot be used:\n" + "\n".join(lines))
+        """The settings in force, as ``Settings(...)`` gives them."""
+        return cls(**values)
 
     @classmethod
     def _refuse_unknown_variables(cls) -> None:
@@ -234,7 +244,7 @@ def _line(prefix: str, entry: ErrorDetails) -> str:
     path = [str(part) for part in entry["loc"]]
     names = [prefix + "__".join(path[:length]).upper() for length in range(len(path), 0, -1)]
     variable = next((name for name in names if name in os.environ), None)
-    line = f"  {'.'.join(path)}: {entry['msg']}"
+    line = f"  {'.'.join(path)}: {entry['msg'].removeprefix('Value error, ')}"
     if variable is None:
         return line
     form = FORMS.get(entry["type"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -60,6 +61,20 @@ def test_refused(monkeypatch: pytest.MonkeyPatch, variable: str, value: str, mes
     with pytest.raises(SettingsError, match=message) as refused:
         GatewaySettings.load()
     assert "pw" not in str(refused.value)
+
+
+@pytest.mark.parametrize("call", [Settings, GatewaySettings, Settings.load])
+def test_each_way_to_them_is_checked(monkeypatch: pytest.MonkeyPatch, call: Callable[..., Settings]) -> None:
+    """With arguments as without: what is misspelt in the environment is refused, and so is what cannot be."""
+    monkeypatch.setenv("BFF_DEADLNE", "3")
+    with pytest.raises(SettingsError, match="BFF_DEADLNE, which is no setting"):
+        call(max_body=1)
+    monkeypatch.delenv("BFF_DEADLNE")
+    monkeypatch.setenv("BFF_DEADLINE", "abc")
+    with pytest.raises(SettingsError, match=r"deadline: .*\(BFF_DEADLINE\)") as refused:
+        call(max_body=1)
+    assert refused.value.__cause__ is None
+    assert call(deadline=3).deadline == 3
 
 
 @pytest.mark.parametrize("content", [b"deadline = \n", b'a = "\xff"'])
