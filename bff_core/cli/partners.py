@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, TypeVar
 
@@ -47,6 +47,7 @@ def issue_command(
     app, keys = _gateway(gateway)
     if version is not None:
         version = _known_version(app, version)
+    _check_plan(app, plan)
     ends = None if expires is None else seconds(expires)
     try:
         key, record = _run(
@@ -130,10 +131,7 @@ def plan_command(
             raise SettingsError(f"'{tenant}' has booked nothing")
     elif plan is not None or limit:
         own = dict(_limit(text) for text in limit or ())
-        try:
-            check_plan(app.limiter.declared, plan, own)
-        except DeclarationError as error:
-            raise SettingsError(str(error)) from None
+        _check_plan(app, plan, own)
         try:
             _run(keys, lambda: keys.store.plans.put(tenant, plan, own))
         except ValueError as error:
@@ -193,6 +191,13 @@ def _gateway(name: str | None) -> tuple[Bff, StoredKeys]:
         f"{name or 'no gateway'} {'has no' if name else 'has'} keys in a database: auth=StoredKeys(…) of create_bff "
         f"(docs/keys.md){failed}"
     )
+
+
+def _check_plan(app: Bff, plan: str | None, own: Mapping[str, int | str | None] | None = None) -> None:
+    try:
+        check_plan(app.limiter.declared, plan, own)
+    except DeclarationError as error:
+        raise SettingsError(str(error)) from None
 
 
 def _known_version(app: Bff, version: str) -> str:

@@ -96,6 +96,7 @@ def test_the_life_of_a_key(bff: Cli) -> None:
         (["partners", "rotate", "key_x"], "there is no key 'key_x' in force; see: bff partners list"),
         (["partners", "rotate", "key_x", "--grace", "soon"], "'soon' is no time; say 90d"),
         (["partners", "issue", "a", "--version", "v9"], "there is no version 'v9'; there is: 2026-05-01, 2024-11-01"),
+        (["partners", "issue", "acme", "--plan", "glod"], "there is no plan 'glod'; there is: gold"),
         (["partners", "issue", "a|b"], "characters without '|'; give the key another one with --tenant"),
         (["partners", "plan", "a|b", "gold"], "a tenant is at most 255 printable characters without '|'"),
         (["partners", "plan", "acme", "silver"], "there is no plan 'silver'; there is: gold"),
