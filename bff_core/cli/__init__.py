@@ -24,6 +24,7 @@ from .dispatch import dispatch
 from .gateways import environment, load_gateway, names_of
 from .partners import partners
 from .serve import serve
+from .tables import print_table
 from .up import up
 from .versions import versions_table
 
@@ -101,7 +102,7 @@ def pages(gateway: Annotated[str | None, typer.Argument(help="Only this gateway.
                     f"{section.timeout:g} s" if section.timeout else "",
                 )
             table.add_section()
-        console.print(table)
+        print_table(console, table)
 
 
 @app.command()
@@ -149,7 +150,7 @@ def policies(
                 for index, row in enumerate(rows or [("everything", "", "default")]):
                     table.add_row("" if index else escape(bound.operation.label), *row)
                 table.add_section()
-        console.print(table)
+        print_table(console, table)
 
 
 @app.command()
@@ -160,7 +161,7 @@ def versions(gateway: Annotated[str | None, typer.Argument(help="Only this gatew
         loaded = load_gateway(project, name)
         if loaded.versions is not None:
             with environment(project, name):  # of the database as well
-                console.print(versions_table(name, loaded, loaded.versions))
+                print_table(console, versions_table(name, loaded, loaded.versions))
         elif gateway is not None:
             raise SettingsError(f"gateway '{name}' has no versions: create_bff(versions=...)")
 

@@ -20,6 +20,7 @@ from ..errors import DeclarationError, SettingsError
 from ..limits import check_plan
 from .config import load_project
 from .gateways import load_gateway, names_of
+from .tables import print_table
 
 __all__ = ["partners", "when"]
 
@@ -86,7 +87,7 @@ def list_command(
             when(record.expires_at),
             when(record.last_used_at),
         )
-    console.print(table)
+    print_table(console, table)
 
 
 @partners.command("rotate")

@@ -95,7 +95,7 @@ class Tiny:
             return subprocess.Popen(
                 [sys.executable, "-m", "bff_core.cli", *(words or ("up",))],
                 cwd=self.folder / folder,
-                env={"PATH": os.environ["PATH"], "PYTHONPATH": path, "COLUMNS": "140"},
+                env={"PATH": os.environ["PATH"], "PYTHONPATH": path, "COLUMNS": "40"},
                 stdout=output if stdout is None else stdout,
                 stderr=output,
             )

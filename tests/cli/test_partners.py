@@ -126,6 +126,15 @@ def test_the_plan_of_a_tenant(bff: Cli) -> None:
     assert "acme: no plan" in bff("partners", "plan", "acme")
 
 
+def test_ids_are_whole_however_narrow_it_is(bff: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At 80 columns, as in a pipe: what is listed can be revoked."""
+    monkeypatch.setattr(partners_console, "_width", 80)
+    bff("partners", "issue", "a-partner-of-ours", "--plan", "gold", "--version", "2024-11-01", "--scope", "orders:read")
+    (key_id,) = re.findall(r"key_\w{16}", bff("partners", "list"))
+    assert f"{key_id} is revoked" in bff("partners", "revoke", key_id)
+    assert partners_console.width == 80
+
+
 def test_what_changed_and_who_uses_it(bff: Cli) -> None:
     """The changes in words, the announced end, the keys that are pinned; a gateway without versions is passed over."""
     bff("partners", "issue", "acme", "--version", "2024-11-01")

@@ -37,6 +37,7 @@ def test_from_a_folder_of_the_project(tiny: Make) -> None:
     (project.folder / "deep" / "down").mkdir(parents=True)
     process = project.start(folder="deep/down")
     eventually(lambda: "\nRunning." in project.output or process.poll() is not None, "it runs")
+    assert f"http://127.0.0.1:{project.port} " in project.output
     assert end(process) == 0, project.output
     assert project.gone()
     assert (project.folder / "data" / "stopped").exists()
