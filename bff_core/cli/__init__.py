@@ -86,7 +86,7 @@ def dispatch_command(
 
 
 @app.command()
-def pages(gateway: Annotated[str | None, typer.Argument(help="Only this gateway.")] = None) -> None:
+def pages(gateway: Annotated[str | None, typer.Argument(help="Only this gateway, or module:app.")] = None) -> None:
     """Show every page with its sections and what they depend on."""
     for name, routes in _pages(load_project(), gateway).items():
         table = Table("page", "section", "calls", "after", "timeout", title=name)
@@ -108,7 +108,9 @@ def pages(gateway: Annotated[str | None, typer.Argument(help="Only this gateway.
 @app.command()
 def graph(
     context: typer.Context,
-    page: Annotated[str, typer.Argument(help="A page, such as ProductPage or web:ProductPage.")],
+    page: Annotated[
+        str, typer.Argument(help="A page, such as ProductPage, web:ProductPage or module:app:ProductPage.")
+    ],
     form: Annotated[str, typer.Option("--format", help="mermaid or svg")] = "mermaid",
     output: Annotated[Path | None, typer.Option(help="A file to write to.")] = None,
 ) -> None:
@@ -135,7 +137,7 @@ def graph(
 
 @app.command()
 def policies(
-    gateway: Annotated[str | None, typer.Argument(help="Only this gateway.")] = None,
+    gateway: Annotated[str | None, typer.Argument(help="Only this gateway, or module:app.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Defaults as well, not only what was changed.")] = False,
 ) -> None:
     """Show the policy in force for every operation, and where each value comes from."""
@@ -154,7 +156,7 @@ def policies(
 
 
 @app.command()
-def versions(gateway: Annotated[str | None, typer.Argument(help="Only this gateway.")] = None) -> None:
+def versions(gateway: Annotated[str | None, typer.Argument(help="Only this gateway, or module:app.")] = None) -> None:
     """Show what changed from version to version, and who still uses what."""
     project = load_project()
     for name in names_of(project, gateway):

@@ -15,17 +15,20 @@ __all__ = ["environment", "load_gateway", "names_of"]
 
 
 def names_of(project: Project, gateway: str | None) -> list[str]:
-    """The gateways that are meant: ``gateway``, or all. Raises ``SettingsError``."""
-    names = list(project.gateways) if gateway is None else [gateway]
-    if unknown := [name for name in names if name not in project.gateways]:
-        raise SettingsError(f"there is no gateway '{unknown[0]}'; there is: {', '.join(project.gateways)}")
-    return names
+    """The gateways that are meant: ``gateway``, which may be ``module:app``, or all of the project. Raises
+    ``SettingsError`` when there is none."""
+    if gateway is None and not project.gateways:
+        raise SettingsError("no [tool.bff.gateways] in pyproject.toml, here or above; say which gateway: module:app")
+    if gateway is not None and ":" not in gateway and gateway not in project.gateways:
+        known = ", ".join(project.gateways) or "none"
+        raise SettingsError(f"there is no gateway '{gateway}'; there is: {known}; or give module:app")
+    return list(project.gateways) if gateway is None else [gateway]
 
 
 @contextmanager
 def environment(project: Project, name: str) -> Iterator[None]:
     """The environment of that gateway, until the end of the block: the next gateway has another one."""
-    told = project.variables(name)
+    told = project.variables(name) if name in project.gateways else {}
     os.environ.update(told)
     try:
         yield
@@ -35,6 +38,6 @@ def environment(project: Project, name: str) -> Iterator[None]:
 
 
 def load_gateway(project: Project, name: str) -> Bff:
-    """The app of a gateway, in its environment. Raises ``SettingsError``."""
+    """The app of a gateway in its environment, or the one at ``module:app``. Raises ``SettingsError``."""
     with environment(project, name):
-        return load_app(project.gateways[name].app)
+        return load_app(project.gateways[name].app if name in project.gateways else name)

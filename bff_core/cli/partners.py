@@ -28,7 +28,9 @@ T = TypeVar("T")
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 partners = typer.Typer(no_args_is_help=True, help="Issue, list, rotate and revoke the API keys of partners.")
 console = Console()
-Gateway = Annotated[str | None, typer.Option(help="Whose keys; needed when several gateways have some.")]
+Gateway = Annotated[
+    str | None, typer.Option(help="Whose keys (or module:app); needed when several gateways have some.")
+]
 KeyId = Annotated[str, typer.Argument(help="The key's id, such as key_5d0c…; see `bff partners list`.")]
 
 
@@ -184,7 +186,8 @@ def _gateway(name: str | None) -> tuple[Bff, StoredKeys]:
             found[known] = app, keys
     if len(found) == 1:
         ((known, only),) = found.items()
-        os.environ.update(project.variables(known))  # the database's driver reads some only now
+        if known in project.gateways:
+            os.environ.update(project.variables(known))  # the database's driver reads some only now
         return only
     if found:
         raise SettingsError(f"several gateways have keys; say which: --gateway {' or '.join(found)}")

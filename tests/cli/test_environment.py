@@ -85,6 +85,24 @@ def test_services_are_where_the_project_has_them(folder: Path, words: tuple[str,
     assert "stock" in run(*words).lower()
 
 
+def test_without_a_project(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway is given as to `bff serve`; what to do is said to who gives none."""
+    (folder / "pyproject.toml").unlink()
+    monkeypatch.setenv("KEYS_URL", "sqlite:///mine.db")
+    monkeypatch.setenv("BFF_SERVICES__STOCK_ROOM__URL", "http://stock:1")
+    mine = "mine_of_environment:app"
+    assert "StockPage" in run("pages", mine)
+    assert run("graph", f"{mine}:StockPage").startswith("flowchart LR")
+    assert "stock" in run("policies", mine, "--all")
+    assert "2026-05-01" in run("versions", mine)
+    assert run("partners", "issue", "acme", "--gateway", mine).startswith("bff_live_")
+    for words in (["pages"], ["policies"], ["versions"], ["graph", "StockPage"], ["partners", "list"]):
+        with pytest.raises(SettingsError, match=r"no \[tool.bff.gateways\] in pyproject.toml.*: module:app"):
+            run(*words)
+    with pytest.raises(SettingsError, match="no gateway 'mine'; there is: none; or give module:app"):
+        run("pages", "mine")
+
+
 def test_versions(folder: Path) -> None:
     """Who uses them is asked of the gateway's own database."""
     assert "2026-05-01" in run("versions", "mine")
