@@ -32,7 +32,9 @@ __all__ = ["main"]
 
 PortBase = Annotated[
     int,
-    typer.Option(help="Moves all ports: gateways from N+1, services from N+1000.", min=LOWEST_BASE, max=HIGHEST_PORT),
+    typer.Option(
+        help="Moves every port by this minus 8000: 18000 makes 8001 into 18001.", min=LOWEST_BASE, max=HIGHEST_PORT
+    ),
 ]
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Run and look into Backends-for-Frontends.")
 app.add_typer(partners, name="partners")

@@ -69,7 +69,7 @@ class Supervisor:
             raise SettingsError(
                 "these ports are taken:\n"
                 + "\n".join(taken)
-                + "\nstop what holds them, or move all ports: --port-base N"
+                + "\nstop what holds them, or move all ports by N - 8000: --port-base N"
             )
 
     async def start(self, progress: Callable[[str], None]) -> None:

@@ -46,7 +46,7 @@ class Voice:
         self.quiet = False
 
     def __call__(self, name: str, line: str) -> None:
-        # The access log would drown the walk; what is not JSON or is worse than information is always shown.
+        # The access log would drown the walk; what is not JSON, or worse than information, is always shown.
         if self.quiet and line.startswith("{") and '"level": "info"' in line:
             return
         colour = self._colours.get(name, "white")
@@ -81,7 +81,9 @@ async def up(project: Project, port_base: int, *, once: bool) -> int:
         elif once or work.exception():
             return work.result()
         else:
-            console.print("\nRunning. Ctrl-C stops it; [bold]bff tour[/] takes the walk again.")
+            again = " [bold]bff tour[/] takes the walk again." if "tour" in project.commands else ""
+            console.print(f"\nRunning. Ctrl-C stops it.{again}")
+            voice.quiet = False
             await stopped
         return int(console.quiet)
     finally:
