@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import tomllib
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, cast, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -18,14 +19,18 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     InitSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+from pydantic_settings import SettingsError as UnreadableError
 
 from .delivery.settings import Delivery
 from .errors import SettingsError
@@ -36,6 +41,9 @@ from .targets import parse_targets
 
 __all__ = ["ExchangeSettings", "ServiceSettings", "Settings"]
 
+LISTS = (tuple, list, set, frozenset)
+FORMS = {"tuple_type": True, "list_type": True, "model_type": False, "dict_type": False}
+"""Errors of pydantic's that a wrong form is, and whether a list was expected."""
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
@@ -91,7 +99,8 @@ class Settings(BaseSettings):
     """What every gateway can be told. A gateway's own settings derive from this.
 
     ``BFF_SERVICES__CATALOG__URL=http://…`` in the environment sets ``services.catalog.url``; ``BFF_SETTINGS_FILE``
-    names a TOML file; ``defaults`` of a gateway's own class come last. Times are seconds, sizes are bytes.
+    names a TOML file; ``defaults`` of a gateway's own class come last, arguments win over everything. Times are
+    seconds, sizes are bytes. Raises ``SettingsError`` with each wrong key, and each variable that is no setting.
     """
 
     model_config = SettingsConfigDict(
@@ -153,18 +162,26 @@ class Settings(BaseSettings):
         TrustedProxies(value)
         return value
 
+    if not TYPE_CHECKING:  # which knows the fields as arguments
+
+        def __init__(self, **values: Any) -> None:
+            cls = type(self)
+            cls._refuse_unknown_variables()
+            try:
+                super().__init__(**values)
+            except ValidationError as error:
+                prefix = cls.model_config["env_prefix"]
+                lines = [_line(prefix, entry) for entry in error.errors(include_url=False, include_input=False)]
+            except UnreadableError as error:
+                lines = [f"  {error.__cause__}"]
+            else:
+                return
+            raise SettingsError("settings that cannot be used:\n" + "\n".join(lines))
+
     @classmethod
     def load(cls, **values: Any) -> Self:
-        """The settings in force; ``values`` win over everything. Raises ``SettingsError`` with each wrong key."""
-        cls._refuse_unknown_variables()
-        try:
-            return cls(**values)
-        except ValidationError as error:
-            lines = [
-                f"  {'.'.join(str(part) for part in entry['loc'])}: {entry['msg']}"
-                for entry in error.errors(include_url=False, include_input=False)
-            ]
-            raise SettingsError("settings that cannot be used:\n" + "\n".join(lines)) from None
+        """The settings in force, as ``Settings(...)`` gives them."""
+        return cls(**values)
 
     @classmethod
     def _refuse_unknown_variables(cls) -> None:
@@ -182,15 +199,53 @@ class Settings(BaseSettings):
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - and the same, which says what it cannot read
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic-settings names them
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments, environment, file, then the gateway's defaults; each level down the one before wins."""
+        environment = _Environment(settings_cls)
         defaults = InitSettingsSource(settings_cls, init_kwargs=dict(cls.defaults))
         path = os.environ.get(cls.file_variable)
         if path is None:
-            return init_settings, env_settings, defaults
+            return init_settings, environment, defaults
         if not os.path.isfile(path):  # noqa: PTH113 - nothing else needs a Path here
             raise SettingsError(f"{cls.file_variable} names {path}, which is no file")
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=path), defaults
+        try:
+            file = TomlConfigSettingsSource(settings_cls, toml_file=path)
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+            raise SettingsError(f"{cls.file_variable} names {path}, which cannot be read as TOML: {error}") from None
+        return init_settings, environment, file, defaults
+
+
+class _Environment(EnvSettingsSource):
+    """What cannot be read is told with its variable and the form it should have, never with its value."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo | None, value: Any) -> Any:
+        """The value from JSON."""
+        try:
+            return super().decode_complex_value(field_name, cast("FieldInfo", field), value)
+        except ValueError:
+            named = (name for name, found in os.environ.items() if found == value)
+            found = next((name for name in named if name.upper().endswith(field_name.upper())), field_name.upper())
+            kinds = (field.annotation, *get_args(field.annotation)) if field is not None else ()
+            is_list = any(get_origin(kind) in LISTS for kind in kinds)
+            raise ValueError(f"{found} cannot be read: {_form(found, is_list=is_list)}") from None
+
+
+def _form(variable: str, *, is_list: bool) -> str:
+    if is_list:
+        return f"""it is a JSON list, such as {variable}='["one", "two"]'"""
+    return f"""it is a JSON object, such as {variable}='{{"name": "value"}}', or {variable}__NAME=value for each name"""
+
+
+def _line(prefix: str, entry: ErrorDetails) -> str:
+    """What is wrong, with the variable it comes from when there is one."""
+    path = [str(part) for part in entry["loc"]]
+    names = [prefix + "__".join(path[:length]).upper() for length in range(len(path), 0, -1)]
+    variable = next((name for name in names if name in os.environ), None)
+    line = f"  {'.'.join(path)}: {entry['msg'].removeprefix('Value error, ')}"
+    if variable is None:
+        return line
+    form = FORMS.get(entry["type"])
+    return f"{line} ({variable}{f': {_form(variable, is_list=form)}' if form is not None else ''})"

@@ -9,6 +9,7 @@ import httpx
 __all__ = ["Target", "parse_targets"]
 
 SHORTEST = 1.0
+HIGHEST_PORT = 65535
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,8 @@ def _parse(part: str) -> Target:
         raise ValueError(f"not a URL: {error}") from None
     if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment or url.userinfo:
         raise ValueError("must be http(s)://host[:port][/path], without user, query or fragment")
+    if url.port is not None and not 1 <= url.port <= HIGHEST_PORT:
+        raise ValueError(f"there is no port {url.port}; write 1 to {HIGHEST_PORT}, such as http://host:8080")
     weight, resolve = 1.0, None
     for option in options:
         name, _, value = option.partition("=")

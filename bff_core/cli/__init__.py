@@ -21,8 +21,10 @@ from ..pages.graph import mermaid, svg
 from ..resilience.layers import leaves
 from .config import HIGHEST_PORT, LOWEST_BASE, PORT_BASE, Project, load_project
 from .dispatch import dispatch
+from .gateways import environment, load_gateway, names_of
 from .partners import partners
-from .serve import load_app, serve
+from .serve import serve
+from .tables import print_table
 from .up import up
 from .versions import versions_table
 
@@ -30,7 +32,9 @@ __all__ = ["main"]
 
 PortBase = Annotated[
     int,
-    typer.Option(help="Moves all ports: gateways from N+1, services from N+1000.", min=LOWEST_BASE, max=HIGHEST_PORT),
+    typer.Option(
+        help="Moves every port by this minus 8000: 18000 makes 8001 into 18001.", min=LOWEST_BASE, max=HIGHEST_PORT
+    ),
 ]
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Run and look into Backends-for-Frontends.")
 app.add_typer(partners, name="partners")
@@ -67,9 +71,10 @@ def serve_command(
             known = ", ".join(project.gateways) or "none"
             raise SettingsError(f"there is no gateway '{gateway}' (there is: {known}); or give module:app")
         project.enter()
-        target, own = project.gateways[gateway].app, port or project.gateways[gateway].port
-        for variable, value in project.gateways[gateway].variables(project.port_of() | {gateway: own}).items():
-            os.environ.setdefault(variable, value)
+        moved = project.gateways[gateway]
+        target, own = moved.app, port or moved.port
+        project.gateways[gateway] = moved.model_copy(update={"port": own})
+        os.environ.update(project.variables(gateway))
     serve(target, host, port or own)
 
 
@@ -83,7 +88,7 @@ def dispatch_command(
 
 
 @app.command()
-def pages(gateway: Annotated[str | None, typer.Argument(help="Only this gateway.")] = None) -> None:
+def pages(gateway: Annotated[str | None, typer.Argument(help="Only this gateway, or module:app.")] = None) -> None:
     """Show every page with its sections and what they depend on."""
     for name, routes in _pages(load_project(), gateway).items():
         table = Table("page", "section", "calls", "after", "timeout", title=name)
@@ -99,13 +104,15 @@ def pages(gateway: Annotated[str | None, typer.Argument(help="Only this gateway.
                     f"{section.timeout:g} s" if section.timeout else "",
                 )
             table.add_section()
-        console.print(table)
+        print_table(console, table)
 
 
 @app.command()
 def graph(
     context: typer.Context,
-    page: Annotated[str, typer.Argument(help="A page, such as ProductPage or web:ProductPage.")],
+    page: Annotated[
+        str, typer.Argument(help="A page, such as ProductPage, web:ProductPage or module:app:ProductPage.")
+    ],
     form: Annotated[str, typer.Option("--format", help="mermaid or svg")] = "mermaid",
     output: Annotated[Path | None, typer.Option(help="A file to write to.")] = None,
 ) -> None:
@@ -132,14 +139,14 @@ def graph(
 
 @app.command()
 def policies(
-    gateway: Annotated[str | None, typer.Argument(help="Only this gateway.")] = None,
+    gateway: Annotated[str | None, typer.Argument(help="Only this gateway, or module:app.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Defaults as well, not only what was changed.")] = False,
 ) -> None:
     """Show the policy in force for every operation, and where each value comes from."""
     project = load_project()
-    for name in _gateways(project, gateway):
+    for name in names_of(project, gateway):
         table = Table("operation", "value", "in force", "from", title=name)
-        for client in load_app(project.gateways[name].app).clients.values():
+        for client in load_gateway(project, name).clients.values():
             for bound in client.bound.values():
                 values, sources = leaves(bound.resolved.policy), bound.resolved.sources
                 shown = {path: value for path, value in values.items() if everything or sources[path] != "default"}
@@ -147,30 +154,24 @@ def policies(
                 for index, row in enumerate(rows or [("everything", "", "default")]):
                     table.add_row("" if index else escape(bound.operation.label), *row)
                 table.add_section()
-        console.print(table)
+        print_table(console, table)
 
 
 @app.command()
-def versions(gateway: Annotated[str | None, typer.Argument(help="Only this gateway.")] = None) -> None:
+def versions(gateway: Annotated[str | None, typer.Argument(help="Only this gateway, or module:app.")] = None) -> None:
     """Show what changed from version to version, and who still uses what."""
     project = load_project()
-    for name in _gateways(project, gateway):
-        loaded = load_app(project.gateways[name].app)
+    for name in names_of(project, gateway):
+        loaded = load_gateway(project, name)
         if loaded.versions is not None:
-            console.print(versions_table(name, loaded, loaded.versions))
+            with environment(project, name):  # of the database as well
+                print_table(console, versions_table(name, loaded, loaded.versions))
         elif gateway is not None:
             raise SettingsError(f"gateway '{name}' has no versions: create_bff(versions=...)")
 
 
-def _gateways(project: Project, gateway: str | None) -> list[str]:
-    names = list(project.gateways) if gateway is None else [gateway]
-    if unknown := [name for name in names if name not in project.gateways]:
-        raise SettingsError(f"there is no gateway '{unknown[0]}'; there is: {', '.join(project.gateways)}")
-    return names
-
-
 def _pages(project: Project, gateway: str | None) -> dict[str, list[PageRoute]]:
-    return {name: load_app(project.gateways[name].app).pages for name in _gateways(project, gateway)}
+    return {name: load_gateway(project, name).pages for name in names_of(project, gateway)}
 
 
 def _add_project_commands(project: Project) -> None:

@@ -149,6 +149,11 @@ class Project(_Tables):
             for name, service in self.services.items()
         }
 
+    def variables(self, name: str) -> dict[str, str]:
+        """What tells the gateway ``name`` where everything is; what the environment says already stays as it is."""
+        urls = {variable: url for variable, url in self.service_urls().items() if variable not in os.environ}
+        return urls | self.gateways[name].variables(self.port_of())
+
     def enter(self) -> None:
         """Work in its folder from now on: relative paths begin and modules are found there, wherever one called."""
         os.chdir(self.root)

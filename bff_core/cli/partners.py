@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, TypeVar
 
@@ -18,7 +19,8 @@ from ..auth import KeyRecord, StoredKeys, stored_keys
 from ..errors import DeclarationError, SettingsError
 from ..limits import check_plan
 from .config import load_project
-from .serve import load_app
+from .gateways import load_gateway, names_of
+from .tables import print_table
 
 __all__ = ["partners", "when"]
 
@@ -26,7 +28,9 @@ T = TypeVar("T")
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 partners = typer.Typer(no_args_is_help=True, help="Issue, list, rotate and revoke the API keys of partners.")
 console = Console()
-Gateway = Annotated[str | None, typer.Option(help="Whose keys; needed when several gateways have some.")]
+Gateway = Annotated[
+    str | None, typer.Option(help="Whose keys (or module:app); needed when several gateways have some.")
+]
 KeyId = Annotated[str, typer.Argument(help="The key's id, such as key_5d0c…; see `bff partners list`.")]
 
 
@@ -46,6 +50,7 @@ def issue_command(
     app, keys = _gateway(gateway)
     if version is not None:
         version = _known_version(app, version)
+    _check_plan(app, plan)
     ends = None if expires is None else seconds(expires)
     try:
         key, record = _run(
@@ -84,7 +89,7 @@ def list_command(
             when(record.expires_at),
             when(record.last_used_at),
         )
-    console.print(table)
+    print_table(console, table)
 
 
 @partners.command("rotate")
@@ -129,10 +134,7 @@ def plan_command(
             raise SettingsError(f"'{tenant}' has booked nothing")
     elif plan is not None or limit:
         own = dict(_limit(text) for text in limit or ())
-        try:
-            check_plan(app.limiter.declared, plan, own)
-        except DeclarationError as error:
-            raise SettingsError(str(error)) from None
+        _check_plan(app, plan, own)
         try:
             _run(keys, lambda: keys.store.plans.put(tenant, plan, own))
         except ValueError as error:
@@ -169,29 +171,37 @@ def when(instant: float | None) -> str:
 
 def _gateway(name: str | None) -> tuple[Bff, StoredKeys]:
     project = load_project()
-    if name is not None and name not in project.gateways:
-        raise SettingsError(f"there is no gateway '{name}'; there is: {', '.join(project.gateways)}")
     found: dict[str, tuple[Bff, StoredKeys]] = {}
-    for known, gateway in project.gateways.items():
-        if name not in (None, known):
-            continue
+    failed = ""
+    for known in names_of(project, name):
         try:
-            app = load_app(gateway.app)
-        except SettingsError:
-            # The variables of one gateway are none of another's.
+            app = load_gateway(project, known)
+        except SettingsError as error:
+            # One that lacks its settings does not hinder the others.
             if name is not None:
                 raise
+            failed += f"\n{known} cannot be loaded: {error}"
             continue
         if (keys := stored_keys(app.auth)) is not None:
             found[known] = app, keys
     if len(found) == 1:
-        return next(iter(found.values()))
+        ((known, only),) = found.items()
+        if known in project.gateways:
+            os.environ.update(project.variables(known))  # the database's driver reads some only now
+        return only
     if found:
         raise SettingsError(f"several gateways have keys; say which: --gateway {' or '.join(found)}")
     raise SettingsError(
         f"{name or 'no gateway'} {'has no' if name else 'has'} keys in a database: auth=StoredKeys(…) of create_bff "
-        "(docs/keys.md)"
+        f"(docs/keys.md){failed}"
     )
+
+
+def _check_plan(app: Bff, plan: str | None, own: Mapping[str, int | str | None] | None = None) -> None:
+    try:
+        check_plan(app.limiter.declared, plan, own)
+    except DeclarationError as error:
+        raise SettingsError(str(error)) from None
 
 
 def _known_version(app: Bff, version: str) -> str:

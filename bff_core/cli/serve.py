@@ -17,6 +17,7 @@ import uvicorn
 from ..app import Bff
 from ..errors import SettingsError
 from ..server import http1_protocol
+from .config import HIGHEST_PORT
 
 __all__ = ["listeners", "load", "load_app", "serve"]
 
@@ -67,6 +68,12 @@ def serve(target: str, host: str, port: int) -> None:
         # asked for is a success.
         signal.signal(number, lambda *_: sys.exit(0))
     app = load_app(target)
+    if app.settings.ops_port == port:
+        # It would be had by whoever listens first: the operations, to everybody who may ask the gateway.
+        raise SettingsError(
+            f"the gateway and its operations (BFF_OPS_PORT) cannot both have port {port}; "
+            f"set another one, such as BFF_OPS_PORT={port + 100 if port <= HIGHEST_PORT - 100 else port - 100}"
+        )
     config = uvicorn.Config(
         app,
         host=host,

@@ -17,6 +17,8 @@ from .processes import Child
 __all__ = ["Supervisor", "port_holder", "restart_delay"]
 
 READY_WITHIN = 60.0
+TELL_AFTER = 5.0
+ANSWER_WITHIN = 2.0
 POLL = 0.1
 FIRST_DELAY, LONGEST_DELAY, STEADY = 0.2, 5.0, 10.0
 Say = Callable[[str, str], None]
@@ -31,6 +33,7 @@ class Supervisor:
         self._say = say
         self._leash = Leash()
         self._ready = {name: service.ready for name, service in project.services.items()}
+        self._has_key = frozenset(self._ready)
         self._ready |= dict.fromkeys(project.gateways, "/health/ready")
         urls = project.service_urls()
         self.services = [
@@ -66,7 +69,7 @@ class Supervisor:
             raise SettingsError(
                 "these ports are taken:\n"
                 + "\n".join(taken)
-                + "\nstop what holds them, or move all ports: --port-base N"
+                + "\nstop what holds them, or move all ports by N - 8000: --port-base N"
             )
 
     async def start(self, progress: Callable[[str], None]) -> None:
@@ -103,21 +106,32 @@ class Supervisor:
 
     async def _until_ready(self, child: Child, progress: Callable[[str], None]) -> None:
         loop = asyncio.get_running_loop()
-        until = loop.time() + READY_WITHIN
-        while not await self._is_ready(child):
+        began, told = loop.time(), False
+        while (answer := await self._answer(child)) != f"{HTTPStatus.OK}":
             if child.pid is None:
                 raise SettingsError(f"{child.name} ended while it was starting; its last words are above")
-            if loop.time() > until:
-                raise SettingsError(f"{child.name} was not ready within {READY_WITHIN:.0f} s")
+            asked = f"GET http://127.0.0.1:{child.port}{self._ready[child.name]} must be a 200, the last answer was"
+            waited = loop.time() - began
+            if waited > READY_WITHIN:
+                key = f'; ask for another path: ready = "/..." in [tool.bff.services.{child.name}] of pyproject.toml'
+                hint = key if child.name in self._has_key else ""
+                raise SettingsError(f"{child.name} was not ready within {READY_WITHIN:g} s: {asked} {answer}{hint}")
+            if waited > TELL_AFTER and not told:
+                told = True
+                self._say(child.name, f"is waited for: {asked} {answer}")
             await asyncio.sleep(POLL)
         progress(child.name)
 
-    async def _is_ready(self, child: Child) -> bool:
+    async def _answer(self, child: Child) -> str:
+        """The status it has when it is asked whether it is ready, or why there is none."""
         try:
-            status = await asyncio.wait_for(_status(child.port, self._ready[child.name]), 2.0)
-        except (OSError, TimeoutError, ValueError, IndexError):
-            return False
-        return status == HTTPStatus.OK
+            return f"{await asyncio.wait_for(_status(child.port, self._ready[child.name]), ANSWER_WITHIN)}"
+        except TimeoutError:
+            return f"none within {ANSWER_WITHIN:g} s"
+        except OSError as error:
+            return f"none ({error.strerror or error})"
+        except (ValueError, IndexError):
+            return "no HTTP"
 
     async def _keep(self, child: Child) -> None:
         loop = asyncio.get_running_loop()

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from .config import Project
 from .supervisor import Supervisor
+from .tables import print_table
 
 __all__ = ["up"]
 
@@ -45,7 +46,7 @@ class Voice:
         self.quiet = False
 
     def __call__(self, name: str, line: str) -> None:
-        # The access log would drown the walk; what is not JSON or is worse than information is always shown.
+        # The access log would drown the walk; what is not JSON, or worse than information, is always shown.
         if self.quiet and line.startswith("{") and '"level": "info"' in line:
             return
         colour = self._colours.get(name, "white")
@@ -80,7 +81,9 @@ async def up(project: Project, port_base: int, *, once: bool) -> int:
         elif once or work.exception():
             return work.result()
         else:
-            console.print("\nRunning. Ctrl-C stops it; [bold]bff tour[/] takes the walk again.")
+            again = " [bold]bff tour[/] takes the walk again." if "tour" in project.commands else ""
+            console.print(f"\nRunning. Ctrl-C stops it.{again}")
+            voice.quiet = False
             await stopped
         return int(console.quiet)
     finally:
@@ -96,7 +99,7 @@ async def _work(project: Project, supervisor: Supervisor, port_base: int, consol
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("", total=total)
         await supervisor.start(lambda name: progress.update(task, advance=1, description=f"{name} is ready"))
-    console.print(_addresses(supervisor))
+    print_table(console, _addresses(supervisor))
     return await _tour(port_base) if "tour" in project.commands else 0
 
 
@@ -114,11 +117,11 @@ async def _tour(port_base: int) -> int:
 
 
 def _addresses(supervisor: Supervisor) -> Table:
-    table = Table("", "address", "documentation", "console", title="running on this machine")
+    table = Table("", "address", "console", title="running on this machine", caption="/docs of a gateway describes it")
     for child in [*supervisor.gateways, *supervisor.services]:
         url = f"http://127.0.0.1:{child.port}"
         port = supervisor.consoles.get(child.name)
         console = f"http://127.0.0.1:{port}/console" if port is not None else ""
         name = f"[bold]{child.name}[/]" if child in supervisor.gateways else child.name
-        table.add_row(name, url, f"{url}/docs", console)
+        table.add_row(name, url, console)
     return table

@@ -14,6 +14,8 @@ __all__ = ["REDACTED", "redact", "redact_text"]
 REDACTED = "[redacted]"
 DEEPEST = 12
 LONGEST = 2048
+TRACEBACK = "Traceback (most recent call last)"
+LONGEST_TRACEBACK = 32 * 1024
 
 _WORDS = r"""(?:access|refresh|id|auth|csrf|xsrf|bearer|session)?[_-]?tokens?|passwords?|passwd|passphrase|pwd|
     (?:client|shared|webhook)?[_-]?secrets?|(?:x[_-])?(?:api|access|private|secret|signing|encryption)[_-]?keys?|
@@ -70,9 +72,23 @@ def redact(_: WrappedLogger, __: str, record: EventDict) -> EventDict:
 
 def redact_text(text: str) -> str:
     """``text`` without the secrets in it: credentials of URLs, tokens, keys, and the values of telling names. Of a very
-    long one only the beginning."""
+    long one only the beginning; of a traceback the end as well, which says what happened."""
     if len(text) > LONGEST:
+        if TRACEBACK in text[:LONGEST] and len(text) <= LONGEST_TRACEBACK:
+            return _ends(_without_secrets(text))
         text = f"{text[:LONGEST]}[{len(text) - LONGEST} more]"
+    return _without_secrets(text)
+
+
+def _ends(traceback: str) -> str:
+    """Its head and its tail, cut after all secrets are out: the half of one is none that a pattern knows."""
+    if len(traceback) <= LONGEST:
+        return traceback
+    head, tail = traceback[: LONGEST // 4], traceback[-3 * LONGEST // 4 :]
+    return f"{head}[{len(traceback) - len(head) - len(tail)} more]{tail}"
+
+
+def _without_secrets(text: str) -> str:
     # Every pattern needs one of these.
     if not (" " in text or "=" in text or ":" in text or "," in text or "eyJ" in text or "bff_" in text):
         return text

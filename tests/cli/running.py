@@ -80,6 +80,7 @@ class Tiny:
 
     folder: Path
     port: int
+    gateway_port: int
 
     def pid(self, name: str) -> int:
         file = self.folder / "data" / name
@@ -95,7 +96,7 @@ class Tiny:
             return subprocess.Popen(
                 [sys.executable, "-m", "bff_core.cli", *(words or ("up",))],
                 cwd=self.folder / folder,
-                env={"PATH": os.environ["PATH"], "PYTHONPATH": path, "COLUMNS": "140"},
+                env={"PATH": os.environ["PATH"], "PYTHONPATH": path, "COLUMNS": "40"},
                 stdout=output if stdout is None else stdout,
                 stderr=output,
             )
@@ -107,14 +108,14 @@ class Tiny:
 
 def make(folder: Path, how: str = "") -> Tiny:
     """The project, its service as ``how`` says: deaf, unready, parent."""
-    port = free_port()
+    port, gateway_port = free_port(), free_port()
     (folder / "service.py").write_text(SERVICE)
     (folder / "tiny.py").write_text(GATEWAY)
     (folder / "pyproject.toml").write_text(
         f"[tool.bff.services]\necho = {{ command = 'python service.py {{port}} {how}', port = {port} }}\n"
-        f"[tool.bff.gateways]\ntiny = {{ app = 'tiny:app', port = {free_port()} }}\n"
+        f"[tool.bff.gateways]\ntiny = {{ app = 'tiny:app', port = {gateway_port} }}\n"
     )
-    return Tiny(folder, port)
+    return Tiny(folder, port, gateway_port)
 
 
 def end(process: subprocess.Popen[bytes], number: int = signal.SIGINT) -> int:

@@ -96,6 +96,7 @@ def test_the_life_of_a_key(bff: Cli) -> None:
         (["partners", "rotate", "key_x"], "there is no key 'key_x' in force; see: bff partners list"),
         (["partners", "rotate", "key_x", "--grace", "soon"], "'soon' is no time; say 90d"),
         (["partners", "issue", "a", "--version", "v9"], "there is no version 'v9'; there is: 2026-05-01, 2024-11-01"),
+        (["partners", "issue", "acme", "--plan", "glod"], "there is no plan 'glod'; there is: gold"),
         (["partners", "issue", "a|b"], "characters without '|'; give the key another one with --tenant"),
         (["partners", "plan", "a|b", "gold"], "a tenant is at most 255 printable characters without '|'"),
         (["partners", "plan", "acme", "silver"], "there is no plan 'silver'; there is: gold"),
@@ -123,6 +124,15 @@ def test_the_plan_of_a_tenant(bff: Cli) -> None:
     assert "gold" in bff("partners", "list")
     bff("partners", "plan", "acme", "--remove")
     assert "acme: no plan" in bff("partners", "plan", "acme")
+
+
+def test_ids_are_whole_however_narrow_it_is(bff: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At 80 columns, as in a pipe: what is listed can be revoked."""
+    monkeypatch.setattr(partners_console, "_width", 80)
+    bff("partners", "issue", "a-partner-of-ours", "--plan", "gold", "--version", "2024-11-01", "--scope", "orders:read")
+    (key_id,) = re.findall(r"key_\w{16}", bff("partners", "list"))
+    assert f"{key_id} is revoked" in bff("partners", "revoke", key_id)
+    assert partners_console.width == 80
 
 
 def test_what_changed_and_who_uses_it(bff: Cli) -> None:

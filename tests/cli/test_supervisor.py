@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import sys
@@ -130,6 +131,38 @@ async def test_one_that_ends_does_not_leave_the_others_waiting(heard: Heard) -> 
         await supervisor.start(lambda _: None)
     await supervisor.stop()
     assert asyncio.all_tasks() == before
+
+
+@pytest.mark.parametrize(
+    ("line", "answer"),
+    [(b"HTTP/1.1 404 Not Found\r\n\r\n", "404"), (b"who is it?\r\n", "no HTTP"), (None, "none (")],
+)
+async def test_what_is_never_ready(
+    line: bytes | None, answer: str, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it is waited for, and at the end: what was asked, what came, and how to ask for something else."""
+    monkeypatch.setattr("bff_core.cli.supervisor.READY_WITHIN", 0.3)
+    monkeypatch.setattr("bff_core.cli.supervisor.TELL_AFTER", 0.0)
+    asked: list[bytes] = []
+
+    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readline())
+        writer.write(line or b"")
+        writer.close()
+
+    port = free_port()
+    server = None if line is None else await asyncio.start_server(say, "127.0.0.1", port)
+    supervisor = Supervisor(Project(services={"a": Service(command="sleep 600", port=port)}), PORT_BASE, heard)
+    question = f"GET http://127.0.0.1:{port}/health must be a 200, the last answer was {answer}"
+    with pytest.raises(SettingsError, match=re.escape(question)) as refused:
+        await supervisor.start(lambda _: None)
+    assert 'another path: ready = "/..." in [tool.bff.services.a] of pyproject.toml' in str(refused.value)
+    assert [each.startswith(f"is waited for: {question}") for each in heard.lines("a")] == [True]
+    assert set(asked) == (set() if line is None else {b"GET /health HTTP/1.1\r\n"})
+    await supervisor.stop()
+    if server is not None:
+        server.close()
+        await server.wait_closed()
 
 
 async def test_no_such_program(tmp_path: Path, heard: Heard) -> None:

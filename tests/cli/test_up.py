@@ -37,9 +37,22 @@ def test_from_a_folder_of_the_project(tiny: Make) -> None:
     (project.folder / "deep" / "down").mkdir(parents=True)
     process = project.start(folder="deep/down")
     eventually(lambda: "\nRunning." in project.output or process.poll() is not None, "it runs")
+    assert f"http://127.0.0.1:{project.port} " in project.output
+    assert "bff tour" not in project.output
     assert end(process) == 0, project.output
     assert project.gone()
     assert (project.folder / "data" / "stopped").exists()
+
+
+def test_requests_are_seen_while_it_runs(tiny: Make) -> None:
+    """Those of the start are not."""
+    project = tiny()
+    process = project.start()
+    eventually(lambda: "\nRunning." in project.output, "it runs")
+    assert '"event": "request"' not in project.output
+    urllib.request.urlopen(f"http://127.0.0.1:{project.gateway_port}/openapi.json", timeout=10).close()
+    eventually(lambda: '"event": "request"' in project.output, "its line")
+    assert end(process) == 0, project.output
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -223,6 +223,25 @@ def test_what_never_ends() -> None:
     assert len(redact_text("a" * 100_000)) < 3000
 
 
+def long_traceback(message: str) -> str:
+    frames = "".join(f'  File "/app/{number}.py", line {number}, in load\n    load()\n' for number in range(100))
+    return f"Traceback (most recent call last):\n{frames}{message}\n"
+
+
+def test_of_a_traceback_both_ends_are_told() -> None:
+    """Where it began, and what it says at last; a secret that the cut goes through is none of it."""
+    shown = redact_text(long_traceback("RuntimeError: the keys cannot be read"))
+    assert shown.startswith('Traceback (most recent call last):\n  File "/app/0.py"')
+    assert shown.endswith("RuntimeError: the keys cannot be read\n")
+    assert len(shown) < 2100
+    words = redact_text(long_traceback(f"RuntimeError: password='{SECRET * 200}' in front of {'the reason ' * 10}"))
+    assert "[redacted] in front of" in words
+    assert SECRET not in words
+    key = f"-----BEGIN PRIVATE KEY-----\n{SECRET * 120}\n-----END PRIVATE KEY-----"
+    assert SECRET not in redact_text(long_traceback(f"ValueError: not {key}"))
+    assert len(redact_text(long_traceback("a" * 100_000))) < 3000
+
+
 FORGED = '{"event": "request", "forged": true}'
 HOSTILE = [
     f"a%0d%0a{FORGED}".replace(" ", "%20"),

@@ -1,0 +1,43 @@
+"""The gateways of a project, as the command's other parts see them: with what ``bff up`` tells each of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..app import Bff
+from ..errors import SettingsError
+from .config import Project
+from .serve import load_app
+
+__all__ = ["environment", "load_gateway", "names_of"]
+
+
+def names_of(project: Project, gateway: str | None) -> list[str]:
+    """The gateways that are meant: ``gateway``, which may be ``module:app``, or all of the project. Raises
+    ``SettingsError`` when there is none."""
+    if gateway is None and not project.gateways:
+        raise SettingsError("no [tool.bff.gateways] in pyproject.toml, here or above; say which gateway: module:app")
+    if gateway is not None and ":" not in gateway and gateway not in project.gateways:
+        known = ", ".join(project.gateways) or "none"
+        raise SettingsError(f"there is no gateway '{gateway}'; there is: {known}; or give module:app")
+    return list(project.gateways) if gateway is None else [gateway]
+
+
+@contextmanager
+def environment(project: Project, name: str) -> Iterator[None]:
+    """The environment of that gateway, until the end of the block: the next gateway has another one."""
+    told = project.variables(name) if name in project.gateways else {}
+    os.environ.update(told)
+    try:
+        yield
+    finally:
+        for variable in told:
+            os.environ.pop(variable, None)
+
+
+def load_gateway(project: Project, name: str) -> Bff:
+    """The app of a gateway in its environment, or the one at ``module:app``. Raises ``SettingsError``."""
+    with environment(project, name):
+        return load_app(project.gateways[name].app if name in project.gateways else name)
