@@ -18,6 +18,7 @@ from ..context import RequestContext, current_context
 from ..errors import ClientDisconnected, DeclarationError, Problem, ServiceError, UnexpectedStatus
 from ..hardening import LimitedBody
 from ..limits import Criticality, Guard, Shedder
+from ..pages import reason_of
 from ..resilience import CallPolicy, Upstream, open_stream, report_broken
 from ..telemetry import Event, Events, PageMeter
 from ..wire import Streamed
@@ -253,6 +254,7 @@ class _ProxyEndpoint:
             return stream
         except ServiceError as failed:
             error = failed
+            context.note_failure("proxy", reason_of(failed))
             raise _problem(failed) from failed
         finally:
             # Also when the client has left: the service may have done it all the same.
