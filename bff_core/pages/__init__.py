@@ -4,7 +4,6 @@ from .batch import BatchRoute
 from .declare import Page, optional, required, section, shape
 from .density import DensityAware, pick_variant
 from .endpoint import PageEndpoint
-from .failure import reason_of
 from .last_good import LastGoodValues
 from .messages import MessageStreaming
 from .plan import Plan, PlannedSection
@@ -33,7 +32,6 @@ __all__ = [
     "optional",
     "page_routes",
     "pick_variant",
-    "reason_of",
     "required",
     "section",
     "shape",
