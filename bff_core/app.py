@@ -48,6 +48,8 @@ from .telemetry import AccessLog, Events
 from .versions import Versions
 
 if TYPE_CHECKING:
+    import httpx
+
     from .ssr import Templates
 
 __all__ = ["Bff"]
@@ -73,6 +75,7 @@ class Bff(FastAPI):
     handlers: frozenset[Any]
     enter: Callable[[Scope], Awaitable[None]]
     admission: Admission
+    transport: httpx.AsyncBaseTransport | None
     _bind: Callable[[str], Upstream]
 
     def __init__(

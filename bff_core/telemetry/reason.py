@@ -11,8 +11,8 @@ LONGEST = 300
 
 
 def reason_of(error: BaseException, service: str = "", operation: str = "") -> dict[str, str | int]:
-    """``kind``, and as far as known ``service``, ``operation``, the service's ``status`` and ``detail``, which is the
-    error's own words; ``service`` and ``operation`` are what was asked, should the error not say. Of other errors the type alone:
+    """``kind``, and as far as known ``service``, ``operation``, the service's ``status`` and ``detail``, its own
+    words; ``service`` and ``operation`` are what was asked, should the error not say. Of other errors the type alone:
     their words may be anybody's."""
     if not isinstance(error, ServiceError):
         return {"kind": type(error).__name__}
