@@ -28,17 +28,21 @@ async def test_a_wrong_path_is_named() -> None:
     """With what was declared instead."""
     services = FakeServices("Catalog")
     services["Catalog"].get("/product/p1").respond(json="Lamp")
-    with pytest.raises(AssertionError, match="GET http://catalog.test/products/p1: declared is .*/product/p1"):
+    with pytest.raises(AssertionError, match=r"GET http://catalog\.test/products/p1: declared is .*/product/p1"):
         async with bff_client(gateway(services)) as client:
             assert (await client.get("/products/p1")).status_code == 502
 
 
 async def test_the_error_of_a_test_has_it_as_a_note() -> None:
     """The test fails as it would, and says why."""
-    with pytest.raises(AssertionError, match="gave no usable answer") as failed:
+
+    async def wrong() -> None:
         async with bff_client(gateway(FakeServices("Catalog"))) as client:
             answer = await client.get("/products/p1")
             assert answer.status_code == 200, answer.text
+
+    with pytest.raises(AssertionError, match="gave no usable answer") as failed:
+        await wrong()
     assert "GET http://catalog.test/products/p1: declared is nothing" in failed.value.__notes__[0]
 
 
