@@ -76,10 +76,11 @@ def test_another_url_is_refused(url: str) -> None:
 def test_a_folder_that_is_not_there_is_told_at_once(tmp_path: Path) -> None:
     """By every room that has tables of its own, not by its first request."""
     url = f"sqlite:///{tmp_path}/missing/x.db"
+    limit = RateLimit("all", "1/second", key=())
     for make in (
         lambda: sql_engine(url),
         lambda: StoredKeys(url, pepper=SecretStr("x" * 32)),
-        lambda: create_bff("t", settings=Settings(limits_url=url), clients=[], limits=[RateLimit("all", "1/second", key=())]),
+        lambda: create_bff("t", settings=Settings(limits_url=url), clients=[], limits=[limit]),
     ):
         with pytest.raises(SettingsError, match="missing is no folder"):
             make()
