@@ -96,6 +96,7 @@ class Recorder:
         done: Done,
         *,
         repeatable: bool = True,
+        hurried: bool = False,
     ) -> Exchange:
         bar = Bar(self._service, time.monotonic() - self._origin[0])
         self._bars.append(bar)
@@ -105,7 +106,7 @@ class Recorder:
             bar.outcome = str(response.status) if response is not None else error.kind if error is not None else "?"
             done(response, error)
 
-        return self._inner.send(method, target, headers, body, timeout, noted, repeatable=repeatable)
+        return self._inner.send(method, target, headers, body, timeout, noted, repeatable=repeatable, hurried=hurried)
 
     async def aclose(self) -> None:
         await self._inner.aclose()

@@ -18,7 +18,7 @@ from .settings import ServiceSettings, Settings
 from .telemetry import Events
 from .wire import Http1Wire, HttpxWire, Wire
 
-__all__ = ["bind_clients", "bind_service", "close_credentials", "make_cache", "make_last_good", "make_mirror"]
+__all__ = ["bind_clients", "bind_service", "credentials_of", "make_cache", "make_last_good", "make_mirror"]
 
 MEMORY = "memory://"
 
@@ -99,12 +99,11 @@ def bind_service(name: str, settings: Settings, transport: httpx.AsyncBaseTransp
     )
 
 
-async def close_credentials(clients: Clients) -> None:
-    """Free what the services' credentials hold."""
+def credentials_of(clients: Clients) -> list[ServiceCredentials]:
+    """The services' credentials, each once."""
     bound = [operation for client in clients.values() for operation in client.bound.values()]
-    for credentials in dict.fromkeys(operation.credentials for operation in bound):
-        if credentials is not None:
-            await credentials.aclose()
+    found = dict.fromkeys(operation.credentials for operation in bound)
+    return [credentials for credentials in found if credentials is not None]
 
 
 def _key(service: str) -> str:

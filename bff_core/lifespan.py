@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import gc
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from .auth import Authenticator
 from .balance import BalancedWire
-from .binding import close_credentials
+from .binding import credentials_of
 from .clients import ResponseCache
 from .resilience import CircuitMirror, Upstream
 
@@ -37,41 +37,46 @@ def make_lifespan(
         gc.collect()
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD, *gc.get_threshold()[1:])
-        app.lag.start()
-        await app.operations.start()
-        for upstream in upstreams.values():
-            if isinstance(upstream.wire, BalancedWire):
-                upstream.wire.start()
-        if mirror is not None:
-            mirror.start()
-        if app.app_life is not None:
-            app.app_life.start()
-        app.ready = True
-        if inner is None:
-            yield
-        else:
-            async with inner(app) as state:
-                yield state
-        app.ready = False
-        app.access.flush()
-        app.lag.stop()
-        await app.operations.aclose()
-        for upstream in upstreams.values():
-            await upstream.wire.aclose()
-        await close_credentials(app.clients)
-        await cache.aclose()
-        await app.last_good.aclose()
-        await app.limiter.aclose()
-        await app.idempotency.aclose()
-        if app.app_life is not None:
-            await app.app_life.aclose()
-        if app.usage is not None:
-            await app.usage.aclose()
-        for sync in app.syncs:
-            await sync.aclose()
-        if mirror is not None:
-            await mirror.aclose()
-        if auth is not None:
-            await auth.aclose()
+        try:
+            app.lag.start()
+            await app.operations.start()
+            for upstream in upstreams.values():
+                if isinstance(upstream.wire, BalancedWire):
+                    upstream.wire.start()
+            if mirror is not None:
+                mirror.start()
+            if app.app_life is not None:
+                app.app_life.start()
+            app.ready = True
+            if inner is None:
+                yield
+            else:
+                async with inner(app) as state:
+                    yield state
+        finally:
+            app.ready = False
+            await _end(app, upstreams, cache, mirror, auth)
 
     return lifespan
+
+
+async def _end(
+    app: Bff,
+    upstreams: dict[str, Upstream],
+    cache: ResponseCache,
+    mirror: CircuitMirror | None,
+    auth: Authenticator | None,
+) -> None:
+    """Every part ends, started or not, whatever another one raises as it ends; the last of that is raised."""
+    parts: list[Any] = [
+        app.operations,
+        *(upstream.wire for upstream in upstreams.values()),
+        *credentials_of(app.clients),
+    ]
+    parts += [cache, app.last_good, app.limiter, app.idempotency, app.app_life, app.usage, *app.syncs, mirror, auth]
+    async with AsyncExitStack() as stack:
+        for part in reversed(parts):  # the last that is put there ends first
+            if part is not None:
+                stack.push_async_callback(part.aclose)
+        stack.callback(app.lag.stop)
+        stack.callback(app.access.flush)

@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Annotated, Protocol
 
 import structlog
@@ -134,13 +133,14 @@ class PushTokens:
         self._pokes[owner] = False
         task = asyncio.get_running_loop().create_task(self._deliver(owner, self._provider))
         self._tasks.add(task)
-        task.add_done_callback(partial(self._delivered, owner))
+        task.add_done_callback(self._tasks.discard)
 
     async def aclose(self) -> None:
         """End what is on its way, and let go of the store."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._pokes.clear()  # of those that had not begun
         if self._opened is not None:
             await self._opened.aclose()
 
@@ -160,10 +160,8 @@ class PushTokens:
                 again = self._pokes[owner]
         except StoreUnavailable as error:
             log.warning("push.failed", error=str(error))
-
-    def _delivered(self, owner: str, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        del self._pokes[owner]
+        finally:
+            del self._pokes[owner]  # here: whoever pokes after the last look must find nothing under way
 
     async def _send(self, provider: PushProvider, registration: Registration) -> None:
         try:

@@ -87,11 +87,14 @@ class ProvedWire:
         done: Done,
         *,
         repeatable: bool = True,
+        hurried: bool = False,
     ) -> Exchange:
         """See ``Wire.send``."""
         _, bound, rest = headers.partition(_AUTHORIZATION)
         if not bound:
-            return self._inner.send(method, target, headers, body, timeout, done, repeatable=repeatable)
+            return self._inner.send(
+                method, target, headers, body, timeout, done, repeatable=repeatable, hurried=hurried
+            )
         token, until = rest.partition(b"\r\n")[0], time.monotonic() + timeout
         url = self.origin + target
 
@@ -99,7 +102,9 @@ class ProvedWire:
             proof = self.key.header(method, url, self.nonce, token)
             left = until - time.monotonic()
             # A proof is sent once: whoever sends again comes through here for another.
-            return self._inner.send(method, target, headers + proof, body, left, heard, repeatable=False)
+            return self._inner.send(
+                method, target, headers + proof, body, left, heard, repeatable=False, hurried=hurried
+            )
 
         return _Proved(self, send_proved, until, done, repeatable=repeatable and method in _IDEMPOTENT)
 
@@ -113,9 +118,10 @@ class ProvedWire:
         *,
         length: int | None = None,
         idle: float | None = None,
+        hurried: bool = False,
     ) -> Streamed:
         """See ``Wire.stream``. What passes through bears no token of a session's."""
-        return self._inner.stream(method, target, headers, body, timeout, length=length, idle=idle)
+        return self._inner.stream(method, target, headers, body, timeout, length=length, idle=idle, hurried=hurried)
 
     async def aclose(self) -> None:
         """See ``Wire.aclose``."""

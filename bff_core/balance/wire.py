@@ -36,6 +36,7 @@ class BalancedWire:
         self._make_wire = make_wire
         self._events = events
         self._tasks: list[asyncio.Task[None]] = []
+        self._gone: list[Endpoint] = []
         self._leaving: set[asyncio.Task[None]] = set()
         first = [self._endpoint(target.origin, target, None) for target in targets]
         self.balancer = Balancer(first, most=policy.outlier.most)
@@ -55,10 +56,11 @@ class BalancedWire:
         done: Done,
         *,
         repeatable: bool = True,
+        hurried: bool = False,
     ) -> Exchange:
         """See ``Wire.send``."""
         endpoint = self.balancer.pick(time.monotonic())
-        exchange = _Balanced(self, endpoint, done, hurried=timeout < self._policy.timeout)
+        exchange = _Balanced(self, endpoint, done, hurried=hurried)
         exchange.inner = endpoint.wire.send(
             method, target, headers, body, timeout, exchange.ended, repeatable=repeatable
         )
@@ -75,11 +77,12 @@ class BalancedWire:
         *,
         length: int | None = None,
         idle: float | None = None,
+        hurried: bool = False,
     ) -> Streamed:
         """See ``Wire.stream``."""
         endpoint = self.balancer.pick(time.monotonic())
         inner = endpoint.wire.stream(method, target, headers, body, timeout, length=length, idle=idle)
-        return BalancedStream(endpoint, inner, self.failed, hurried=timeout < self._policy.timeout)
+        return BalancedStream(endpoint, inner, self.failed, hurried=hurried)
 
     def start(self) -> None:
         """Begin what goes on in the background, on the running loop."""
@@ -93,7 +96,7 @@ class BalancedWire:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, *self._leaving, return_exceptions=True)
-        await asyncio.gather(*(endpoint.wire.aclose() for endpoint in self.balancer.endpoints))
+        await asyncio.gather(*(endpoint.wire.aclose() for endpoint in [*self.balancer.endpoints, *self._gone]))
 
     def failed(self, endpoint: Endpoint, now: float, latency: float) -> None:
         """Take note of a failed call."""
@@ -111,6 +114,16 @@ class BalancedWire:
             now=now,
         )
 
+    def _part(self) -> None:
+        """Close the wires to endpoints that are no longer there, once nobody uses them: one that leaves its name first
+        ends what it has begun. Calls end by their timeouts at the latest."""
+        idle = [endpoint for endpoint in self._gone if not endpoint.wire.in_flight]
+        for endpoint in idle:
+            self._gone.remove(endpoint)
+            leaving = asyncio.get_running_loop().create_task(endpoint.wire.aclose())
+            self._leaving.add(leaving)
+            leaving.add_done_callback(self._leaving.discard)
+
     async def _resolve(self, target: Target) -> None:
         """Keep the endpoints of one name up to date; what cannot be looked up stays as it is."""
         mine = [endpoint for endpoint in self.balancer.endpoints if endpoint.origin == target.origin]
@@ -122,11 +135,9 @@ class BalancedWire:
                 authority = target.origin.partition("://")[2]
                 fresh = [known.get(origin) or self._endpoint(origin, target, authority, now) for origin in origins]
                 others = [endpoint for endpoint in self.balancer.endpoints if endpoint not in mine]
-                for gone in self.balancer.replace([*others, *fresh]):
-                    leaving = asyncio.get_running_loop().create_task(gone.wire.aclose())
-                    self._leaving.add(leaving)
-                    leaving.add_done_callback(self._leaving.discard)
+                self._gone += self.balancer.replace([*others, *fresh])
                 mine = fresh
+            self._part()
             await asyncio.sleep(target.resolve or 0)
 
 

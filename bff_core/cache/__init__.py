@@ -16,6 +16,7 @@ from .rfc9111 import (
     remaining,
     store,
     usable_on_error,
+    validates,
 )
 from .shared import SharedStore
 from .valkey import ValkeyStore
@@ -39,4 +40,5 @@ __all__ = [
     "remaining",
     "store",
     "usable_on_error",
+    "validates",
 ]

@@ -8,6 +8,7 @@ counts as the unqualified one, and freshness information that makes no sense mea
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ Headers = Iterable[tuple[bytes, bytes]]
 LONGEST = 2**31  # section 1.2.2: what a delta-seconds too large to represent counts as
 STORABLE = frozenset({200, 203, 204, 300, 301, 404, 410})
 PAIR_OVERHEAD = 160  # bytes that CPython spends on a tuple of two short bytes objects
+SKEW = 5.0
 ENTRY_OVERHEAD = 512  # and on the rest of an entry
 
 # Section 3.1, and RFC 9110 section 7.6.1: fields of one connection, never of the stored response.
@@ -256,15 +258,15 @@ def refreshed(
     """``stored`` after the origin answered 304 with ``response_headers`` (sections 3.2, 4.3.4).
 
     Fields of the 304 replace the stored ones except those of the connection and those that describe the body;
-    freshness and age are those of the 304. None where the 304 is about another response or no longer allows this one
-    to be kept: delete it, and ask the origin again without conditions.
+    freshness and age are those of the 304. None where it is to be deleted: the 304 no longer allows it to be kept (it
+    still answers this request), or is about another response (``validates``: ask again without conditions).
     """
     update = [
         (name, value)
         for name, value in _storable_fields(list(response_headers))
         if name not in BODY_FIELDS and name != b"set-cookie"
     ]
-    if not _validates(stored, update):
+    if not validates(stored, update):
         return None
     replaced = {name for name, _ in update} | {b"age", b"date"}  # of the 304 or of nothing, never the old ones
     merged = [(name, value) for name, value in stored.headers if name not in replaced] + update
@@ -289,8 +291,10 @@ def matches(stored: Stored, request_headers: Headers) -> bool:
 
 
 def _age(stored: Stored, now: float) -> float:
-    """current_age of section 4.2.3; a clock that was set back does not make anything younger than it came."""
-    return stored.initial_age + max(0.0, now - stored.stored_at)
+    """current_age of section 4.2.3. What is from the future is of no known age: a clock was set back. What replicas
+    share may be from a clock that is a little ahead."""
+    resident = now - stored.stored_at
+    return math.inf if resident < -SKEW else stored.initial_age + max(0.0, resident)
 
 
 def _initial_age(headers: Headers, now: float, requested_at: float) -> float:
@@ -334,7 +338,7 @@ def _selecting(headers: Headers, request_headers: Headers) -> tuple[tuple[bytes,
     return tuple((name, _joined(request_headers, name)) for name in names)
 
 
-def _validates(stored: Stored, update: Headers) -> bool:
+def validates(stored: Stored, update: Headers) -> bool:
     """Whether a 304 with these fields is about ``stored`` (section 4.3.4).
 
     Entity tags are compared weakly, as If-None-Match is (RFC 9110 section 13.1.2): proxies that compress weaken the

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from ..cache import REASONS, Changes, MemoryStore, SharedStore, Stored, ValkeyStore, refreshed, store
+from ..cache import REASONS, Changes, MemoryStore, SharedStore, Stored, ValkeyStore, refreshed, store, validates
 from ..context import Principal
 from ..errors import BulkheadFull, CircuitOpen, ConnectFailed, ServiceError, UnexpectedStatus
 from ..wire import WireResponse, header_names
@@ -74,7 +74,7 @@ class ResponseCache:
     ) -> tuple[WireResponse | None, Stored | None]:
         """Take in an answer to a request with these ``headers`` (called only if they matter), sent at ``asked`` (an
         instant of ``time.monotonic``), conditional on ``stored``. Gives what the caller is to see (None for a 304 about
-        something that is not there), and what is kept of it."""
+        something that is not there: ask again without conditions), and what is kept of it."""
         if stored is None and response.status != NOT_MODIFIED and not response.has_any(_REASONS):
             return response, None
         now = time.time()
@@ -96,7 +96,8 @@ class ResponseCache:
             return None, None
         new = refreshed(stored, request, response.headers, **times, shared=shared, authenticated=not shared)
         self._keep(key, new, now, asked)
-        return (None if new is None else WireResponse(new.status, list(new.headers), new.body)), new
+        seen = stored if new is None and validates(stored, response.headers) else new
+        return (None if seen is None else WireResponse(seen.status, list(seen.headers), seen.body)), new
 
     def _keep(self, key: bytes, stored: Stored | None, now: float, asked: float) -> None:
         if stored is None:

@@ -19,6 +19,10 @@ __all__ = ["Flight", "Flights", "Key", "Waiter"]
 Key = tuple[str, bytes, bytes]
 """Target, the operation's own headers, and for whom (``Principal.whose``): all that could change the answer."""
 
+HURRY = 0.9
+"""Whoever has less time than this share of somebody else's is in more of a hurry; two of a kind differ by what went by
+before they asked."""
+
 Waiter = Callable[[WireResponse | None, ServiceError | None], None]
 Start = Callable[[Callable[[Call], None]], Call]
 
@@ -43,13 +47,14 @@ class Flights:
     def __contains__(self, key: Key) -> bool:
         return key in self._flights
 
-    def join(self, key: Key, deadline: float, waiter: Waiter, start: Start) -> Seat:
+    def join(self, key: Key, deadline: float, timeout: float, waiter: Waiter, start: Start) -> Seat:
         """A seat in the flight of ``key``, which ``start(finished)`` begins if there is none to join.
 
-        A flight whose deadline is much nearer than one's own is not joined: its timeout would come too early.
+        A flight whose deadline is much nearer than one's own is not joined, nor one that was begun with less time than
+        an attempt may take (``timeout``, in seconds): its timeout would come too early.
         """
         flight = self._flights.get(key)
-        if flight is not None and not flight.lasts(deadline):
+        if flight is not None and not flight.lasts(deadline, timeout):
             flight = None
         if flight is None:
             flight = Flight(self._flights, key, deadline)
@@ -68,19 +73,22 @@ class Flights:
 class Flight:
     """One call and who waits for it. It is cancelled when the last of them leaves."""
 
-    __slots__ = ("_deadline", "_flights", "_key", "_seats", "call")
+    __slots__ = ("_allowed", "_deadline", "_flights", "_key", "_seats", "call")
 
     def __init__(self, flights: dict[Key, Flight], key: Key, deadline: float) -> None:
         self._flights = flights
         self._key = key
         self._deadline = deadline
+        self._allowed = deadline - time.monotonic()
         self._seats: list[Seat] = []
         self.call: Call | None = None
 
-    def lasts(self, deadline: float) -> bool:
-        """Whether at least half of the time until ``deadline`` is the flight's as well."""
+    def lasts(self, deadline: float, timeout: float) -> bool:
+        """Whether at least half of the time until ``deadline`` is the flight's as well, and whether it was not begun in
+        more of a hurry than an attempt, or who asks: their own hurry is nobody else's."""
         now = time.monotonic()
-        return self._deadline - now >= (deadline - now) / 2
+        left = deadline - now
+        return self._deadline - now >= left / 2 and self._allowed >= HURRY * min(left, timeout)
 
     def board(self, waiter: Waiter, deadline: float) -> Seat:
         """Wait along, until ``deadline`` at the most."""

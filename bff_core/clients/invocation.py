@@ -149,6 +149,9 @@ class Invocation:
         self._request = Request(bound.upstream.prefix + target, context.headers + headers + credentials, body)
         if context.spans is not None:
             self._request.spans = context.spans if self.tag is None else context.spans.section(self.tag.name)
+        if self.deadline < context.deadline:
+            # The section's own timeout, not its client's hurry. What is left of less than half of it is one again.
+            self._request.enough = self.tag.timeout / 2
         if bound.operation.method != "GET" or not bound.operation.idempotent:
             self._handle = self._begin(None, self._carried_out)
             return False
@@ -194,7 +197,7 @@ class Invocation:
                 self.fresh_for = remaining(stored, time.time())
                 return True
         self._handle = self._bound.flights.join(
-            self._flight_key, self.deadline, self._answered, partial(self._begin, stored)
+            self._flight_key, self.deadline, self._bound.policy.timeout, self._answered, partial(self._begin, stored)
         )
         return False
 
@@ -203,21 +206,29 @@ class Invocation:
         flights, policy = self._bound.flights, self._bound.policy
         if self._flight_key not in flights:
             deadline = time.monotonic() + policy.timeout
-            flights.join(self._flight_key, deadline, lambda *_: None, partial(self._begin, stored, deadline=deadline))
+            self._request.enough = policy.timeout / 2  # nobody is in a hurry here
+            begin = partial(self._begin, stored, deadline=deadline)
+            flights.join(self._flight_key, deadline, policy.timeout, lambda *_: None, begin)
 
     def _begin(self, stored: Stored | None, finished: Callable[[Call], None], deadline: float | None = None) -> Call:
         bound, context, request = self._bound, self._context, self._request
         asked = time.monotonic()
         if stored is not None and (conditions := conditional_headers(stored)):
             headers = request.headers + conditions
-            spans, request = request.spans, Request(request.target, headers, request.body, conditional=True)
-            request.spans = spans
+            plain, request = request, Request(request.target, headers, request.body, conditional=True)
+            request.spans, request.enough = plain.spans, plain.enough
 
         def counted(call: Call) -> None:
+            nonlocal stored, asked
             calls, name = context.calls, bound.upstream.name
             calls[name] = calls.get(name, 0) + call.sent
             if bound.cache is not None:
                 self._absorb(bound.cache, stored, call, asked)
+                if stored is not None and call.response is None and call.error is None:
+                    # A 304 about something else than what is stored: what is there, then?
+                    stored, asked = None, time.monotonic()
+                    call.again(self._request, counted)
+                    return
             finished(call)
 
         call = Call(bound.upstream, bound.policy, request, self.deadline if deadline is None else deadline, counted)
@@ -233,8 +244,6 @@ class Invocation:
             call.response, kept = cache.absorb(self._key, stored, self._headers, call.response, asked, shared=shared)
             if kept is not None:
                 self.fresh_for = remaining(kept, time.time())
-            if call.response is None:
-                call.error = BadResponse("304 for another response than the stored one")
         elif stored is not None and usable_on_error(stored, time.time()) and _is_failure(call.error):
             bound = self._bound
             bound.upstream.emit("OnStale", "warning", "Cache", bound.operation.name)

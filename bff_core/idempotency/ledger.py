@@ -97,13 +97,22 @@ class Ledger:
         found: bytes | None = None
         for _ in range(ROUNDS):
             # First as if nothing were there, which is what most requests find.
-            if await self._opened.swap(claim.key, found, claim.record, self._lease):
+            if await self._swapped(claim, found):
                 return "begin"
             found = await self._opened.get(claim.key)
             verdict = decide(_read(found), claim.fingerprint)
             if verdict != "begin":
                 return verdict
         return "wait"  # others come and go under this key faster than we look
+
+    async def _swapped(self, claim: Claim, found: bytes | None) -> bool:
+        try:
+            return await self._opened.swap(claim.key, found, claim.record, self._lease)
+        except StoreUnavailable:
+            # It may have been done and only the answer lost: nobody would carry out what this record keeps from others.
+            if await self._opened.get(claim.key) != claim.record:
+                raise
+            return True
 
     def _lost(self, error: StoreUnavailable) -> None:
         if not self.down:

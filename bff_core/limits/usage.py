@@ -133,13 +133,17 @@ class Usage:
 
     async def aclose(self) -> None:
         """Write what is left, and close."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._disarm()
         if self._flushing is not None:
             await asyncio.gather(self._flushing, return_exceptions=True)
         await self._try()
+        self._disarm()
         await self._engine.dispose()
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _turn(self, now: float) -> None:
         """Another day has begun."""
@@ -156,5 +160,6 @@ class Usage:
             await self.flush()
         except Exception as error:  # noqa: BLE001 - whatever the driver raises
             log.warning("usage.not_written", error=type(error).__name__, tenants=len(self._changed))
-            if self._timer is None and self._changed:
-                self._timer = asyncio.get_running_loop().call_later(self._every, self._start_flush)
+        # Also what was counted while this was being written: a timer that ran out meanwhile has left it to this.
+        if self._timer is None and self._changed:
+            self._timer = asyncio.get_running_loop().call_later(self._every, self._start_flush)

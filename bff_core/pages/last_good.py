@@ -8,6 +8,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from ..cache import Changes, LastGood, SharedStore, Stored, ValkeyStore
+from ..clients import Operation
+from ..errors import BadResponse
 
 __all__ = ["LastGoodValues", "StaleKey"]
 
@@ -22,16 +24,24 @@ class LastGoodValues:
         self._memory = memory
         self.remote = None if remote is None else SharedStore(remote)
         self._forgotten = Changes()
-        self._adapters: dict[str, TypeAdapter[Any]] = {}
+        self._adapters: dict[Operation[..., Any], TypeAdapter[Any]] = {}
 
-    def put(self, key: StaleKey, value: Any, size: int, returns: Any, keep: float, asked: float) -> None:
-        """Remember ``value``, of the type ``returns``, for ``keep`` seconds, unless it was forgotten since it was
-        ``asked`` for (an instant of ``time.monotonic``)."""
+    def put(
+        self, key: StaleKey, value: Any, body: bytes | None, operation: Operation[..., Any], keep: float, asked: float
+    ) -> None:
+        """Remember ``operation``'s ``value`` for ``keep`` seconds, unless it was forgotten since it was ``asked`` for
+        (an instant of ``time.monotonic``). Replicas share the ``body`` it was read from; without one, for a batch, what
+        it is written as, if it can be read again."""
         if self._forgotten.since(key, asked):
             return
+        size = len(body) if body is not None else len(repr(value))
         self._memory.put(key, value, size, time.monotonic())
-        if self.remote is not None:
-            body, name = self._adapter(key, returns).dump_json(value), _name(key)
+        if self.remote is None:
+            return
+        if body is None:
+            body = self._written(operation, value)
+        if body is not None:
+            name = _name(key)
             stored = Stored(200, (), body, (), time.time(), 0.0, keep, 0.0, 0.0, False, False, None, None)
             self.remote.put(name, stored, keep, name, asked)
 
@@ -47,22 +57,33 @@ class LastGoodValues:
         """The value in memory and its age in seconds, None when there is none or it is too old."""
         return self._memory.get(key, max_age, time.monotonic())
 
-    async def recall(self, key: StaleKey, returns: Any, max_age: float) -> tuple[Any, float] | None:
+    async def recall(self, key: StaleKey, operation: Operation[..., Any], max_age: float) -> tuple[Any, float] | None:
         """The value that another replica remembered, and its age."""
         began, name = time.monotonic(), _name(key)
         stored = await self.remote.get(name, name) if self.remote is not None else None
         if stored is None or self._forgotten.since(key, began) or time.time() - stored.stored_at > max_age:
             return None
         try:
-            value = self._adapter(key, returns).validate_json(stored.body)
-        except ValidationError:
+            value = self._read(operation, stored.body)
+        except (BadResponse, ValidationError):
             return None  # of another version of this gateway
         return value, max(0.0, time.time() - stored.stored_at)
 
-    def _adapter(self, key: StaleKey, returns: Any) -> TypeAdapter[Any]:
-        adapter = self._adapters.get(key[0])
+    def _written(self, operation: Operation[..., Any], value: Any) -> bytes | None:
+        """A model may be written otherwise than it is read; None then."""
+        body = self._adapter(operation).dump_json(value, by_alias=True, round_trip=True)
+        try:
+            return body if self._read(operation, body) == value else None
+        except ValidationError:
+            return None
+
+    def _read(self, operation: Operation[..., Any], body: bytes) -> Any:
+        return operation.decode(body) if operation.batch is None else self._adapter(operation).validate_json(body)
+
+    def _adapter(self, operation: Operation[..., Any]) -> TypeAdapter[Any]:
+        adapter = self._adapters.get(operation)
         if adapter is None:
-            adapter = self._adapters[key[0]] = TypeAdapter(returns)
+            adapter = self._adapters[operation] = TypeAdapter(operation.returns)
         return adapter
 
     async def aclose(self) -> None:

@@ -59,11 +59,6 @@ class PlannedSection:
     waits_for: int
     dependents: tuple[int, ...]
 
-    @property
-    def returns(self) -> Any:
-        """The type of what its operation returns."""
-        return Any if self.operation is None else self.operation.returns
-
 
 @dataclass(frozen=True, slots=True)
 class Plan:

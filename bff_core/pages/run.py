@@ -11,13 +11,13 @@ import copy
 import inspect
 import math
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Coroutine
 from dataclasses import replace
 from typing import Any
 
 import structlog
 
-from ..clients import BoundOperation, Invocation
+from ..clients import BoundOperation, Invocation, Operation
 from ..context import RequestContext, use_context
 from ..errors import BffError, CallTimeout, Refused, ServiceError
 from ..telemetry import reason_of
@@ -104,10 +104,15 @@ class Run:
 
     def abandon(self, reason: BaseException) -> None:
         """Nobody waits for the page any more: ``complete`` raises ``reason``."""
-        if self.error is None and self._left:
-            self.error = reason
-            if self._future is not None and not self._future.done():
-                self._future.set_result(None)
+        if self._left:
+            self._break(reason)
+
+    def _break(self, error: BaseException) -> None:
+        """End the page at once, whatever has not settled."""
+        if self.error is None:
+            self.error = error
+        if self._future is not None and not self._future.done():
+            self._future.set_result(None)
 
     def _cancel(self) -> None:
         for handle in self._handles.values():
@@ -166,23 +171,42 @@ class Run:
         section: PlannedSection = invocation.tag
         self._handles.pop(section.index, None)
         self.fresh_for = min(self.fresh_for, invocation.fresh_for)
-        if invocation.error is not None:
-            self._fail(section, invocation.error)
-            return
-        if section.stale_for and self._last_good is not None:
-            value, body = invocation.value, invocation.body
-            size = len(body) if body is not None else len(repr(value))
+        try:
+            if invocation.error is not None:
+                self._fail(section, invocation.error)
+                return
+            if section.stale_for and section.operation is not None and self._last_good is not None:
+                self._remember(section, section.operation, self._last_good, invocation)
+            self._succeed(section, invocation.value)
+        except Exception as error:  # noqa: BLE001 - the caller goes on, and nothing else would ever end the page
+            self._break(error)
+
+    def _remember(
+        self, section: PlannedSection, operation: Operation[..., Any], last_good: LastGoodValues, invocation: Invocation
+    ) -> None:
+        try:
             key = stale_key(self._plan.name, section, self.values, self._context.principal)
-            self._last_good.put(key, value, size, section.returns, section.stale_for, self.seconds[section.index])
-        self._succeed(section, invocation.value)
+            value, body, asked = invocation.value, invocation.body, self.seconds[section.index]
+            last_good.put(key, value, body, operation, section.stale_for, asked)
+        except Exception:
+            # The author's types may be of a kind that cannot be copied or written. The value is good all the same.
+            log.exception("last_good.error", page=self._plan.name, section=section.name)
 
     def _evaluate(self, section: PlannedSection, deadline: float) -> None:
         assert section.function is not None  # noqa: S101 - for the type checker: no operation means a function
         if not inspect.iscoroutinefunction(section.function):
             self._succeed(section, section.function(*section.arguments(self.values)))
             return
-        task = asyncio.get_running_loop().create_task(self._await(section, section.function, deadline))
-        self._handles[section.index] = task
+        self._handles[section.index] = self._start(self._await(section, section.function, deadline))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._break(error)
 
     async def _await(self, section: PlannedSection, function: Callable[..., Any], deadline: float) -> None:
         spans = self._context.spans
@@ -239,15 +263,17 @@ class Run:
             self._fall_back(section)
         elif (known := last_good.get(key, section.stale_for)) is not None:
             self._use_stale(section, *known)
-        elif last_good.remote is not None:
-            self._handles[section.index] = asyncio.get_running_loop().create_task(self._recall(section, last_good, key))
+        elif last_good.remote is not None and section.operation is not None:
+            self._handles[section.index] = self._start(self._recall(section, section.operation, last_good, key))
         else:
             self._fall_back(section)
 
-    async def _recall(self, section: PlannedSection, last_good: LastGoodValues, key: StaleKey) -> None:
+    async def _recall(
+        self, section: PlannedSection, operation: Operation[..., Any], last_good: LastGoodValues, key: StaleKey
+    ) -> None:
         known = None
         try:
-            known = await last_good.recall(key, section.returns, section.stale_for)
+            known = await last_good.recall(key, operation, section.stale_for)
         except Exception:
             log.exception("last_good.error", page=self._plan.name, section=section.name)
         self._handles.pop(section.index, None)

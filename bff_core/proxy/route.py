@@ -235,13 +235,13 @@ class _ProxyEndpoint:
         upstream, calls, sent = self._upstream, context.calls, 0
         error: ServiceError | None = None
 
-        def begin(timeout: float) -> Streamed:
+        def begin(timeout: float, hurried: bool) -> Streamed:
             nonlocal sent
             sent += 1
             calls[upstream.name] = calls.get(upstream.name, 0) + 1
             try:
                 return upstream.wire.stream(
-                    policy.method, target, headers, body, timeout, length=length, idle=self._idle
+                    policy.method, target, headers, body, timeout, length=length, idle=self._idle, hurried=hurried
                 )
             except ValueError:
                 raise Problem(400, "The request holds what cannot be sent on.") from None

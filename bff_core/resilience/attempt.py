@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -25,18 +26,21 @@ from .upstream import CallPolicy, Upstream
 __all__ = ["Attempt", "Request"]
 
 MINIMUM = 0.001
-REDIRECTION, NOT_MODIFIED, SERVER_ERROR = 300, 304, 500
+REDIRECTION, NOT_MODIFIED = 300, 304
 
 
 class Request:
     """What is sent: target in origin form, header block, body. A 304 is an answer to a ``conditional`` one only.
 
-    ``spans`` is to be set where its attempts' spans belong, when it is sampled; ``headers`` are a trace's then."""
+    ``spans`` is to be set where its attempts' spans belong, when it is sampled; ``headers`` are a trace's then. An
+    attempt that has less than the operation's timeout is in a hurry, unless it has ``enough`` (seconds): that is to be
+    set where the page itself asks for an answer sooner."""
 
-    __slots__ = ("body", "conditional", "headers", "spans", "target")
+    __slots__ = ("body", "conditional", "enough", "headers", "spans", "target")
 
     def __init__(self, target: str, headers: bytes, body: bytes, *, conditional: bool = False) -> None:
         self.conditional = conditional
+        self.enough = math.inf
         self.spans: Spans | None = None
         self.target = target
         self.headers = headers
@@ -129,7 +133,7 @@ class Attempt:
         now = self._started = time.monotonic()
         timeout, left = policy.timeout, deadline - now
         if left < timeout:
-            timeout, self._hurried = left, True
+            timeout, self._hurried = left, left < request.enough
         if timeout < MINIMUM:
             raise CallTimeout("the deadline has passed")
         try:
@@ -149,6 +153,7 @@ class Attempt:
                 timeout,
                 self._done,
                 repeatable=policy.idempotent,
+                hurried=self._hurried,
             )
         except BaseException:
             self.abandon()
@@ -199,10 +204,10 @@ class Attempt:
             if isinstance(error, CallTimeout) and self._hurried:
                 # We were in a hurry, or our client: that says nothing about the service.
                 permit.drop()
-            elif response is None or response.status >= SERVER_ERROR:
+            elif response is None:
                 permit.failure(now)
             else:
-                permit.drop()
+                permit.answered(response.status, now)
         if isinstance(error, CallTimeout):
             self._measure(now)
             upstream.emit("OnTimeout", "error", "Timeout", self._policy.name, self.number, error.detail)

@@ -13,12 +13,13 @@ from contextlib import suppress
 
 import pybreaker
 
-from ..errors import CircuitOpen
+from ..errors import RETRYABLE_STATUSES, CircuitOpen
 from ..policy import BreakerPolicy
 from .window import RollingCount
 
 __all__ = ["Breaker", "Permit"]
 
+CLIENT_ERROR, SERVER_ERROR = 400, 500
 CLOSED, OPEN, HALF_OPEN = pybreaker.STATE_CLOSED, pybreaker.STATE_OPEN, pybreaker.STATE_HALF_OPEN
 
 
@@ -41,6 +42,18 @@ class Permit:
     def failure(self, now: float) -> None:
         """The service failed: a transport error, a timeout or a 5xx."""
         self._end(now, failed=True)
+
+    def answered(self, status: int, now: float) -> None:
+        """The service answered with this status. A refusal shows a probe that the service is there again; it has no
+        weight while the circuit is closed, or who asks for what is not there would hide how many others fail."""
+        if status >= SERVER_ERROR:
+            self.failure(now)
+        elif status < CLIENT_ERROR:
+            self.success(now)
+        elif status in RETRYABLE_STATUSES or self._breaker is None or self._breaker.state is not HALF_OPEN:
+            self.drop()
+        else:
+            self.success(now)
 
     def drop(self) -> None:
         """The call says nothing about the service: cancelled, or refused by it for the caller's fault."""

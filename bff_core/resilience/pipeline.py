@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from ..errors import BadResponse, BulkheadFull, CircuitOpen, ServiceError
+from ..errors import BadResponse, BulkheadFull, CircuitOpen, ServiceError, UnexpectedStatus
 from ..wire import WireResponse
 from .attempt import Attempt, Request
 from .retry import retry
@@ -61,6 +61,13 @@ class Call:
             if delay is not None:
                 self._timer = asyncio.get_running_loop().call_later(delay, self._hedge)
 
+    def again(self, request: Request, finished: Finished) -> None:
+        """Begin once more, with another request, within the same deadline; from within ``finished`` only."""
+        self._request, self.finished = request, finished
+        self.response = self.error = None
+        self.sent = 0
+        self.start()
+
     def cancel(self) -> None:
         """The result is no longer wanted: everything the call holds is given back."""
         if self.finished is not None:
@@ -100,7 +107,7 @@ class Call:
         self._attempts.remove(attempt)
         if response is not None:
             self._end(response, None)
-        elif self._attempts:
+        elif self._attempts and not _is_definite(error):
             return  # the other one may still make it
         elif (
             error is not None
@@ -162,3 +169,8 @@ class Call:
         finished, self.finished = self.finished, None
         if finished is not None:
             finished(self)
+
+
+def _is_definite(error: ServiceError | None) -> bool:
+    """Whether the service has answered so that it would not be asked again."""
+    return isinstance(error, (BadResponse, UnexpectedStatus)) and not error.retryable

@@ -6,7 +6,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from http import HTTPStatus
 
 from ..errors import BulkheadFull, CallTimeout, CircuitOpen, ServiceError
 from ..wire import Streamed
@@ -17,8 +16,8 @@ __all__ = ["Begin", "open_stream", "report_broken"]
 
 MINIMUM = 0.001
 
-Begin = Callable[[float], Streamed]
-"""A new exchange, not entered yet, for an attempt of so many seconds."""
+Begin = Callable[[float, bool], Streamed]
+"""A new exchange, not entered yet, for an attempt of so many seconds; whether ``hurried`` (``Wire.send``)."""
 
 
 async def open_stream(
@@ -73,6 +72,7 @@ def report_broken(upstream: Upstream, policy: CallPolicy, error: ServiceError) -
 async def _attempt(upstream: Upstream, policy: CallPolicy, begin: Begin, deadline: float, number: int) -> Streamed:
     now = time.monotonic()
     timeout = min(policy.timeout, deadline - now)
+    hurried = timeout < policy.timeout
     if timeout < MINIMUM:
         raise CallTimeout("the deadline has passed")
     if upstream.waiting:
@@ -86,14 +86,14 @@ async def _attempt(upstream: Upstream, policy: CallPolicy, begin: Begin, deadlin
         upstream.emit("OnCircuitRejected", "error", "CircuitBreaker", policy.name, number)
         raise
     try:
-        stream = begin(timeout)
+        stream = begin(timeout, hurried)
         await stream.__aenter__()
     except ServiceError as error:
         late = isinstance(error, CallTimeout)
         if late:
             _measure(upstream, time.monotonic() - now)
             upstream.emit("OnTimeout", "error", "Timeout", policy.name, number, error.detail)
-        if late and timeout < policy.timeout:
+        if late and hurried:
             # We were in a hurry, or our client: that says nothing about the service.
             permit.drop()
         else:
@@ -105,10 +105,7 @@ async def _attempt(upstream: Upstream, policy: CallPolicy, begin: Begin, deadlin
     # What the client took to send its request is not the service's slowness.
     permit.since = time.monotonic() - stream.waited
     _measure(upstream, stream.waited)
-    if stream.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        permit.failure(time.monotonic())
-    else:
-        permit.success(time.monotonic())
+    permit.answered(stream.status, time.monotonic())
     return stream
 
 

@@ -25,6 +25,7 @@ log = structlog.get_logger("bff.webhooks")
 AGENT = b"content-type: application/json\r\nuser-agent: bff-webhooks\r\n"
 MOST_BODIES = 1024
 LONGEST_PAUSE = 86_400.0
+SKEW = 1.0
 
 
 class Courier:
@@ -98,6 +99,7 @@ class LaneRun:
         self._concurrency = 1 if lane.ordered else concurrency
         self._failing_rate = failing_rate
         self._clock = clock
+        self._seconds = seconds
         self._until = clock() + seconds
         self._waiting = iter(lane.work)
         self._next = 0.0
@@ -118,12 +120,15 @@ class LaneRun:
         await asyncio.gather(*[self._deliver(signer) for _ in range(workers)])
         if self._failures:
             self._paused = max(self._paused, self._clock() + self._failures / self._failing_rate)
-        paused = min(max(self._paused, self._next), self._clock() + LONGEST_PAUSE)
+        now, paced = self._clock(), 0.0
+        if lane.rate is not None:
+            paced = min(self._next, now + self._seconds + 1 / lane.rate)  # no later by a clock that was not set back
+        paused = min(max(self._paused, paced), now + LONGEST_PAUSE)
         return Release(lane, int(paused * 1000), self._gone)
 
     async def _deliver(self, signer: Signer) -> None:
         lane = self._lane
-        while not self.stopped and self._clock() < self._until and await self._paced():
+        while not self.stopped and not self._over() and await self._paced():
             due = next(self._waiting, None)
             if due is None or self.stopped:
                 return
@@ -132,6 +137,10 @@ class LaneRun:
             verdict = decide(outcome, due.step, self._schedule, random.random())  # noqa: S311 - jitter
             self._note(verdict, at, ours=outcome.error == NOT_SENDABLE)
             self._done(Result(lane, due, outcome, verdict, int(at * 1000)))
+
+    def _over(self) -> bool:
+        """Also when the clock was set back: what was reckoned by it holds no more."""
+        return not 0 < self._until - self._clock() <= self._seconds + SKEW
 
     async def _paced(self) -> bool:
         """Wait for this lane's next slot; False when that is not within this turn."""

@@ -80,6 +80,7 @@ class Http1Wire:
         done: Done,
         *,
         repeatable: bool = True,
+        hurried: bool = False,  # noqa: ARG002 - whose fault a timeout is matters to who chooses among endpoints
     ) -> Buffered:
         """See ``Wire.send``. Raises ``ValueError`` when method, target or headers could not be sent as they are."""
         known = verb(method)
@@ -102,6 +103,7 @@ class Http1Wire:
         *,
         length: int | None = None,
         idle: float | None = None,
+        hurried: bool = False,  # noqa: ARG002 - see send
         host: bytes | None = None,
     ) -> Stream:
         """An exchange whose bodies are not held in memory, as an asynchronous context manager.

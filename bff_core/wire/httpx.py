@@ -10,7 +10,7 @@ import httpx
 
 from ..errors import BadResponse, BffError, CallTimeout, ConnectFailed, ConnectionLost, ServiceError
 from .head import check_target
-from .httpx_stream import HttpxStream
+from .httpx_stream import HttpxStream, was_cancelled
 from .protocol import Done, WireResponse
 
 __all__ = ["HttpxWire"]
@@ -58,6 +58,7 @@ class HttpxWire:
         done: Done,
         *,
         repeatable: bool = True,  # noqa: ARG002 - httpx repeats nothing
+        hurried: bool = False,  # noqa: ARG002 - whose fault a timeout is matters to who chooses among endpoints
     ) -> _HttpxExchange:
         """See ``Wire.send``."""
         request = self._request(method, target, _lines(headers), body, timeout)
@@ -77,6 +78,7 @@ class HttpxWire:
         *,
         length: int | None = None,
         idle: float | None = None,
+        hurried: bool = False,  # noqa: ARG002 - see send
     ) -> HttpxStream:
         """See ``Wire.stream``. One that is given up counts as in flight until the transport has let it go."""
         check_target(target)
@@ -138,6 +140,10 @@ class HttpxWire:
             answer = WireResponse(response.status_code, raw, body)
         except (BffError, httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
             fault = _translate(error)
+        except asyncio.CancelledError:
+            if was_cancelled():
+                raise
+            fault = ConnectionLost("cancelled within the transport")
         except Exception as error:  # noqa: BLE001 - a foreign transport may raise anything; the caller must be told
             fault = ConnectionLost(type(error).__name__)
         finally:

@@ -12,7 +12,7 @@ import httpx
 
 from ..errors import BadResponse, CallTimeout, ConnectionLost, ServiceError
 
-__all__ = ["HttpxStream"]
+__all__ = ["HttpxStream", "was_cancelled"]
 
 _FULL = 256 * 1024
 
@@ -142,6 +142,10 @@ class HttpxStream:
                 await self._take(response)
             finally:
                 await response.aclose()
+        except asyncio.CancelledError:
+            if was_cancelled():
+                raise
+            self._fail(ConnectionLost("cancelled within the transport"))
         except Exception as error:  # noqa: BLE001 - a foreign transport may raise anything; the caller must be told
             self._fail(self._translate(error))
         finally:
@@ -194,6 +198,12 @@ class HttpxStream:
             await self._waiter
         finally:
             self._waiter = None
+
+
+def was_cancelled() -> bool:
+    """Whether the current task was cancelled, as opposed to something that it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _settle(future: asyncio.Future[None] | None) -> None:

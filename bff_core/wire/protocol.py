@@ -117,6 +117,7 @@ class Wire(Protocol):
         done: Done,
         *,
         repeatable: bool = True,
+        hurried: bool = False,
     ) -> Exchange:
         """Start an exchange; never waits.
 
@@ -125,6 +126,7 @@ class Wire(Protocol):
         ``timeout`` (seconds) bounds the exchange from here to the last byte of the answer. ``done`` is called
         exactly once unless the exchange is abandoned, and never from within this call. What is idempotent may be sent
         once more when a connection that was used before ends without an answer, unless it is not ``repeatable``.
+        ``hurried`` says that ``timeout`` is less than the service was promised: that it passed is not its fault.
         """
 
     def stream(
@@ -137,13 +139,15 @@ class Wire(Protocol):
         *,
         length: int | None = None,
         idle: float | None = None,
+        hurried: bool = False,
     ) -> Streamed:
         """An exchange whose bodies pass through; nothing is sent before it is entered.
 
         ``timeout`` (seconds) bounds the wait for the head of the answer from the end of the request on, ``idle``
         (default: the same) each further wait for a piece of its body. A slow giver of the request's body and a slow
         reader of the answer cost the service no time. A body that is not ``bytes`` is sent chunked, or as ``length``
-        bytes. Raises ``ValueError`` when method, target or headers could not be sent as they are.
+        bytes; ``hurried`` as for ``send``. Raises ``ValueError`` when method, target or headers could not be sent as
+        they are.
         """
 
     async def aclose(self) -> None:

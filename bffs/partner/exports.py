@@ -36,6 +36,8 @@ ADD = (
     "CAST(:now AS DOUBLE PRECISION), 0, 0 "
     "WHERE (SELECT count(*) FROM partner_exports WHERE tenant = :tenant AND state = 'pending') < :most"
 )
+# On PostgreSQL two that count at the same time would not see each other's.
+ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended(:tenant, 0))"
 FIND = "SELECT * FROM partner_exports WHERE id = :id AND tenant = :tenant"
 PARTS = "SELECT lines FROM partner_export_parts WHERE export = :id AND number = :number"
 CLAIM = (
@@ -90,8 +92,14 @@ class ExportStore:
 
     async def add(self, tenant: str, version: str) -> Export | None:
         """A new one, None when ``tenant`` has five under way."""
+        from sqlalchemy import text  # noqa: PLC0415 - with the engine
+
         values = {"id": f"exp_{secrets.token_hex(12)}", "tenant": tenant, "version": version}
-        done = await self._write(ADD, {**values, "now": self._clock(), "most": MOST})
+        async with self._engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                await connection.execute(text(ONE_AT_A_TIME), {"tenant": f"export:{tenant}"})
+            added = {**values, "now": self._clock(), "most": MOST}
+            done = (await connection.execute(text(ADD), added)).rowcount
         self.added.set()
         return await self.find(tenant, values["id"]) if done else None
 
@@ -101,11 +109,13 @@ class ExportStore:
         return None if found is None else Export.of(found)
 
     async def lines(self, export: Export) -> AsyncIterator[bytes]:
-        """What it has, as NDJSON, part by part."""
+        """What it has, as NDJSON, part by part. Raises ``LookupError`` when it is swept meanwhile: whoever reads must
+        not take what they have for the whole."""
         for number in range(export.parts):
             found = await self._read(PARTS, {"id": export.id, "number": number})
-            if found is not None:
-                yield found["lines"].encode()
+            if found is None:
+                raise LookupError(f"part {number} of export {export.id} is gone")
+            yield found["lines"].encode()
 
     async def claim(self) -> Export | None:
         """One that nobody is at, for half a minute."""

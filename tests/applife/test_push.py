@@ -235,6 +235,22 @@ async def test_pokes_that_come_together_are_two() -> None:
     assert len(provider.sent) == 3
 
 
+@pytest.mark.parametrize("turns", range(8))
+async def test_no_poke_is_lost_as_a_delivery_ends(turns: int) -> None:
+    """In whatever turn of the loop after the provider's last answer it comes."""
+    provider = Provider()
+    tokens = PushTokens(open_store("memory://", namespace="x"), provider)
+    await tokens.register(ANNA, "i1", token("t1"))
+    tokens.poke(ANNA)
+    while not provider.sent:
+        await asyncio.sleep(0)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    tokens.poke(ANNA)
+    await settle(tokens)
+    assert provider.sent == ["t1", "t1"]
+
+
 async def test_there_is_an_end_to_pokes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bff_core.applife.push.MOST_POKES", 2)
     provider = Provider()

@@ -6,6 +6,7 @@ import asyncio
 import math
 import random
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -19,6 +20,7 @@ from bff_core import (
     OutlierPolicy,
     Page,
     Policy,
+    RetryPolicy,
     ServiceClient,
     ServiceSettings,
     Settings,
@@ -213,15 +215,23 @@ class Things(ServiceClient, service="things"):
     @get("/{behaviour}")
     async def ask(self, behaviour: str) -> Ok: ...
 
+    @get("/{behaviour}", policy=Policy(timeout=0.03))
+    async def quick(self, behaviour: str) -> Ok: ...
+
 
 class Ask(Page):
     answer = required(Things.ask)
+
+
+class Quick(Page):
+    answer = required(Things.quick)
 
 
 def gateway(url: str, **policy: Any) -> Any:
     settings = Settings(services={"things": ServiceSettings(url=url, policy=Policy(**policy))}, log_level="CRITICAL")
     app = create_bff("test", settings=settings, clients=[Things])
     app.page("/{behaviour}", Ask, public=True)
+    app.page("/quick/{behaviour}", Quick, public=True)
     return app
 
 
@@ -261,6 +271,24 @@ async def test_calls_are_spread_and_abandoned_ones_given_back() -> None:
             assert [endpoint.weight(math.inf) for endpoint in endpoints] == [1, 3]
             one.release.set()
             two.release.set()
+
+
+@pytest.mark.parametrize(
+    ("path", "hurry", "ejected"), [("/quick/never", {}, 1), ("/never", {"grpc-timeout": "30m"}, 0)]
+)
+async def test_whose_fault_a_timeout_is(path: str, hurry: dict[str, str], ejected: int) -> None:
+    """One that an operation declares is the endpoint's, be it shorter than the service's; a client's own is not."""
+    async with HostileServer() as one, HostileServer() as two:
+        policy = {"outlier": OutlierPolicy(consecutive=2), "retry": RetryPolicy(attempts=1), "timeout": 0.6}
+        app = gateway(f"{one.url},{two.url}", **policy)
+        heard: list[str] = []
+        app.events.subscribe(lambda event: heard.append(event.name))
+        async with bff_client(app) as client:
+            for _ in range(6):
+                assert (await client.get(path, headers=hurry)).status_code == 504
+            one.release.set()
+            two.release.set()
+        assert heard.count("OnEjected") == ejected
 
 
 async def test_an_unhealthy_endpoint_is_not_asked() -> None:
@@ -314,3 +342,44 @@ async def test_a_name_is_looked_up_again(monkeypatch: pytest.MonkeyPatch) -> Non
             origins = {endpoint.origin for endpoint in wire.balancer.endpoints}
             assert origins == {f"http://127.0.0.1:{port}", f"http://127.0.0.2:{port}"}
             assert (await client.get("/ok")).status_code == 200
+
+
+async def test_who_leaves_the_name_ends_what_it_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gets nothing new; its connections are closed once nobody waits for it any more."""
+    async with HostileServer() as one, HostileServer() as two:
+        addresses = [one.url]
+
+        async def resolve(_: str) -> list[str]:
+            return list(addresses)
+
+        passes: list[float] = []
+        real_sleep = asyncio.sleep
+
+        async def sleep(seconds: float) -> None:
+            passes.append(seconds)
+            await real_sleep(0.002 if seconds == 30 else seconds)
+
+        async def until(true: Callable[[], bool]) -> None:
+            for _ in range(1000):
+                if true():
+                    return
+                await real_sleep(0.002)
+            raise AssertionError("never happened")
+
+        monkeypatch.setattr("bff_core.balance.wire.resolve_addresses", resolve)
+        monkeypatch.setattr("bff_core.balance.wire.asyncio.sleep", sleep)
+        app = gateway("http://things.test:1;resolve=30", slow_start=0)
+        async with bff_client(app) as client:
+            endpoints = app.upstreams["things"].wire.balancer
+            await until(lambda: [each.origin for each in endpoints.endpoints] == [one.url])
+            begun = asyncio.create_task(client.get("/late"))
+            await until(lambda: one.requests["late"] == 1)
+            addresses[:] = [two.url]
+            seen = len(passes)
+            await until(lambda: len(passes) > seen + 2)
+            assert [each.origin for each in endpoints.endpoints] == [two.url]
+            assert (await client.get("/ok")).status_code == 200
+            one.release.set()
+            assert (await begun).status_code == 200
+            await until(lambda: one.open == 0)
+            assert (one.requests["ok"], two.requests["ok"]) == (0, 1)

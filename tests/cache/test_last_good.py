@@ -5,15 +5,28 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Annotated, Any
 
 import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import AliasPath, BaseModel, BeforeValidator, ConfigDict, Field, Json
 
-from bff_core import ApiKey, ApiKeys, Bff, Page, ServiceClient, Settings, create_bff, get, optional, required
+from bff_core import (
+    ApiKey,
+    ApiKeys,
+    Bff,
+    Page,
+    ServiceClient,
+    Settings,
+    create_bff,
+    get,
+    optional,
+    required,
+    section,
+    shape,
+)
 from bff_core.cache import LastGood, ValkeyStore, shared
 from bff_core.cache.last_good import OVERHEAD
 from bff_core.pages import LastGoodValues
@@ -32,6 +45,9 @@ class Notes(ServiceClient, service="notes"):
 
     @get("/names")
     async def names(self) -> list[str]: ...
+
+    @get("/text")
+    async def text(self) -> str: ...
 
 
 class Public(Page):
@@ -237,6 +253,124 @@ async def test_what_no_request_can_name_has_no_last_good_value(services: FakeSer
     assert answer == {"names": [name], "note": None, "_degraded": ["note"]}
 
 
+class Version:
+    """Of the author's, as no JSON has it."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __deepcopy__(self, memo: object) -> Version:
+        raise TypeError("there is only one")
+
+
+class Release(BaseModel):
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    text: Annotated[Version, BeforeValidator(Version)]
+
+
+class Released(ServiceClient, service="notes"):
+    @get("/notes/{key}")
+    async def note(self, key: str) -> Release: ...
+
+
+class Releases(Page):
+    note = optional(Released.note, key="a", stale_for=60, fallback=Release.model_construct(text=Version("none")))
+
+    @shape
+    def view(self, note: Release) -> Note:
+        return Note(text=note.text.text)
+
+
+class Unwritable(Page):
+    note = optional(Notes.note, key="a", fallback=Note.model_construct(text=Version("x")))  # type: ignore[arg-type]
+
+
+class UnwritableBySection(Page):
+    @section(fallback=Note.model_construct(text=Version("x")), optional=True)  # type: ignore[arg-type]
+    async def note(self) -> Note:
+        raise OSError
+
+
+async def test_what_cannot_be_remembered_is_shown_all_the_same(services: FakeServices) -> None:
+    """And a page whose section cannot be settled at all ends."""
+    services["notes"].get("/notes/a").respond(json={"text": "1.2"})
+    settings = Settings(services=services.settings, log_level="CRITICAL")
+    app = create_bff("t", settings=settings, clients=[Notes, Released], transport=services.transport)
+    app.page("/releases", Releases, public=True)
+    app.page("/unwritable", Unwritable, public=True)
+    app.page("/section", UnwritableBySection, public=True)
+    async with bff_client(app) as client, asyncio.timeout(10):
+        assert (await client.get("/releases")).json() == {"text": "1.2"}
+        services["notes"].get("/notes/a").respond(500)
+        for path in ("/unwritable", "/section"):
+            assert (await client.get(path)).status_code == 500
+
+
+class Stock(BaseModel):
+    sku: str
+    in_stock: bool = Field(False, alias="inStock")
+    units: int | None = Field(None, validation_alias="unitsLeft")
+    note: Json[list[int]] | None = None
+    seen: int = Field(0, alias="seenTimes")
+
+
+class Levels(BaseModel):
+    sku: str
+    units: int = Field(0, validation_alias=AliasPath("levels", 0))
+
+
+class Shop(ServiceClient, service="notes"):
+    @get("/stock")
+    async def stock(self) -> Stock: ...
+
+    @get("/levels", at="items")
+    async def levels(self) -> list[Levels]: ...
+
+    @get("/stocks", batch="skus", key="sku", at="items")
+    async def stocks(self, skus: list[str]) -> list[Stock]: ...
+
+    @get("/many-levels", batch="skus", key="sku")
+    async def many_levels(self, skus: list[str]) -> list[Levels]: ...
+
+
+class Shelf(Page):
+    stock = optional(Shop.stock, stale_for=60)
+    levels = optional(Shop.levels, stale_for=60)
+    stocks = optional(Shop.stocks, skus=lambda: ["a"], stale_for=60)
+    many_levels = optional(Shop.many_levels, skus=lambda: ["a"], stale_for=60)
+
+
+@pytest.mark.usefixtures("patient")
+async def test_what_replicas_share_is_what_was_read(services: FakeServices, valkey_url: str) -> None:
+    """However a model's members are called. What a batch gives is left out where it could not be read again."""
+    settings = Settings(services=services.settings, log_level="CRITICAL", cache_url=valkey_url)
+
+    def replica() -> Bff:
+        app = create_bff("t", settings=settings, clients=[Shop], transport=services.transport)
+        app.page("/shelf", Shelf, public=True)
+        return app
+
+    service = services["notes"]
+    stock = {"sku": "a", "inStock": True, "note": "[1]", "seenTimes": 3}
+    service.get("/stock").respond(json={**stock, "unitsLeft": 7})
+    service.get("/levels").respond(json={"items": [{"sku": "a", "levels": [7]}]})
+    service.get("/stocks").respond(json={"items": [stock]})
+    service.get("/many-levels").respond(json=[{"sku": "a", "levels": [7]}])
+    one, other = replica(), replica()
+    async with bff_client(one) as first, bff_client(other) as second:
+        good = (await first.get("/shelf")).json()
+        assert (good["stock"]["units"], good["levels"][0]["units"], good["stocks"][0]["seenTimes"]) == (7, 7, 3)
+        assert one.last_good.remote is not None
+        await asyncio.gather(*one.last_good.remote._tasks)
+        for path in ("/stock", "/levels", "/stocks", "/many-levels"):
+            service.get(path).respond(500)
+        assert (await second.get("/shelf")).json() == {
+            **good,
+            "many_levels": None,
+            "_degraded": ["stock", "levels", "stocks", "many_levels"],
+        }
+
+
 KEY = ("page.note", "()", b"")
 
 
@@ -255,29 +389,29 @@ async def test_what_was_refused_does_not_come_back(monkeypatch: pytest.MonkeyPat
         assert elsewhere.remote is not None
 
         async def put(by: LastGoodValues, asked: float) -> None:
-            by.put(KEY, "x", 1, str, 60, asked)
+            by.put(KEY, "x", b'"x"', Notes.text, 60, asked)
             assert by.remote is not None
             await asyncio.gather(*by.remote._tasks)
 
         early = time.monotonic()
         await put(here, early)
-        assert await elsewhere.recall(KEY, str, 60) is not None
+        assert await elsewhere.recall(KEY, Notes.text, 60) is not None
         here.remote.store._retry_at = clock.now + 1  # it is left alone
         here.forget(KEY)
         await asyncio.gather(*here.remote._tasks)
-        assert (here.get(KEY, 60), await here.recall(KEY, str, 60)) == (None, None)
+        assert (here.get(KEY, 60), await here.recall(KEY, Notes.text, 60)) == (None, None)
         clock.now += 2
         async with asyncio.timeout(10):
             while here.remote._untold:
                 await asyncio.sleep(0)
-        assert await elsewhere.recall(KEY, str, 60) is None
+        assert await elsewhere.recall(KEY, Notes.text, 60) is None
         for by in (here, elsewhere):
             await put(by, early)
         assert here.get(KEY, 60) is None
-        assert (await here.recall(KEY, str, 60), await elsewhere.recall(KEY, str, 60)) == (None, None)
+        assert (await here.recall(KEY, Notes.text, 60), await elsewhere.recall(KEY, Notes.text, 60)) == (None, None)
         await put(here, time.monotonic() + 1)
         assert here.get(KEY, 60) is not None
-        assert await elsewhere.recall(KEY, str, 60) is not None
+        assert await elsewhere.recall(KEY, Notes.text, 60) is not None
     finally:
         await here.aclose()
         await elsewhere.aclose()
@@ -290,9 +424,9 @@ async def test_what_is_refused_while_it_is_looked_for() -> None:
     values = replica(server.url)
     try:
         assert values.remote is not None
-        values.put(KEY, "x", 1, str, 60, time.monotonic())
+        values.put(KEY, "x", b'"x"', Notes.text, 60, time.monotonic())
         await asyncio.gather(*values.remote._tasks)
-        looking = asyncio.create_task(values.recall(KEY, str, 60))
+        looking = asyncio.create_task(values.recall(KEY, Notes.text, 60))
         await asyncio.sleep(0)
         values.forget(KEY)
         assert await looking is None

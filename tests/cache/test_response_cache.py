@@ -208,6 +208,45 @@ async def test_switched_off_per_operation(client: httpx.AsyncClient, origin: Ori
     assert origin.count == 2
 
 
+@pytest.mark.parametrize("forbids", ["no-store", "private"])
+async def test_a_304_that_forbids_keeping(client: httpx.AsyncClient, origin: Origin, forbids: str) -> None:
+    """It confirms what is stored, for this one time: what is next is asked for without conditions."""
+    origin.headers = {"cache-control": "no-cache"}
+    assert await text(client) == "v1"
+    origin.headers = {"cache-control": forbids}
+    assert [await text(client) for _ in range(3)] == ["v1"] * 3
+    assert ["if-none-match" in request.headers for request in origin.seen] == [False, True, False, False]
+
+
+async def test_a_304_about_something_else(services: FakeServices) -> None:
+    """The service is asked again without conditions, and by the one call that all wait for."""
+    conditional: list[bool] = []
+    held = asyncio.Event()
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        conditional.append("if-none-match" in request.headers)
+        if conditional[-1]:
+            return httpx.Response(304, headers={"etag": '"other"'})
+        if len(conditional) > 1:
+            await held.wait()
+        return httpx.Response(200, json={"text": "new"}, headers={"etag": '"v1"', "cache-control": "no-cache"})
+
+    services["notes"].get(path__regex="/.*").mock(side_effect=answer)
+    app = gateway(services)
+    async with bff_client(app) as client:
+        assert await text(client) == "new"
+        pages = [asyncio.create_task(client.get("/note")) for _ in range(3)]
+        while len(conditional) < 3:
+            await asyncio.sleep(0.001)
+        held.set()
+        assert [page.json()["note"]["text"] for page in await asyncio.gather(*pages)] == ["new"] * 3
+        assert conditional == [False, True, False]
+        held.clear()
+        assert (await client.get("/note", headers={"grpc-timeout": "40m"})).status_code == 504
+        assert not app.clients[Notes].bound["note"].flights
+        held.set()
+
+
 async def test_a_304_nobody_asked_for(client: httpx.AsyncClient, origin: Origin) -> None:
     """It is no answer."""
     origin.status = 304

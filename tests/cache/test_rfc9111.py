@@ -16,6 +16,7 @@ from bff_core.cache import (
     matches,
     parse_cache_control,
     refreshed,
+    remaining,
     usable_on_error,
 )
 from tests.cache.responses import ETAG, MODIFIED, NOW, anything, control, kept, must_keep, spans, stored
@@ -191,7 +192,8 @@ def test_initial_age(headers: list[tuple[bytes, bytes]], requested_at: float, ag
         (stored(), 0, FRESH, True),
         (stored(), 59.9, FRESH, True),
         (stored(), 60, REVALIDATE, False),
-        (stored(), -3600, FRESH, True),
+        (stored(), -5, FRESH, True),
+        (stored(), -3600, REVALIDATE, False),
         (stored(initial_age=50.0), 9.9, FRESH, True),
         (stored(initial_age=50.0), 10, REVALIDATE, False),
         (stored(swr=30.0), 60, SWR, True),
@@ -235,6 +237,16 @@ def test_decide_is_monotone(entry: Stored, after: float, more: float) -> None:
     early, late = entry.stored_at + after, entry.stored_at + after + more
     assert order.index(decide(entry, early)) <= order.index(decide(entry, late))
     assert usable_on_error(entry, early) >= usable_on_error(entry, late)
+
+
+@pytest.mark.parametrize(("back", "decision"), [(1, FRESH), (5, FRESH), (6, REVALIDATE), (3600, REVALIDATE)])
+def test_a_clock_that_was_set_back(back: float, decision: Decision) -> None:
+    """What is from the future is of no known age; replicas' clocks may differ a little."""
+    entry = must_keep(MINUTE, ETAG, control("stale-if-error=60"))
+    now = entry.stored_at - back
+    assert decide(entry, now) is decision
+    assert remaining(entry, now) == (60 if decision is FRESH else 0)
+    assert usable_on_error(entry, now) is (decision is FRESH)
 
 
 @given(anything, spans)

@@ -25,6 +25,7 @@ from bff_core.idempotency.record import (
     fingerprint_of,
     is_certain,
 )
+from bff_core.stores import MemoryKeyValueStore, StoreUnavailable
 from bff_core.telemetry import Events
 
 T = TypeVar("T")
@@ -157,6 +158,35 @@ class Requests(RuleBasedStateMachine):
 
 
 TestRequests = Requests.TestCase
+
+
+class LosesAnswers(MemoryKeyValueStore):
+    """What it was to swap is swapped, or not (``done``); nobody is told in time."""
+
+    def __init__(self, *, done: bool) -> None:
+        super().__init__()
+        self.done = done
+
+    async def swap(self, key: str, expected: bytes | None, value: bytes, ttl: float) -> bool:
+        if self.done:
+            await super().swap(key, expected, value, ttl)
+        raise StoreUnavailable("no answer in time")
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_a_claim_whose_answer_was_lost(done: bool) -> None:
+    """Is a claim if it was written: else nobody could begin until its lease ends."""
+
+    async def main() -> Any:
+        ledger = Ledger("t", "memory://", 2.0, Events())
+        ledger._store = LosesAnswers(done=done)
+        return await ledger.claim("k", bytes(32))
+
+    if done:
+        assert isinstance(asyncio.run(main()), Claim)
+    else:
+        with pytest.raises(StoreUnavailable):
+            asyncio.run(main())
 
 
 def test_many_at_once_begin_once() -> None:

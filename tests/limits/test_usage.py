@@ -106,6 +106,47 @@ async def test_what_cannot_be_written_is_kept(make: Make, monkeypatch: pytest.Mo
     assert len(usage._counts) == 1  # of the day that is over nothing is left in memory
 
 
+async def test_what_is_counted_during_a_slow_flush_is_written(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the timer ran out during it, and nobody asks anything after it."""
+    usage = make(Clock("2026-11-21T12:00:00Z"))
+    flush = usage.flush
+
+    def run_out() -> None:
+        assert usage._timer is not None
+        usage._timer.cancel()
+        usage._start_flush()
+
+    async def slow() -> None:
+        await flush()
+        usage.count(ACME, 200)
+        run_out()
+
+    monkeypatch.setattr(usage, "flush", slow)
+    usage.count(ACME, 200)
+    run_out()
+    assert usage._flushing is not None
+    await usage._flushing
+    monkeypatch.setattr(usage, "flush", flush)
+    run_out()
+    await usage._flushing
+    assert not usage._changed
+    assert usage._timer is None
+
+
+async def test_the_end_leaves_no_timer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though what is left cannot be written."""
+
+    async def fail() -> None:
+        raise OSError("the database is away")
+
+    usage = Usage(f"sqlite:///{tmp_path}/usage.db")
+    monkeypatch.setattr(usage, "flush", fail)
+    usage.count(ACME, 200)
+    await usage.aclose()
+    assert usage._changed
+    assert usage._timer is None
+
+
 async def test_nobody_s_requests_are_a_tenants(make: Make) -> None:
     """Whoever has no tenant is counted alone, whatever they call themselves."""
     clock = Clock("2026-11-21T12:00:00Z")

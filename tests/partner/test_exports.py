@@ -129,6 +129,31 @@ async def test_whose_and_how_many(store: ExportStore, clock: Clock) -> None:
     assert await store.claim() is None
 
 
+async def test_an_export_that_is_swept_while_it_is_read(store: ExportStore, clock: Clock) -> None:
+    """Whoever reads it does not take what they have for the whole."""
+    await added(store)
+    for following in ("next", None):
+        clock.now += LEASE + 1
+        claimed = await store.claim()
+        assert claimed is not None
+        assert await store.step(claimed, ["{}"], following)
+    export = await store.find("acme", claimed.id)
+    assert export is not None
+    parts = store.lines(export)
+    assert await anext(parts) == b"{}\n"
+    clock.now += KEPT + 1
+    await store.sweep()
+    with pytest.raises(LookupError):
+        await anext(parts)
+
+
+async def test_no_more_than_five_at_once(store: ExportStore) -> None:
+    """However many are asked for at the same time."""
+    await asyncio.gather(*(added(store, tenant="globex") for _ in range(MOST)))  # as many connections are there
+    made = await asyncio.gather(*(store.add("acme", "2026-05-01") for _ in range(30)))
+    assert sum(one is not None for one in made) == MOST
+
+
 async def test_one_that_cannot_be_made_ends(store: ExportStore, clock: Clock) -> None:
     """After a day it says so, and is in nobody's way: neither another export's nor the next try's."""
     export = await added(store)

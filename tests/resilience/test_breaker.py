@@ -101,6 +101,28 @@ def test_probes_close_it() -> None:
     assert target.state == "closed"
 
 
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [(200, "closed"), (302, "closed"), (401, "closed"), (404, "closed"), (408, "half-open"), (429, "half-open"),
+     (500, "open")],
+)  # fmt: skip
+def test_what_a_probes_answer_shows(status: int, state: str) -> None:
+    """That the service refuses one who asks for what is not there shows that it is there; "not now" shows nothing."""
+    target = opened()
+    for permit in [target.admit(105.0) for _ in range(3)]:
+        permit.answered(status, 105.1)
+    assert target.state == state
+
+
+def test_refusals_do_not_hide_failures() -> None:
+    """In a closed circuit they have no weight, whatever their number."""
+    target = breaker()
+    for _ in range(100):
+        target.admit(100.0).answered(404, 100.0)
+    run(target, 100.0, "F" * 20)
+    assert target.state == "open"
+
+
 @pytest.mark.parametrize("slow", [False, True])
 def test_a_bad_probe_opens_longer(slow: bool) -> None:
     """Each opening in a row is twice as long, up to the cap."""

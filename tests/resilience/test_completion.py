@@ -58,6 +58,10 @@ class Plain(Page):
     one = optional(Things.one)
 
 
+class Brief(Page):
+    one = optional(Things.one, timeout=0.02, fallback=None)
+
+
 class Slow(Page):
     slow = required(Things.slow)
 
@@ -79,7 +83,7 @@ def gateway(services: FakeServices, **policy: Any) -> Bff:
     things = ServiceSettings(**services.settings["things"], policy=Policy(**policy))
     settings = Settings(services={"things": things}, log_level="CRITICAL")
     app = create_bff("test", settings=settings, clients=[Things], transport=services.transport)
-    for page in (Batches, Relays, Plain, Slow, Once, Cancelled):
+    for page in (Batches, Relays, Plain, Brief, Slow, Once, Cancelled):
         app.page(f"/{page.__name__.lower()}", page, public=True)
     return app
 
@@ -148,6 +152,21 @@ async def test_a_hurried_client_opens_no_circuit(services: FakeServices) -> None
             await ask(client, "/relays", headers={"grpc-timeout": "5m"})
         assert app.upstreams["things"].breaker.state == "closed"
         assert (await ask(client, "/relays")).status_code == 200
+
+
+async def test_a_sections_own_timeout_is_no_hurry(services: FakeServices) -> None:
+    """Who never answers is refused after a while, also where a page waits less than the service may take."""
+
+    async def never(request: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(0.2)
+        return httpx.Response(200, json={"id": "a"})
+
+    services["things"].get("/a").mock(side_effect=never)
+    app = gateway(services, timeout=0.2, breaker=BreakerPolicy(minimum_calls=3))
+    async with bff_client(app) as client:
+        for _ in range(3):
+            assert (await ask(client, "/brief")).json() == {"one": None, "_degraded": ["one"]}
+    assert app.upstreams["things"].breaker.state == "open"
 
 
 async def test_slow_is_what_an_operation_says(services: FakeServices) -> None:

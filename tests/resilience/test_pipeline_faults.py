@@ -98,6 +98,28 @@ async def test_business_errors_are_nobodys_failure(services: FakeServices) -> No
     assert breaker._calls.total(time.monotonic()) == 0
 
 
+async def test_a_service_that_refuses_is_back(services: FakeServices) -> None:
+    """The circuit closes also where most are told that there is no such thing."""
+    route = services["things"].get(path__regex=".*")
+    route.respond(500)
+    app, heard = gateway(
+        "http://things.test",
+        services.transport,
+        retry=RetryPolicy(attempts=1),
+        breaker=BreakerPolicy(minimum_calls=3, open_for=0.01, jitter=0, half_open_calls=2),
+    )
+    async with bff_client(app) as client:
+        for number in range(3):
+            await client.get(f"/{number}")
+        route.respond(404)
+        for number in range(100):
+            await client.get(f"/{number}")
+            if heard["OnCircuitClosed"]:
+                break
+            await asyncio.sleep(0.005)
+    assert (heard["OnCircuitOpened"], heard["OnCircuitClosed"]) == (1, 1)
+
+
 async def test_too_many_requests_is_retried_but_no_failure(services: FakeServices) -> None:
     """429 asks for patience; the circuit stays as it is."""
     route = services["things"].get("/x")
@@ -155,6 +177,30 @@ async def test_a_hedge_is_paid_once_and_the_loser_let_go() -> None:
                     break
                 await asyncio.sleep(0.02)
             assert app.upstreams["things"].wire.in_flight == 0
+
+
+@pytest.mark.parametrize(("first", "page"), [(404, 404), (503, 200)])
+async def test_a_definite_answer_ends_a_hedged_call(services: FakeServices, first: int, page: int) -> None:
+    """What would not be retried is not waited out either, and the other attempt is let go."""
+    hedged = asyncio.Event()
+    asked: list[str] = []
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        if len(asked) == 1:
+            await hedged.wait()
+            return httpx.Response(first)
+        hedged.set()
+        await asyncio.sleep(0 if page == 200 else 0.3)
+        return httpx.Response(200, json={"ok": True})
+
+    services["things"].get("/x").mock(side_effect=answer)
+    app, heard = gateway(
+        "http://things.test", services.transport, hedge=HedgePolicy(enabled=True, delay=0.01), timeout=0.3
+    )
+    async with bff_client(app) as client:
+        assert (await client.get("/x")).status_code == page
+    assert (len(asked), heard["OnHedging"], heard["OnTimeout"]) == (2, 1, 0)
 
 
 async def test_no_hedge_on_an_open_circuit(services: FakeServices) -> None:

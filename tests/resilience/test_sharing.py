@@ -188,6 +188,19 @@ async def test_a_hurried_one_does_not_wait_for_the_others(services: FakeServices
         assert gate.asked["/things/x"] == 1
 
 
+async def test_nobody_shares_anothers_hurry(services: FakeServices, gate: Gate) -> None:
+    """Who asks while a hurried one's call is under way begins another, which all with the usual time share."""
+    app = gateway(services, timeout=2.0)
+    async with bff_client(app) as client:
+        hurried = asyncio.create_task(client.get("/things/x", headers={"grpc-timeout": "1500m"}))
+        await until(lambda: gate.asked["/things/x"] == 1)
+        usual = [asyncio.create_task(client.get("/things/x")) for _ in range(3)]
+        await until(lambda: gate.asked["/things/x"] == 2)
+        gate.open.set()
+        assert {answer.status_code for answer in await asyncio.gather(hurried, *usual)} == {200}
+        assert gate.asked["/things/x"] == 2
+
+
 async def test_look_ups_of_one_request_become_one(services: FakeServices) -> None:
     """Across sections and own logic: each id once, chunks of the limit, everybody's own rows in their order."""
     asked: list[list[str]] = []

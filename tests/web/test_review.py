@@ -118,8 +118,11 @@ def test_an_issuer_that_is_no_url() -> None:
         OidcSessions(issuer="https://[::", client_id="web", client_secret="x", base_url=SITE)
 
 
-async def test_a_document_with_an_address_that_is_none(site: Site) -> None:
-    site.provider.metadata["token_endpoint"] = "https://[::"
+@pytest.mark.parametrize(
+    ("name", "value"), [("token_endpoint", "https://[::"), ("token_endpoint_auth_methods_supported", 5)]
+)
+async def test_a_document_that_is_of_no_use(site: Site, name: str, value: Any) -> None:
+    site.provider.metadata[name] = value
     browser = await site.browser()
     assert (await browser.navigate("/auth/login")).status_code == 503
 

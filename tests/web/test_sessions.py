@@ -79,6 +79,15 @@ async def test_a_session_that_is_not_used_ends(site: Site) -> None:
     assert "location" not in ended.headers
 
 
+async def test_a_session_that_is_used_goes_on(site: Site) -> None:
+    """Also one that ends sooner than twice the time after which a use is written down."""
+    site.provider.lasts = None
+    browser = await signed_in(site, idle=90)
+    for _ in range(10):
+        site.clock.now += 50
+        assert (await browser.fetch("/api/me")).status_code == 200
+
+
 async def test_no_session_lasts_for_ever(site: Site) -> None:
     site.provider.lasts = None
     browser = await signed_in(site, idle=600, lifetime=1000)

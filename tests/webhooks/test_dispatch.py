@@ -342,6 +342,35 @@ async def test_the_rate_of_an_endpoint(webhooks: Webhooks, receiver: Receiver, c
     assert clock.now - began >= 9.4
 
 
+async def test_a_clock_that_is_set_back_holds_up_no_lane(
+    webhooks: Webhooks, receiver: Receiver, clock: Clock, monkeypatch
+) -> None:
+    """A slot was reckoned by the clock as it was: neither the turn nor the lane waits until it is that late again."""
+    await endpoint(webhooks, receiver.url("a"), rate=2.0)
+    for n in range(3):
+        await webhooks.publish("order.updated", Order(id=f"o{n}"), to="acme")
+    real = asyncio.sleep
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        clock.now += seconds
+        await real(0)
+
+    def answer(_: object) -> tuple[int, bytes]:
+        if len(receiver.ids("a")) == 1:
+            clock.now -= 3600
+        return 204, b""
+
+    monkeypatch.setattr("bff_core.webhooks.lane.asyncio.sleep", sleep)
+    receiver.behave["a"] = answer  # type: ignore[assignment]
+    for _ in range(40):
+        await deliver(webhooks)
+        clock.now += 0.5
+    assert len(receiver.ids("a")) == 3
+    assert max(slept, default=0.0) <= 10
+
+
 async def test_the_write_and_its_event_are_one(webhooks: Webhooks, receiver: Receiver) -> None:
     """Rolled back with what happened; committed with it."""
     await endpoint(webhooks, receiver.url("a"))

@@ -135,6 +135,8 @@ class Discovery:
         if jwks not in self._jwks:
             self._jwks[jwks] = JwksCache(Asked(jwks, self._transport), lambda: None)
         methods = document.get("token_endpoint_auth_methods_supported") or ["client_secret_basic"]
+        if not isinstance(methods, list):
+            raise ValueError("token_endpoint_auth_methods_supported is no list")
         return Provider(
             authorization=required("authorization_endpoint"),
             token=self._at(required("token_endpoint")),

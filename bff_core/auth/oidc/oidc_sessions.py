@@ -62,10 +62,11 @@ class OidcSessions:
     ``client_id``, with ``client_secret`` or ``client_key`` (a private key as PEM or JWK, for ``private_key_jwt``).
 
     Sessions are kept in ``store`` (its URL, or a store), sealed with the first of ``keys``; a session lasts ``idle``
-    seconds from its last use (counted to the minute), ``lifetime`` seconds in all, and no longer than the provider
-    renews its tokens. ``scopes`` are asked for; without ``offline_access``, or what the provider calls it, a session
-    ends with its first access token. ``parameters`` go with every authorization request. ``insecure_cookies`` lets a
-    gateway on ``http://`` at this machine's own address be signed in to, for development.
+    seconds from its last use (counted to the minute, or to half of ``idle`` where that is less), ``lifetime`` seconds
+    in all, and no longer than the provider renews its tokens. ``scopes`` are asked for; without ``offline_access``, or
+    what the provider calls it, a session ends with its first access token. ``parameters`` go with every authorization
+    request. ``insecure_cookies`` lets a gateway on ``http://`` at this machine's own address be signed in to, for
+    development.
 
     With ``dpop_key``, a private key as PEM or JWK that is the gateway's alone, access tokens are bound to it, and
     services to which they are relayed get a proof with each call (DPoP, RFC 9449).
@@ -121,6 +122,7 @@ class OidcSessions:
         self._sealer = Sealer(keys)
         self._store = store
         self._idle, self._id_token_hint = idle, id_token_hint
+        self._slide_every = min(SLIDE_EVERY, idle / 2)
         self._home = self.origin.decode() + after_logout
         self._after_logout = after_logout
         self._sign_in_options: dict[str, Any] = {
@@ -212,8 +214,8 @@ class OidcSessions:
         """Seconds until ``session`` is over, and until it is when nobody uses it; ``used`` says that it just was."""
         now = self.clock()
         left = session.ends - now
-        # A use is written down after a minute, so a promise is made for what is written.
-        seen = now if used and now - session.seen >= SLIDE_EVERY else session.seen
+        # A use is written down after a while, so a promise is made for what is written.
+        seen = now if used and now - session.seen >= self._slide_every else session.seen
         return int(left), int(min(left, seen + self._idle - now))
 
     async def sign_out(self, session_id: str | None) -> str:
@@ -253,7 +255,7 @@ class OidcSessions:
             return None
         session, now = held.session, self.clock()
         # What was read under another key is not what is to be written; it is renewed, which counts as a use.
-        if slide and session.until and now - session.seen >= SLIDE_EVERY:
+        if slide and session.until and now - session.seen >= self._slide_every:
             await self._slide(session_id, held, now)
         if now >= session.renew:
             renewal = self._refresher.start(session_id)
