@@ -49,6 +49,8 @@ from .telemetry import AccessLog, Events
 from .versions import Versions
 
 if TYPE_CHECKING:
+    import httpx
+
     from .ssr import Templates
 
 __all__ = ["Bff"]
@@ -74,6 +76,7 @@ class Bff(FastAPI):
     handlers: frozenset[Any]
     enter: Callable[[Scope], Awaitable[None]]
     admission: Admission
+    transport: httpx.AsyncBaseTransport | None
     _bind: Callable[[str], Upstream]
 
     def __init__(

@@ -77,7 +77,8 @@ class RequestContext:
     ``exchange`` is there under the gateway's own server; ``version`` names the API's, once known; ``problem_page``
     shows a problem to who is no program: its body and headers, None to leave it a document; ``visitor`` is whom a
     public page greets, which is made for nobody in particular all the same; ``write_problem`` gives body and media
-    type of a problem as the version that the request (its scope) is for has them."""
+    type of a problem as the version that the request (its scope) is for has them; ``failed`` says why sections failed,
+    None as long as none has."""
 
     request_id: str
     trace_id: str
@@ -102,6 +103,7 @@ class RequestContext:
     exchange: Exchange | None = None
     problem_page: Callable[[Any, RequestContext], tuple[bytes, list[tuple[bytes, bytes]]] | None] | None = None
     write_problem: WriteProblem = _as_document
+    failed: dict[str, Mapping[str, str | int]] | None = None
     _client_ip: str | None = None
 
     @property
@@ -111,6 +113,12 @@ class RequestContext:
             peer = self.scope.get("client")
             self._client_ip = self.proxies.client_ip(peer[0] if peer else None, self.scope["headers"])
         return self._client_ip
+
+    def note_failure(self, section: str, reason: Mapping[str, str | int]) -> None:
+        """``section`` failed for this ``reason``, which is logged and told to no client."""
+        if self.failed is None:
+            self.failed = {}
+        self.failed[section] = reason
 
     def remaining(self) -> float:
         """Seconds left until the deadline, negative when it has passed."""

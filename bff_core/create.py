@@ -112,6 +112,7 @@ def create_bff(
         app.templates = Templates(templates)
     app.upstreams = upstreams
     app.operations = watch(app, cache)
+    app.transport = transport
     app._bind = partial(bind_service, settings=settings, transport=transport, events=events)  # noqa: SLF001 - assembled here
     app.router.routes += [
         Route("/health/live", live, include_in_schema=False),

@@ -208,6 +208,7 @@ class Edge:
                 context.trace_id,
                 context.calls,
                 context.degraded,
+                context.failed,
             )
 
     def _trace(self, method: str, context: RequestContext, status: int) -> None:

@@ -33,20 +33,28 @@ class TrustedProxies:
         A request with both headers, whose answers differ, is the proxy's own: one of the two was written by the client.
         The same goes for what cannot be read.
         """
+        chain = self.chain(peer, headers)
+        return chain[0] if chain else None
+
+    def chain(self, peer: str | None, headers: Sequence[tuple[bytes, bytes]]) -> tuple[str, ...]:
+        """The addresses from the client's to that of ``peer``, in the order in which they were passed: those of the
+        client and of each proxy that is trusted. Empty when the peer has no address."""
         nearest = None if peer is None else node_address(peer)
-        if nearest is None or not self._networks or not self._trusts(nearest):
-            return nearest
+        if nearest is None:
+            return ()
+        if not self._networks or not self._trusts(nearest):
+            return (nearest,)
         listed = [value for name, value in headers if name == b"x-forwarded-for"]
         forwarded = [value for name, value in headers if name == b"forwarded"]
         if not forwarded:
-            return self._walk(nearest, listed, standard=False) if listed else nearest
-        client = self._walk(nearest, forwarded, standard=True)
-        if listed and client != self._walk(nearest, listed, standard=False):
-            return nearest
-        return client
+            return self._walk(nearest, listed, standard=False)
+        chain = self._walk(nearest, forwarded, standard=True)
+        if listed and chain[0] != self._walk(nearest, listed, standard=False)[0]:
+            return (nearest,)
+        return chain
 
-    def _walk(self, nearest: str, lines: list[bytes], *, standard: bool) -> str:
-        client = nearest
+    def _walk(self, nearest: str, lines: list[bytes], *, standard: bool) -> tuple[str, ...]:
+        chain = [nearest]  # from the right
         for line in reversed(lines):
             # By commas, whatever is in quotes: an address has none, and a client's open quote must not swallow what a
             # proxy has appended to it.
@@ -56,11 +64,11 @@ class TrustedProxies:
                     continue  # an empty element of a list is none (RFC 9110 section 5.6.1)
                 address = None if node is None else node_address(node)
                 if address is None:
-                    return client
-                client = address
+                    return tuple(reversed(chain))
+                chain.append(address)
                 if not self._trusts(address):
-                    return client
-        return client
+                    return tuple(reversed(chain))
+        return tuple(reversed(chain))
 
     def _contains(self, address: str) -> bool:
         known = ip_address(address)

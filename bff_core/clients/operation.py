@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from functools import cached_property
 from typing import (
     Annotated,
     Any,
@@ -136,9 +137,17 @@ class Operation(Generic[P, R_co]):
             value = self._decoder.validate_json(body)
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-            where = "/".join(str(part) for part in first["loc"])
+            # The key of a mapping is the service's data; what the schema says itself is not.
+            where = "/".join(
+                str(part) if isinstance(part, int) or part in self._words else "*" for part in first["loc"]
+            )
             raise BadResponse(f"{error.error_count()} errors, first at '/{where}': {first['type']}") from None
         return getattr(value, "value") if self.at else value  # noqa: B009 - the model is made at run time
+
+    @cached_property
+    def _words(self) -> frozenset[str]:
+        """Every text of the schema of the answer: names of fields, aliases, kinds of unions."""
+        return frozenset(_texts(self._decoder.core_schema))
 
     def _adapter(self) -> TypeAdapter[Any]:
         if self.at is None:
@@ -207,6 +216,20 @@ def _unwrap(annotation: Any) -> tuple[Any, Any]:
         marker = next((extra for extra in extras if isinstance(extra, tuple(_MARKERS))), None)
         return (base if marker is not None and len(extras) == 1 else annotation), marker
     return annotation, None
+
+
+def _texts(schema: Any) -> Iterator[str]:
+    if isinstance(schema, str):
+        yield schema
+    elif isinstance(schema, type):
+        yield schema.__name__
+    elif isinstance(schema, Mapping):
+        for name, value in schema.items():
+            yield from _texts(name)
+            yield from _texts(value)
+    elif isinstance(schema, (list, tuple)):
+        for value in schema:
+            yield from _texts(value)
 
 
 class _Declare:

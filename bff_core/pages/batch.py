@@ -242,6 +242,8 @@ class _Item:
             self._fail(error, context)
         finally:
             self._end(context)
+            for section, reason in (context.failed or {}).items():
+                whole.note_failure(f"{context.route} {section}", reason)
         return self._render(context.status)
 
     async def _send(self, message: Message) -> None:

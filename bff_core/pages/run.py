@@ -20,6 +20,7 @@ import structlog
 from ..clients import BoundOperation, Invocation, Operation
 from ..context import RequestContext, use_context
 from ..errors import BffError, CallTimeout, Refused, ServiceError
+from ..telemetry import reason_of
 from .failure import problem_of
 from .last_good import LastGoodValues, StaleKey
 from .plan import Plan, PlannedSection
@@ -244,6 +245,9 @@ class Run:
         if not isinstance(error, (BffError, TimeoutError)):
             log.error("section.error", page=self._plan.name, section=section.name, exc_info=error)
         self.failures[section.name] = error.kind if isinstance(error, ServiceError) else type(error).__name__
+        bound = self._bound[section.index]
+        asked = () if bound is None else (bound.upstream.name, bound.operation.name)
+        self._context.note_failure(section.name, reason_of(error, *asked))
         if section.required:
             self.error = self._problem(section, error)
             self._settle(section, FAILED)

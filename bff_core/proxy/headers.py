@@ -10,6 +10,7 @@ from http import HTTPStatus
 from starlette.types import Scope
 
 from ..errors import DeclarationError, Problem
+from ..forwarded import TrustedProxies
 
 __all__ = ["RequestHeaders", "ResponseHeaders", "forwarded"]
 
@@ -17,7 +18,6 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _HOST = re.compile(rb"[A-Za-z0-9.\-_:\[\]]{1,255}")
-_ADDRESS = re.compile(r"[0-9A-Fa-f.:]{2,45}")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 
 _REQUEST = frozenset(b"""
@@ -64,8 +64,9 @@ class RequestHeaders:
     def __init__(self, path: str, further: Collection[str]) -> None:
         self._allowed = _allowed(_REQUEST, further, path)
 
-    def read(self, scope: Scope, ours: bytes) -> tuple[bytes, int | None]:
+    def read(self, scope: Scope, ours: bytes, proxies: TrustedProxies) -> tuple[bytes, int | None]:
         """The header block, ``ours`` first, and the length of the body: 0 for none, None when it is not known before.
+        ``proxies`` are those whose word about the client is passed on.
 
         Raises a 400 problem for a length that is none.
         """
@@ -91,7 +92,8 @@ class RequestHeaders:
             gone = _named(connection)
             kept = [header for header in kept if header[0] not in gone]
         client = scope.get("client")
-        block = ours + forwarded(client[0] if client else "", host, scope["scheme"])
+        chain = proxies.chain(client[0] if client else None, scope["headers"])
+        block = ours + forwarded(chain, host, scope["scheme"])
         block += b"".join([b"%b: %b\r\n" % header for header in kept])
         if chunked:
             return block, None
@@ -105,13 +107,13 @@ class RequestHeaders:
 
 
 @lru_cache(maxsize=1024)
-def forwarded(client: str, host: bytes, scheme: str) -> bytes:
-    """``Forwarded`` (RFC 7239) and the ``X-Forwarded-`` headers that preceded it, as lines."""
-    if _ADDRESS.fullmatch(client) is None:
-        client = "unknown"
-    node = f'"[{client}]"' if ":" in client else client
-    line = f"forwarded: for={node};proto={scheme}".encode("latin-1")
-    further = f"\r\nx-forwarded-for: {client}\r\nx-forwarded-proto: {scheme}\r\n".encode("latin-1")
+def forwarded(chain: tuple[str, ...], host: bytes, scheme: str) -> bytes:
+    """``Forwarded`` (RFC 7239) and the ``X-Forwarded-`` headers that preceded it, as lines. ``chain`` are the addresses
+    from the client's to that of the last one before us, whose request had this ``host`` and ``scheme``."""
+    addresses = chain or ("unknown",)
+    nodes = ", ".join([f'for="[{address}]"' if ":" in address else f"for={address}" for address in addresses])
+    line = f"forwarded: {nodes};proto={scheme}".encode("latin-1")
+    further = f"\r\nx-forwarded-for: {', '.join(addresses)}\r\nx-forwarded-proto: {scheme}\r\n".encode("latin-1")
     if _HOST.fullmatch(host) is None:
         return line + further
     return b'%b;host="%b"%bx-forwarded-host: %b\r\n' % (line, host, further, host)

@@ -16,10 +16,11 @@ from ..auth import Gate
 from ..clients import has_changed_nothing
 from ..context import RequestContext, current_context
 from ..errors import ClientDisconnected, DeclarationError, Problem, ServiceError, UnexpectedStatus
+from ..forwarded import TrustedProxies
 from ..hardening import LimitedBody
 from ..limits import Criticality, Guard, Shedder
 from ..resilience import CallPolicy, Upstream, open_stream, report_broken
-from ..telemetry import Event, Events, PageMeter
+from ..telemetry import Event, Events, PageMeter, reason_of
 from ..wire import Streamed
 from .client import Client, ClientBody
 from .headers import RequestHeaders, ResponseHeaders
@@ -188,7 +189,7 @@ class _ProxyEndpoint:
             await self._gate.enter(scope, context)
         policy = self._policies[scope["method"]]
         target = self._target.render(scope)
-        headers, length = self._requests.read(scope, context.headers)
+        headers, length = self._requests.read(scope, context.headers, context.proxies or TrustedProxies())
         if isinstance(receive, LimitedBody):
             # This route has limits of its own, and reads nothing of what it passes on.
             receive = receive.unlimited
@@ -253,6 +254,7 @@ class _ProxyEndpoint:
             return stream
         except ServiceError as failed:
             error = failed
+            context.note_failure("proxy", reason_of(failed))
             raise _problem(failed) from failed
         finally:
             # Also when the client has left: the service may have done it all the same.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from ..errors import SettingsError
 from .memory import MemoryKeyValueStore
 from .postgres import PostgresDriver
 from .protocols import KeyValueStore
+from .sql import check_folder
 from .sqlite import SqliteDriver
 from .valkey import ValkeyKeyValueStore
 from .values import Driver, SqlKeyValueStore
@@ -61,6 +61,5 @@ def _path(url: str) -> str:
     path = url.removeprefix("sqlite:///")
     if path in (url, "", ":memory:") or "?" in path:
         raise SettingsError("a SQLite store is sqlite:///path, without options; memory:// needs no file")
-    if not Path(path).parent.is_dir():
-        raise SettingsError(f"{Path(path).parent} is no folder; make it, or name another in the store's URL")
+    check_folder(path)
     return path

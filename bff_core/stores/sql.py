@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SettingsError
@@ -9,7 +10,7 @@ from ..errors import SettingsError
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-__all__ = ["sql_engine"]
+__all__ = ["check_folder", "sql_engine"]
 
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
 BUSY_MS = 5000
@@ -21,11 +22,14 @@ def sql_engine(url: str, *, connections: int = 10) -> AsyncEngine:
     it begins, so that none fails half way; its file is in WAL mode and written through (``synchronous=FULL``). Errors
     name no parameters.
 
-    Raises ``ImportError`` with the remedy when the extra is not installed, ``SettingsError`` for another URL.
+    Raises ``ImportError`` with the remedy when the extra is not installed, ``SettingsError`` for another URL, and for a
+    SQLite file in a folder that is not there.
     """
     scheme, separator, rest = url.partition("://")
     if scheme not in DRIVERS or not separator:
         raise SettingsError(f"a SQL store is sqlite:///path or postgresql://…, not '{scheme}://…'")
+    if scheme == "sqlite" and (path := rest.partition("?")[0].removeprefix("/")) not in ("", ":memory:"):
+        check_folder(path)
     try:
         import asyncpg  # type: ignore[import-untyped]  # noqa: PLC0415 - an extra
         from sqlalchemy import event  # noqa: PLC0415
@@ -44,6 +48,12 @@ def sql_engine(url: str, *, connections: int = 10) -> AsyncEngine:
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_immediate)
     return engine
+
+
+def check_folder(path: str) -> None:
+    """Raises ``SettingsError`` when the folder of the file at ``path`` is not there: SQLite would not make it."""
+    if not Path(path).parent.is_dir():
+        raise SettingsError(f"{Path(path).parent} is no folder; make it, or name another in the store's URL")
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:

@@ -4,6 +4,7 @@ from .access import AccessLog
 from .events import Event, Events
 from .logs import configure_logs
 from .meters import AttemptMeter, Histogram, OperationMeter, PageMeter, SectionMeter
+from .reason import reason_of
 from .recent import RecentEvents
 from .security import log_refused
 from .spans import Span, Spans
@@ -29,4 +30,5 @@ __all__ = [
     "log_refused",
     "make_tracer",
     "read_trace",
+    "reason_of",
 ]

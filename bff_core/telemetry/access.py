@@ -45,8 +45,10 @@ class AccessLog:
         trace_id: str,
         calls: Mapping[str, int],
         degraded: Mapping[str, str],
+        failed: Mapping[str, Mapping[str, str | int]] | None = None,
     ) -> None:
-        """Log one request; ``calls`` counts the attempts by service."""
+        """Log one request; ``calls`` counts the attempts by service, ``failed`` says of each section that failed
+        why."""
         shown = _quote(redact_text(path))
         line = (
             f'{{"method": {_quote(method)}, "path": {shown}, "route": {_quote(route) if route else "null"}, '
@@ -56,6 +58,8 @@ class AccessLog:
             line += f', "calls": {{{", ".join([f"{_quote(name)}: {count}" for name, count in calls.items()])}}}'
         if degraded:
             line += f', "degraded": {json.dumps(degraded)}'
+        if failed:
+            line += f', "failed": {json.dumps(failed)}'
         self._lines.append(f'{line}{self._tail}, "timestamp": "{self._now()}"}}\n')
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_AFTER, self.flush)

@@ -19,8 +19,9 @@ AUTHENTICATION = 401
 
 
 def log_refused(refused: Refused, scope: Mapping[str, Any], context: RequestContext) -> None:
-    """Say who was refused what and why, never with which credentials. ``scope`` is the request's (ASGI)."""
-    principal, client = context.principal, scope.get("client")
+    """Say who was refused what and why, never with which credentials. ``scope`` is the request's (ASGI); the
+    client is whom the trusted proxies say."""
+    principal = context.principal
     log.warning(
         "security",
         kind="authentication_failed" if refused.status == AUTHENTICATION else "authorization_denied",
@@ -28,7 +29,7 @@ def log_refused(refused: Refused, scope: Mapping[str, Any], context: RequestCont
         method=scope["method"],
         path=scope["path"],
         route=context.route,
-        client=client[0] if client else None,
+        client=context.client_ip,
         subject=principal.subject if principal is not None else None,
         tenant=principal.tenant if principal is not None else None,
         request_id=context.request_id,

@@ -25,7 +25,6 @@ __all__ = ["app"]
 @asynccontextmanager
 async def lifespan(_: Any) -> AsyncIterator[None]:
     if settings.demo is not None:
-        settings.demo.mkdir(parents=True, exist_ok=True)
         await keys.store.keep(DEMO_KEY, "acme", name="the demo's, which everybody knows", plan="gold")
     yield
 

@@ -12,6 +12,8 @@ from .versions import VERSIONS
 __all__ = ["exports", "keys", "settings", "usage", "webhooks"]
 
 settings = PartnerSettings.load()
+if settings.demo is not None:
+    settings.demo.mkdir(parents=True, exist_ok=True)
 keys = settings.keys()
 usage = Usage(settings.store)
 webhooks = Webhooks(settings.webhooks(), events=EVENTS, versions=VERSIONS)

@@ -219,6 +219,7 @@ async def test_several_addresses(services: FakeServices) -> None:
     async with bff_client(app) as client:
         for number in range(40):
             await visit(client, f"p{number}")
+        assert services.unexpected
     seen = values(app)
     good = seen["bff_endpoint_attempts_total", "reviews", "reviews.test", "ok"]
     bad = seen["bff_endpoint_attempts_total", "reviews", "catalog.test", "error"]

@@ -452,6 +452,7 @@ async def test_batches_are_chunked_in_order(services: FakeServices) -> None:
 
 async def test_trace_goes_on(client: httpx.AsyncClient, services: FakeServices) -> None:
     """Request id and W3C trace context reach the services; malformed ones are replaced, not passed on."""
+    services["catalog"].get("/search").respond(json=[])
     trace = "0af7651916cd43dd8448eb211c80319c"
     response = await client.get(
         "/search?q=a",
@@ -534,6 +535,7 @@ def test_wrong_routes(app: Bff, services: FakeServices) -> None:
 
 async def test_deadline_goes_on(client: httpx.AsyncClient, services: FakeServices) -> None:
     """Services are told how long the attempt may take; a client in a hurry is heard, one with more time is not."""
+    services["catalog"].get("/search").respond(json=[])
     await client.get("/search?q=a")
     unhurried = services.requests[-1].headers["grpc-timeout"]
     await client.get("/search?q=a", headers={"grpc-timeout": "90S"})

@@ -10,8 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bff_core import DeclarationError, Problem
+from bff_core.forwarded import TrustedProxies
 from bff_core.proxy.headers import RequestHeaders, ResponseHeaders, forwarded
 from bff_core.proxy.target import TargetTemplate
+
+NOBODY = TrustedProxies()
 
 
 def scope(path: str = "", raw: bytes = b"", query: bytes = b"", **more: Any) -> dict[str, Any]:
@@ -135,7 +138,7 @@ def test_request_headers() -> None:
         (b"connection", b"keep-alive, If-Range"), (b"te", b"trailers"), (b"upgrade", b"websocket"),
         (b"x-request-id", b"theirs"), (b"proxy-authorization", b"x"), (b"expect", b"100-continue"),
     ]  # fmt: skip
-    block, length = RequestHeaders("/x", ()).read(scope(headers=given_), b"x-request-id: ours\r\n")
+    block, length = RequestHeaders("/x", ()).read(scope(headers=given_), b"x-request-id: ours\r\n", NOBODY)
     assert length == 0
     assert lines(block) == {
         b"x-request-id": b"ours",
@@ -146,17 +149,51 @@ def test_request_headers() -> None:
         b"x-forwarded-proto": b"https",
         b"x-forwarded-host": b"shop.example:8443",
     }
-    relayed, _ = RequestHeaders("/x", ["Cookie", "authorization"]).read(scope(headers=given_), b"")
+    relayed, _ = RequestHeaders("/x", ["Cookie", "authorization"]).read(scope(headers=given_), b"", NOBODY)
     assert lines(relayed)[b"cookie"] == b"s=1"
     assert lines(relayed)[b"authorization"] == b"Bearer x"
 
 
 def test_forwarded() -> None:
     """RFC 7239: an IPv6 address is quoted; a host that could break out is left away."""
-    assert b'for="[::1]";proto=http;' in forwarded("::1", b"x", "http")
-    assert b"for=unknown" in forwarded("", b"x", "http")
-    assert b"for=unknown" in forwarded("1.1.1.1;host=x", b"x", "http")
-    assert b"evil" not in forwarded("1.1.1.1", b'x";for=evil', "http")
+    assert b'for="[::1]";proto=http;' in forwarded(("::1",), b"x", "http")
+    assert b"for=unknown" in forwarded((), b"x", "http")
+    assert b"evil" not in forwarded(("1.1.1.1",), b'x";for=evil', "http")
+
+
+@pytest.mark.parametrize(
+    ("peer", "came", "chain", "standard"),
+    [
+        ("10.0.0.1", [], "10.0.0.1", "for=10.0.0.1"),
+        # from a trusted proxy it is kept, from the client on, and the proxy appended, in both forms
+        ("10.0.0.1", [("x-forwarded-for", "9.9.9.9")], "9.9.9.9, 10.0.0.1", "for=9.9.9.9, for=10.0.0.1"),
+        (
+            "10.0.0.1",
+            [("forwarded", 'for="[2001:db8::9]:80";by=x')],
+            "2001:db8::9, 10.0.0.1",
+            'for="[2001:db8::9]", for=10.0.0.1',
+        ),
+        (
+            "10.0.0.1",
+            [("x-forwarded-for", "6.6.6.6, 9.9.9.9, 10.0.0.2")],
+            "9.9.9.9, 10.0.0.2, 10.0.0.1",
+            "for=9.9.9.9, for=10.0.0.2, for=10.0.0.1",
+        ),
+        # one of the two is the client's own work
+        ("10.0.0.1", [("x-forwarded-for", "9.9.9.9"), ("forwarded", "for=6.6.6.6")], "10.0.0.1", "for=10.0.0.1"),
+        # anybody else's is replaced
+        ("9.9.9.9", [("x-forwarded-for", "6.6.6.6"), ("forwarded", "for=6.6.6.6")], "9.9.9.9", "for=9.9.9.9"),
+        ("/run/socket", [("x-forwarded-for", "6.6.6.6")], "unknown", "for=unknown"),
+        ("1.1.1.1;host=x", [], "unknown", "for=unknown"),
+    ],
+)  # fmt: skip
+def test_whom_trusted_proxies_name(peer: str, came: list[tuple[str, str]], chain: str, standard: str) -> None:
+    """The service is told the client whom everything else here takes for it."""
+    headers = [(name.encode(), value.encode()) for name, value in came]
+    proxies = TrustedProxies(["10.0.0.0/8"])
+    block, _ = RequestHeaders("/x", ()).read(scope(headers=headers, client=(peer, 5)), b"", proxies)
+    assert lines(block)[b"x-forwarded-for"].decode() == chain
+    assert lines(block)[b"forwarded"].decode() == f"{standard};proto=https"
 
 
 @pytest.mark.parametrize(
@@ -173,14 +210,14 @@ def test_forwarded() -> None:
 )
 def test_lengths(headers: list[tuple[bytes, bytes]], more: dict[str, Any], length: int | None) -> None:
     """As RFC 9112 section 6.3 reads them."""
-    assert RequestHeaders("/x", ()).read(scope(headers=headers, **more), b"")[1] == length
+    assert RequestHeaders("/x", ()).read(scope(headers=headers, **more), b"", NOBODY)[1] == length
 
 
 @pytest.mark.parametrize("lengths", [[b"5", b"6"], [b"-5"], [b"5, 5"], [b"+5"], [b"x"], [b"9" * 20]])
 def test_lengths_that_are_none(lengths: list[bytes]) -> None:
     """Refused."""
     with pytest.raises(Problem, match="length"):
-        RequestHeaders("/x", ()).read(scope(headers=[(b"content-length", value) for value in lengths]), b"")
+        RequestHeaders("/x", ()).read(scope(headers=[(b"content-length", value) for value in lengths]), b"", NOBODY)
 
 
 def test_response_headers() -> None:

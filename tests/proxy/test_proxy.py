@@ -422,6 +422,7 @@ async def test_in_memory(start: Start) -> None:
         answer = await client.get("/media/x")
         assert (answer.text, "x-secret" in answer.headers) == ("hello", False)
         assert (await client.get("/media/y")).status_code == 501
+        assert len(services.unexpected) == 1
 
 
 def test_declarations() -> None:

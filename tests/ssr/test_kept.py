@@ -85,6 +85,7 @@ async def test_what_is_not_whole_is_not_kept(services: FakeServices, tmp_path: P
     play(services)
     services["things"].get("/things/a/notes").respond(500)
     services["things"].get("/things/b").respond(404)
+    services["things"].get(path__regex="/things/b/").respond(404)
     async with bff_client(gateway(services, tmp_path)) as client:
         for _ in range(2):
             assert "age" not in (await client.get("/things/a")).headers

@@ -6,9 +6,12 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from bff_core import RateLimit, Settings, create_bff
+from bff_core.auth import StoredKeys
 from bff_core.errors import SettingsError
 from bff_core.stores import sql_engine
 
@@ -68,3 +71,16 @@ def test_a_url_that_cannot_be_read_is_not_repeated() -> None:
 def test_another_url_is_refused(url: str) -> None:
     with pytest.raises(SettingsError, match="sqlite:///path or postgresql://"):
         sql_engine(url)
+
+
+def test_a_folder_that_is_not_there_is_told_at_once(tmp_path: Path) -> None:
+    """By every room that has tables of its own, not by its first request."""
+    url = f"sqlite:///{tmp_path}/missing/x.db"
+    limit = RateLimit("all", "1/second", key=())
+    for make in (
+        lambda: sql_engine(url),
+        lambda: StoredKeys(url, pepper=SecretStr("x" * 32)),
+        lambda: create_bff("t", settings=Settings(limits_url=url), clients=[], limits=[limit]),
+    ):
+        with pytest.raises(SettingsError, match="missing is no folder"):
+            make()

@@ -158,6 +158,7 @@ def services() -> FakeServices:
     services["catalog"].get("/products/p1").respond(json=row)
     services["catalog"].get("/products/none").respond(404)
     services["catalog"].get("/stock/p1").respond(json={"available": 3})
+    services["catalog"].get("/stock/none").respond(404)
     services["catalog"].get(path="/search").mock(
         side_effect=lambda request: httpx.Response(200, json=[{**row, "name": str(request.url.query, "ascii")}])
     )
@@ -263,8 +264,9 @@ async def test_what_has_ended_says_so_in_its_own_words(played: FakeServices) -> 
     assert second.json()["supported"] == ["2026-05-01"]
 
 
-async def test_links_are_safe(client: httpx.AsyncClient) -> None:
+async def test_links_are_safe(client: httpx.AsyncClient, played: FakeServices) -> None:
     """Nothing in a path ends the link."""
+    played["catalog"].get(path__regex="a>").respond(404)
     answer = await client.get("/v1/products/a%3E%2C%20x")
     assert '</v3/products/a%3E,%20x>; rel="successor-version"' in answer.headers["link"]
 
