@@ -63,6 +63,7 @@ class Authorizer:
             raise DeclarationError(f"Authorizer(identity=...): '{unknown[0]}' is neither {METHOD}, nor {PATH}")
         self._decide = decide
         self._by_method, self._by_path = METHOD in names, PATH in names
+        self.by_request = self._by_method or self._by_path
         self._ttl = ttl
         self._timeout = timeout
         self._answers: Shared[Principal | str] = Shared(MAX_KEPT)

@@ -75,7 +75,7 @@ class ForwardAuth:
             raise DeclarationError(f"ForwardAuth('{url}'): {error}") from None
         self._forward = [name.lower().encode() for name in forward]
         self._read = principal or principal_from_headers()
-        self._original = original
+        self.by_request = original
         self._ttl = ttl
         self._timeout = timeout
         self._answers: Shared[Principal | _Denial] = Shared(MAX_KEPT)
@@ -90,7 +90,7 @@ class ForwardAuth:
         if not all(_TEXT.fullmatch(value) for _, value in lines):
             raise Refused(401, "header_form", challenge=self.challenge)
         block = b"".join(b"%b: %b\r\n" % line for line in lines)
-        if self._original:
+        if self.by_request:
             block += b"x-original-method: %b\r\nx-original-uri: %b\r\n" % (scope["method"].encode(), _uri(scope))
         answer = await self._answers.get(identity_key(block), lambda: self._ask(block))
         if isinstance(answer, Principal):

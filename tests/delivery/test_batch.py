@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from bff_core import (
+    AnyOf,
     ApiKey,
     ApiKeys,
+    Authenticator,
+    Authorizer,
+    AuthorizerRequest,
+    BearerJwt,
     Bff,
     ConcurrencyLimit,
     DeclarationError,
+    ForwardAuth,
     Page,
     Principal,
     RateLimit,
     ServiceClient,
     Settings,
+    StoredKeys,
+    StoredPlans,
     create_bff,
     get,
     required,
@@ -157,6 +166,56 @@ async def test_all_items_are_one_principals_and_share_a_deadline(services: FakeS
     assert public.json()["items"][0]["status"] == 200
     assert isinstance(app.auth, Counted)
     assert app.auth.asked == 3
+
+
+async def for_some(request: AuthorizerRequest) -> Principal | None:
+    """Who may come in where, by path."""
+    return Principal("intern") if request.path in ("/batch", "/own") else None
+
+
+def asks(services: FakeServices, **options: Any) -> ForwardAuth:
+    """An auth service that decides by path."""
+
+    def check(request: httpx.Request) -> httpx.Response:
+        allowed = request.headers.get("x-original-uri", "/own") in ("/batch", "/own")
+        return httpx.Response(200 if allowed else 403, headers={"x-auth-subject": "intern"})
+
+    services["auth"].get("/check").mock(side_effect=check)
+    return ForwardAuth("http://auth.test/check", forward=["X-Api-Key"], transport=services.transport, **options)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize("kind", ["authorizer", "forward"])
+async def test_who_decides_by_path_is_asked_about_each_item(kind: str, wrapped: bool, tmp_path: Path) -> None:
+    services = FakeServices("auth")
+    by_path = Authorizer(for_some, identity=["x-api-key", ":method", ":path"])
+    auth: Authenticator = by_path if kind == "authorizer" else asks(services)
+    if wrapped:
+        keys = StoredKeys(f"sqlite:///{tmp_path}/keys.db", pepper=SecretStr("p" * 32))
+        auth = AnyOf(BearerJwt(issuer="i", audience="a", jwks_url="http://i.test/"), StoredPlans(auth, keys))
+    app = create_bff("t", clients=[], auth=auth, transport=services.transport, settings=Settings())
+    app.page("/own", OwnPage)
+    app.page("/admin", OwnPage)
+    app.batch("/batch")
+    async with bff_client(app, headers=AUTH) as client:
+        alone = [(await client.get(path)).status_code for path in ("/own", "/admin")]
+        items = (await ask(client, "/own", "/admin", "/own")).json()["items"]
+    assert alone == ([200, 401] if kind == "authorizer" else [200, 403])
+    assert [item["status"] for item in items] == [*alone, 200]
+    assert items[0]["body"]["who"] == "intern"
+
+
+async def test_who_does_not_is_asked_once() -> None:
+    services = FakeServices("auth")
+    app = create_bff(
+        "t", clients=[], auth=asks(services, original=False), transport=services.transport, settings=Settings()
+    )
+    app.page("/own", OwnPage)
+    app.batch("/batch")
+    async with bff_client(app, headers=AUTH) as client:
+        items = (await ask(client, "/own", "/own")).json()["items"]
+    assert [item["status"] for item in items] == [200, 200]
+    assert services.count("auth") == 1
 
 
 @pytest.mark.parametrize(
