@@ -21,6 +21,7 @@ from .ask import Asked
 from .authenticator import header_values
 from .authorizer import identity_key
 from .expiring import Shared, cannot_verify
+from .own_site import OwnSite
 from .tenant import tenant_of
 
 __all__ = ["ForwardAuth", "principal_from_headers", "principal_from_json"]
@@ -50,6 +51,9 @@ class ForwardAuth:
     A request with none of the ``forward`` headers has no credentials and is not asked about. Answers are kept for
     ``ttl`` seconds (0: not at all) for identical headers, method and URI; ``original=False`` leaves out the latter two,
     for a service to which they make no difference.
+
+    Where ``cookie`` is in ``forward``, an unsafe request with cookies that is not the site's own is a 403; pages of
+    ``origins`` (``https://shop.example``) may send them as well.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class ForwardAuth:
         timeout: float = 1.0,
         challenge: str = "Bearer",
         scheme: dict[str, str] | None = None,
+        origins: Sequence[str] = (),
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         if not forward:
@@ -74,6 +79,7 @@ class ForwardAuth:
         except ValueError as error:
             raise DeclarationError(f"ForwardAuth('{url}'): {error}") from None
         self._forward = [name.lower().encode() for name in forward]
+        self._site = OwnSite(self._forward, origins)
         self._read = principal or principal_from_headers()
         self.by_request = original
         self._ttl = ttl
@@ -89,6 +95,7 @@ class ForwardAuth:
             return None
         if not all(_TEXT.fullmatch(value) for _, value in lines):
             raise Refused(401, "header_form", challenge=self.challenge)
+        self._site.check(scope)
         block = b"".join(b"%b: %b\r\n" % line for line in lines)
         if self.by_request:
             block += b"x-original-method: %b\r\nx-original-uri: %b\r\n" % (scope["method"].encode(), _uri(scope))
