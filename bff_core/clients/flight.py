@@ -17,7 +17,8 @@ log = structlog.get_logger("bff.clients")
 __all__ = ["Flight", "Flights", "Key", "Waiter"]
 
 Key = tuple[str, bytes, bytes]
-"""Target, the operation's own headers, and for whom (``Principal.whose``): all that could change the answer."""
+"""Target, the operation's own headers with the credentials, and for whom (``Principal.whose``): all that could change
+the answer."""
 
 Waiter = Callable[[WireResponse | None, ServiceError | None], None]
 Start = Callable[[Callable[[Call], None]], Call]

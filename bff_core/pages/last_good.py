@@ -12,7 +12,7 @@ from ..cache import Changes, LastGood, SharedStore, Stored, ValkeyStore
 __all__ = ["LastGoodValues", "StaleKey"]
 
 StaleKey = tuple[str, str, bytes]
-"""Page and operation, arguments, and for whom (``Principal.whose``)."""
+"""Page and operation, arguments, and for whom (``auth.lasting``)."""
 
 
 class LastGoodValues:

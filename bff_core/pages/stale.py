@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..auth.lasting import lasting
 from ..context import Principal
 from ..errors import ServiceError, UnexpectedStatus
 from .last_good import StaleKey
@@ -18,7 +19,7 @@ def stale_key(page: str, section: PlannedSection, values: list[Any], principal: 
     """Of what the section of ``page`` asks for with these values."""
     # The request as it would be sent: all that could change the answer, however arguments print themselves.
     request = section.operation.template.render(section.arguments(values)) if section.operation else ()
-    return page + section.target, repr(request), principal.whose if principal is not None else b""
+    return page + section.target, repr(request), lasting(principal)
 
 
 def stale_key_after(

@@ -14,11 +14,14 @@ from pydantic import BaseModel
 from bff_core import (
     ApiKey,
     ApiKeys,
+    Authorizer,
+    AuthorizerRequest,
     Bff,
     Event,
     HedgePolicy,
     Page,
     Policy,
+    Principal,
     RetryPolicy,
     ServiceClient,
     ServiceSettings,
@@ -137,6 +140,32 @@ async def test_users_do_not_share(services: FakeServices, gate: Gate) -> None:
     async with bff_client(app) as client:
         calls = [
             asyncio.create_task(client.get("/mine", headers={"x-api-key": key})) for key in ("one", "two", "one", "two")
+        ]
+        await until(lambda: gate.asked["/things/same"] == 2)
+        gate.open.set()
+        assert {answer.status_code for answer in await asyncio.gather(*calls)} == {200}
+        assert gate.asked["/things/same"] == 2
+
+
+async def by_token(request: AuthorizerRequest) -> Principal:
+    return Principal("ann", token=request.headers["authorization"].removeprefix("Bearer "))
+
+
+async def test_tokens_of_one_user_do_not_share(services: FakeServices, gate: Gate) -> None:
+    """What is sent for one may be answered otherwise than what is sent for the other."""
+    relayed = {"things": ServiceSettings(**services.settings["things"], auth="relay")}
+    app = create_bff(
+        "t",
+        settings=Settings(services=relayed),
+        clients=[Things],
+        auth=Authorizer(by_token),
+        transport=services.transport,
+    )
+    app.page("/mine", Mine)
+    async with bff_client(app) as client:
+        calls = [
+            asyncio.create_task(client.get("/mine", headers={"authorization": f"Bearer {token}"}))
+            for token in ("one", "two", "one", "two")
         ]
         await until(lambda: gate.asked["/things/same"] == 2)
         gate.open.set()
