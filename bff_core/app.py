@@ -177,8 +177,9 @@ class Bff(FastAPI):
         ``scopes``, and ``allow`` (a function of the principal) must say True, else 403.
 
         When the gateway is overloaded, ``sheddable`` pages are refused first and ``critical`` ones last. ``cache``
-        keeps a public page for as long as all the answers that it was made of are fresh. The page is under ``limits``
-        and under the gateway's. ``cache_control`` is for its whole answers; by default nobody may keep a private one.
+        keeps a public page for as long as all the answers that it was made of are fresh, which is known of sections
+        that are operations: section functions of such a page take no client. The page is under ``limits`` and under the
+        gateway's. ``cache_control`` is for its whole answers; by default nobody may keep a private one.
         ``compress`` False is for pages with secrets beside what who asks may choose (BREACH).
 
         With ``idempotency`` a request with an ``Idempotency-Key`` (``required``, or ``optional``) is carried out once,

@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from .errors import Refused
+from .errors import PROBLEM_JSON, Problem, Refused
 from .forwarded import TrustedProxies
 from .telemetry.meters import PageMeter
 from .telemetry.spans import Spans
@@ -62,6 +62,13 @@ class Principal:
         object.__setattr__(self, "whose", repr(identity).encode(errors="surrogatepass"))
 
 
+WriteProblem = Callable[[Problem, Any, "RequestContext"], tuple[bytes, bytes]]
+
+
+def _as_document(problem: Problem, _: Any, context: RequestContext) -> tuple[bytes, bytes]:
+    return problem.body(context.request_id), PROBLEM_JSON
+
+
 @dataclass(slots=True)
 class RequestContext:
     """One request's context. ``deadline`` is an instant of ``time.monotonic``; ``headers`` is the ready-made header
@@ -69,8 +76,8 @@ class RequestContext:
     with the answer, ``status`` is the answer's, 0 until it has begun; ``at_end`` is called when all is over;
     ``exchange`` is there under the gateway's own server; ``version`` names the API's, once known; ``problem_page``
     shows a problem to who is no program: its body and headers, None to leave it a document; ``visitor`` is whom a
-    public page greets, which is made for nobody in particular all the same; ``problem_types`` are the types of
-    problems by status."""
+    public page greets, which is made for nobody in particular all the same; ``write_problem`` gives body and media
+    type of a problem as the version that the request (its scope) is for has them."""
 
     request_id: str
     trace_id: str
@@ -94,7 +101,7 @@ class RequestContext:
     at_end: tuple[Callable[[], None], ...] = ()
     exchange: Exchange | None = None
     problem_page: Callable[[Any, RequestContext], tuple[bytes, list[tuple[bytes, bytes]]] | None] | None = None
-    problem_types: Mapping[int, str] | None = None
+    write_problem: WriteProblem = _as_document
     _client_ip: str | None = None
 
     @property

@@ -72,10 +72,9 @@ class Edge:
         self._tracer = tracer
         self._sample_below = 0 if tracer is None else tracer.below
         self._proxies = proxies
-        self._versions = versions
         self._version_gate = version_gate
         self._usage = usage
-        self._problem_types = problem_types
+        self._write_problem = partial(_write_problem, problem_types, versions)
         self._problem_page = problem_page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -141,7 +140,7 @@ class Edge:
         )
         context.reply_headers = (*self.headers(scope), (b"x-request-id", trace.request_id.encode()))
         context.scope, context.proxies = scope, self._proxies
-        context.problem_types = self._problem_types
+        context.write_problem = self._write_problem
         if trace.sampled and self._tracer is not None:
             context.spans = self._tracer.begin(trace)
         return context
@@ -226,11 +225,7 @@ class Edge:
     async def _send_problem(self, problem: Problem, scope: Scope, context: RequestContext, send: Send) -> None:
         if problem.status == 401 and self._sign_in is not None:  # noqa: PLR2004 - an HTTP status
             problem.extensions = {**self._sign_in, **problem.extensions}
-        problem.name(context.problem_types)
-        if self._versions is None:
-            body, kind = problem.body(context.request_id), PROBLEM_JSON
-        else:
-            body, kind = self._versions.problem(problem, scope, context)
+        body, kind = context.write_problem(problem, scope, context)
         own = [(b"content-type", kind)]
         show = context.problem_page
         if show is None and self._problem_page is not None and context.route is None and _is_for_people(scope):
@@ -245,6 +240,15 @@ class Edge:
             headers.append((b"www-authenticate", self._challenge.encode()))
         await send({"type": "http.response.start", "status": problem.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+
+def _write_problem(
+    types: Mapping[int, str] | None, versions: Versions | None, problem: Problem, scope: Scope, context: RequestContext
+) -> tuple[bytes, bytes]:
+    problem.name(types)
+    if versions is None:
+        return problem.body(context.request_id), PROBLEM_JSON
+    return versions.problem(problem, scope, context)
 
 
 def _is_for_people(scope: Scope) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from ..context import RequestContext
@@ -40,9 +41,21 @@ class Lookup:
 
 class Batch:
     """Collects look-ups until the loop's next turn, then asks for all their ids: each once, in chunks of the
-    operation's limit, and gives each look-up its own rows in the order it asked for them."""
+    operation's limit, and gives each look-up its own rows in the order it asked for them, or what made a chunk with one
+    of its ids fail."""
 
-    __slots__ = ("_bound", "_calls", "_context", "_error", "_fetch", "_key", "_lookups", "_pending", "_rows", "_values")
+    __slots__ = (
+        "_bound",
+        "_calls",
+        "_context",
+        "_errors",
+        "_fetch",
+        "_key",
+        "_lookups",
+        "_pending",
+        "_rows",
+        "_values",
+    )
 
     def __init__(
         self, bound: BoundOperation, context: RequestContext, key: object, values: list[Any], fetch: Fetch
@@ -56,7 +69,7 @@ class Batch:
         self._calls: list[Any] = []
         self._pending = 0
         self._rows: dict[Any, Any] = {}
-        self._error: BffError | None = None
+        self._errors: dict[Any, BffError] = {}
         asyncio.get_running_loop().call_soon(self._flush)
 
     @classmethod
@@ -67,7 +80,8 @@ class Batch:
         index = bound.operation.batch_index
         # Rendered without its ids, a request is told apart as the service would tell it; who has less time goes alone.
         others = [*values[:index], (), *values[index + 1 :]]
-        key = (bound, bound.operation.template.render(others), deadline)
+        # What is asked for nobody does not go with somebody's credentials.
+        key = (bound, bound.operation.template.render(others), deadline, context.principal is None)
         batch: Batch | None = context.batches.get(key)
         if batch is None:
             batch = context.batches[key] = cls(bound, context, key, values, fetch)
@@ -100,32 +114,34 @@ class Batch:
             values = list(self._values)
             values[operation.batch_index] = chunk
             try:
-                self._calls.append(self._fetch(values, self._fetched))
+                self._calls.append(self._fetch(values, partial(self._fetched, chunk)))
             except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must be told
-                self._fetched(None, error if isinstance(error, BffError) else BadResponse(type(error).__name__))
+                self._fetched(chunk, None, error if isinstance(error, BffError) else BadResponse(type(error).__name__))
 
-    def _fetched(self, rows: Any, error: BffError | None) -> None:
+    def _fetched(self, chunk: list[Any], rows: Any, error: BffError | None) -> None:
         self._pending -= 1
-        if error is not None:
-            self._error = self._error or error
-        else:
+        if error is None:
             attribute = self._bound.operation.key
             try:
                 self._rows |= {getattr(row, attribute): row for row in rows}
             except (AttributeError, TypeError) as wrong:
-                self._error = self._error or BadResponse(f"a row has no usable '{attribute}': {type(wrong).__name__}")
+                error = BadResponse(f"a row has no usable '{attribute}': {type(wrong).__name__}")
+        if error is not None:
+            self._errors |= dict.fromkeys(chunk, error)
         if not self._pending:
             self._deal()
 
     def _deal(self) -> None:
-        if self._error is None:
-            wanted = {key for lookup in self._lookups for key in lookup.ids}
-            for missing in sorted(map(str, wanted - self._rows.keys())):
-                upstream = self._bound.upstream
-                upstream.emit("OnMissing", "information", "Batching", self._bound.operation.name, detail=missing)
+        wanted = {key for lookup in self._lookups for key in lookup.ids}
+        for missing in sorted(map(str, wanted - self._rows.keys() - self._errors.keys())):
+            upstream = self._bound.upstream
+            upstream.emit("OnMissing", "information", "Batching", self._bound.operation.name, detail=missing)
         lookups, self._lookups = self._lookups, []
         for lookup in lookups:
-            if self._error is not None:
-                lookup.tell(None, self._error)
+            error = (
+                next((self._errors[key] for key in lookup.ids if key in self._errors), None) if self._errors else None
+            )
+            if error is not None:
+                lookup.tell(None, error)
             else:
                 lookup.tell([self._rows[key] for key in lookup.ids if key in self._rows], None)

@@ -73,11 +73,13 @@ class Operation(Generic[P, R_co]):
         self.name = function.__name__
         self.service = ""
         self.owner: type[Any] = object
+        self.label = self.name  # ``Client.operation``, as soon as there is a client
         self.__doc__ = function.__doc__
 
     def __set_name__(self, owner: type[Any], name: str) -> None:
         self.name = name
         self.owner = owner
+        self.label = f"{owner.__name__}.{name}"
 
     @overload
     def __get__(self, instance: None, owner: type[Any]) -> Operation[P, R_co]: ...
@@ -95,11 +97,6 @@ class Operation(Generic[P, R_co]):
 
     def __repr__(self) -> str:
         return f"<{self.label}: {self.method} {self.path}>"
-
-    @property
-    def label(self) -> str:
-        """``Client.operation``, for messages."""
-        return f"{self.owner.__name__}.{self.name}"
 
     def compile(self, service: str) -> None:
         """Resolve the signature; raises ``DeclarationError``. Called when the client class is made."""

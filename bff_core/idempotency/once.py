@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 from starlette.types import Message, Receive, Scope, Send
 
 from ..context import RequestContext
-from ..errors import PROBLEM_JSON, Problem
+from ..errors import Problem
 from ..stores import StoreUnavailable
 from .ledger import Claim, Ledger
 from .record import Answer, Verdict, answer_of, fingerprint_of, is_certain
@@ -48,7 +48,7 @@ class Once:
         except _Known as known:
             await _replay(known.answer, send, context)
         except Problem as problem:
-            await attempt.settle(_kept(problem, context))
+            await attempt.settle(_kept(problem, scope, context) if attempt.claim is not None else None)
             raise
         except Exception:
             await attempt.settle(None)
@@ -143,13 +143,13 @@ def _refusal(found: Verdict) -> Exception:
     return _Known(found)
 
 
-def _kept(problem: Problem, context: RequestContext) -> Answer | None:
+def _kept(problem: Problem, scope: Scope, context: RequestContext) -> Answer | None:
     if not is_certain(problem.status):
         return None
-    problem.name(context.problem_types)
+    body, kind = context.write_problem(problem, scope, context)
     headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in problem.headers.items()]
-    fixed = [(b"content-type", PROBLEM_JSON), (b"cache-control", b"no-store")]
-    return answer_of(problem.status, [*fixed, *headers], problem.body(context.request_id))
+    fixed = [(b"content-type", kind), (b"cache-control", b"no-store")]
+    return answer_of(problem.status, [*fixed, *headers], body)
 
 
 async def _replay(answer: Answer, send: Send, context: RequestContext) -> None:

@@ -20,7 +20,7 @@ from starlette.types import Message, Receive, Scope, Send
 from ..auth import Gate
 from ..context import RequestContext, current_context, use_context
 from ..delivery import Deliverer
-from ..errors import PROBLEM_JSON, DeclarationError, Problem, Refused
+from ..errors import DeclarationError, Problem, Refused
 from ..limits import Guard
 from ..telemetry import log_refused
 from .body import read_json_body
@@ -78,9 +78,9 @@ class BatchRoute(APIRoute):
     """Serves batches of up to ``max_items`` of the pages in ``routes``.
 
     Each item passes its own page's gate, limits and shedding, and counts; the batch counts as one more under ``guard``.
-    They share one deadline, the principal, and the look-ups that wait to be sent together. ``check`` raises a problem
-    for a target that would not be admitted by itself; ``gate`` is asked once, when an item's page is private. Raises
-    ``DeclarationError`` when ``max_items`` lets nothing through.
+    They share one deadline and the look-ups that wait to be sent together; the private ones, the principal as well.
+    ``check`` raises a problem for a target that would not be admitted by itself; ``gate`` is asked once, when an item's
+    page is private. Raises ``DeclarationError`` when ``max_items`` lets nothing through.
     """
 
     def __init__(
@@ -223,13 +223,16 @@ class _Item:
         self._body = b""
 
     async def answer(self, whole: RequestContext) -> bytes:
-        """The item's answer as JSON. All of a request's items share its deadline, its principal, and the look-ups that
-        are waiting to be sent together."""
+        """The item's answer as JSON. All of a request's items share its deadline and the look-ups that are waiting to
+        be sent together; those of private pages, its principal. A public page is nobody's, as it is by itself."""
         context = RequestContext(
             whole.request_id, whole.trace_id, whole.span_id, whole.headers, whole.deadline, time.monotonic()
         )
-        context.principal, context.batches, context.calls = whole.principal, whole.batches, whole.calls
+        if self.page is not None and self.page.private:
+            context.principal = whole.principal
+        context.batches, context.calls = whole.batches, whole.calls
         context.scope, context.proxies, context.spans = self._scope, whole.proxies, whole.spans
+        context.write_problem = whole.write_problem
         use_context(context)
         try:
             if self._problem is not None or self.page is None:
@@ -255,8 +258,7 @@ class _Item:
             error = Problem(500, "Something went wrong here.")
         context.status = error.status
         self._headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in error.headers.items()]
-        self._headers.append((b"content-type", PROBLEM_JSON))
-        self._body = error.body(context.request_id)
+        self._body, _ = context.write_problem(error, self._scope, context)
 
     @staticmethod
     def _end(context: RequestContext) -> None:

@@ -192,8 +192,8 @@ class PageEndpoint:
         if context.degraded:
             await self._send(send, context, self._reply(scope, context, content, tag, (timing, *link, PRIVATE)))
             return
-        if self._cache is not None:
-            self._cache.put(cache_key, content, tag, link, run.fresh_for)
+        if self._cache is not None and context.principal is None:
+            self._cache.put(cache_key, content, tag, link, _still_fresh(run, context))
         await self._send(send, context, self._reply(scope, context, content, tag, (timing, *link, *self._headers)))
 
     async def _stream(
@@ -209,9 +209,9 @@ class PageEndpoint:
         stream = PageStream(self._plan, run, context, send, self._status, private=self.private, fields=fields)
         try:
             await streaming.deliver(stream, scope)
-            if self._cache is not None and stream.keepable and 0 < run.fresh_for < math.inf:
+            if self._cache is not None and stream.keepable and 0 < _still_fresh(run, context) < math.inf:
                 content, mark = streaming.kept(stream)
-                self._cache.put(cache_key, content, mark, (), run.fresh_for)
+                self._cache.put(cache_key, content, mark, (), _still_fresh(run, context))
         finally:
             stream.close()
 
@@ -316,6 +316,11 @@ class PageEndpoint:
         ]
         entries.append(f"total;dur={total:.1f}")
         return ", ".join(entries).encode()
+
+
+def _still_fresh(run: Run, context: RequestContext) -> float:
+    """Seconds for which a page that is ready now is certainly fresh: as if all answers had come with the request."""
+    return run.fresh_for - (time.monotonic() - context.started)
 
 
 def _mark(content: bytes, degraded: list[str]) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -46,6 +47,7 @@ class _Bound:
     wire_name: str
     validate: Callable[[Any], Any] | None
     default: Any
+    is_copied: bool
     is_list: bool
 
 
@@ -91,6 +93,8 @@ class RequestInputs:
         if raw is None:
             if bound.default is inspect.Parameter.empty:
                 wrong.append({"in": bound.kind, "name": bound.wire_name, "detail": "is required"})
+            elif bound.is_copied:
+                values[bound.slot] = copy.deepcopy(bound.default)
             return
         if bound.validate is None:
             values[bound.slot] = raw
@@ -147,6 +151,8 @@ class RequestInputs:
             wire_name=wire_name.lower() if kind == "header" else wire_name,
             validate=None if plain else validate,
             default=entry.default,
+            # What cannot be changed is its own copy.
+            is_copied=copy.deepcopy(entry.default) is not entry.default,
             is_list=_is_list(entry.annotation),
         )
 

@@ -41,6 +41,12 @@ class PageCache:
                 f"{plan.name}: a page with a section that takes the request's context, which knows the app and its "
                 "headers, cannot be cached as a whole"
             )
+        if plan.clients:
+            client = next(iter(plan.clients.values())).__name__
+            raise DeclarationError(
+                f"{plan.name}: a page with a section function that takes {client} cannot be cached as a whole, since "
+                "only of sections that are operations it is known how long they are fresh; declare its call as one"
+            )
         if not any(section.operation is not None for section in plan.sections):
             raise DeclarationError(f"{plan.name}: nothing says how long a page without service calls is fresh")
 

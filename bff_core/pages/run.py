@@ -36,8 +36,8 @@ WAITING, RUNNING, DONE, SKIPPED, FAILED = range(5)
 
 class Run:
     """The values of one request's page. ``values`` has the inputs in place; ``selected`` holds the optional sections
-    to run, None for all. ``fresh_for`` is how many seconds all answers will still be fresh, infinite without any.
-    ``on_settled`` is told of each section that has its value."""
+    to run, None for all. ``fresh_for`` is for how many seconds more every answer was fresh when it came, infinite
+    without any. ``on_settled`` is told of each section that has its value."""
 
     __slots__ = (
         "_bound",

@@ -19,7 +19,9 @@ def stale_key(page: str, section: PlannedSection, values: list[Any], principal: 
     """Of what the section of ``page`` asks for with these values."""
     # The request as it would be sent: all that could change the answer, however arguments print themselves.
     request = section.operation.template.render(section.arguments(values)) if section.operation else ()
-    return page + section.target, repr(request), lasting(principal)
+    # Two operations may read different members of one answer.
+    what = section.operation.label if section.operation else ""
+    return page + section.target + what, repr(request), lasting(principal)
 
 
 def stale_key_after(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
@@ -92,7 +93,7 @@ class PageStream:
         self._wake = asyncio.Event()
         for section in plan.sections:
             if not section.required:
-                run.values[section.slot] = section.fallback
+                run.values[section.slot] = copy.deepcopy(section.fallback)
         run.on_settled = self._hear
         self._task = asyncio.get_running_loop().create_task(run.complete())
         self._task.add_done_callback(self._ended)
@@ -153,7 +154,7 @@ class PageStream:
     @property
     def personal(self) -> bool:
         """Whether it shows something of somebody."""
-        return self.private or self.context.visitor is not None
+        return self.private or self.context.visitor is not None or self.context.principal is not None
 
     @property
     def pending(self) -> list[str]:

@@ -151,8 +151,11 @@ class OlderPage:
         assert self._body is not None  # noqa: S101 - asked by the caller
         assert self._up is not None  # noqa: S101 - they come together
         try:
-            self._body.validate_json(body)
-            return to_json(self._up(from_json(body)))
+            valid = self._body.validate_json(body)
+            plain = self._body.dump_python(
+                valid, mode="json", by_alias=True, exclude_unset=True, round_trip=True, warnings=False
+            )
+            return to_json(self._up(_as_read(from_json(body), plain)))
         except ValidationError as error:
             found = [
                 {"in": "body", "pointer": "/" + "/".join(str(part) for part in entry["loc"]), "detail": entry["msg"]}
@@ -161,6 +164,16 @@ class OlderPage:
         except (ValueError, ArithmeticError):  # what a change cannot make anything of
             found = [{"in": "body", "pointer": "", "detail": "has a value that cannot be used"}]
         raise Problem(422, "The request has parameters that are missing or not valid.", errors=found)
+
+
+def _as_read(sent: Any, valid: Any) -> Any:
+    """``sent``, with the numbers and booleans that it was validated as (``12`` for ``"12"``). Everything else as it
+    came: the head reads it itself, and what is written of a secret is not the secret."""
+    if type(sent) is dict and type(valid) is dict:
+        return {name: _as_read(value, valid[name]) if name in valid else value for name, value in sent.items()}
+    if type(sent) is list and type(valid) is list and len(sent) == len(valid):
+        return [_as_read(one, other) for one, other in zip(sent, valid, strict=True)]
+    return valid if type(valid) in (int, float, bool) and type(sent) in (str, int, float, bool) else sent
 
 
 def _older_parameters(plan: Plan, inputs: RequestInputs, changes: Sequence[Any]) -> dict[str, str | None]:

@@ -166,6 +166,30 @@ async def test_another_token_of_the_same_user(services: FakeServices) -> None:
     assert notes == [{"text": "of one"}, None]
 
 
+class Search(ServiceClient, service="notes"):
+    @get("/search", at="items")
+    async def items(self) -> list[Note]: ...
+
+    @get("/search", at="total")
+    async def total(self) -> int: ...
+
+
+class SearchPage(Page):
+    items = optional(Search.items, fallback=[], stale_for=60)
+    total = optional(Search.total, fallback=0, stale_for=60)
+
+
+async def test_operations_at_one_url_have_each_their_own(services: FakeServices) -> None:
+    services["notes"].get("/search").respond(json={"items": [{"text": "a"}], "total": 7})
+    settings = Settings(services=services.settings, log_level="CRITICAL")
+    app = create_bff("t", settings=settings, clients=[Search], transport=services.transport)
+    app.page("/search", SearchPage, public=True)
+    async with bff_client(app) as client:
+        good = (await client.get("/search")).json()
+        services["notes"].get("/search").respond(503)
+        assert (await client.get("/search")).json() == {**good, "_degraded": ["items", "total"]}
+
+
 class Unaskable(Page):
     note = optional(Notes.note, key=lambda: "..", stale_for=60)
     other = optional(Notes.note, key=lambda: 1 / 0, stale_for=60)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from bff_core import (
     Bff,
     ConcurrencyLimit,
     DeclarationError,
+    ErrorsChanged,
     ForwardAuth,
     Page,
     Principal,
@@ -29,6 +31,8 @@ from bff_core import (
     Settings,
     StoredKeys,
     StoredPlans,
+    Version,
+    Versions,
     create_bff,
     get,
     required,
@@ -80,13 +84,14 @@ class BrokenPage(Page):
 
 
 class Counted(ApiKeys):
-    """Counts how often it is asked."""
+    """Counts how often it is asked. Its principals have a token, as those of access tokens do."""
 
     asked = 0
 
     async def authenticate(self, scope: Any) -> Principal | None:
         self.asked += 1
-        return await super().authenticate(scope)
+        principal = await super().authenticate(scope)
+        return None if principal is None else replace(principal, token="t")
 
 
 @pytest.fixture
@@ -105,10 +110,11 @@ def services() -> FakeServices:
 def gateway(services: FakeServices, **options: Any) -> Bff:
     auth = Counted([ApiKey(sha256=hashlib.sha256(SECRET.encode()).hexdigest(), partner="acme")])
     delivery = options.pop("delivery", {})
+    things = {"url": "http://things.test", "auth": "relay" if options.pop("relay", False) else "none"}
     app = create_bff(
         "t",
         clients=[Things],
-        settings=Settings(services=services.settings, delivery=delivery),
+        settings=Settings(services={"things": things}, delivery=delivery),
         auth=auth,
         transport=services.transport,
         **options,
@@ -218,6 +224,49 @@ async def test_who_does_not_is_asked_once() -> None:
     assert services.count("auth") == 1
 
 
+class OldError(BaseModel):
+    code: int
+    kind: str
+
+
+class KeptPage(Page):
+    thing = required(Things.thing, thing_id="offer")
+
+
+class OwnManyPage(ManyPage):
+    pass
+
+
+async def test_a_public_page_is_nobodys_beside_a_private_one(services: FakeServices) -> None:
+    """What a service says to a principal alone is not kept for everybody, nor looked up for nobody."""
+
+    def whose(request: httpx.Request) -> str:
+        return "acme" if "authorization" in request.headers else "anybody"
+
+    def offer(request: httpx.Request) -> httpx.Response:
+        fresh = {"cache-control": "private, max-age=60" if whose(request) == "acme" else "max-age=60"}
+        return httpx.Response(200, json={"id": whose(request)}, headers=fresh)
+
+    asked = []
+
+    def rows(request: httpx.Request) -> httpx.Response:
+        keys = request.url.params.get_list("ids")
+        asked.append((whose(request), keys))
+        return httpx.Response(200, json=[{"id": key} for key in keys])
+
+    services["things"].get("/things/offer").mock(side_effect=offer)
+    services["things"].get("/things").mock(side_effect=rows)
+    app = gateway(services, relay=True)
+    app.page("/offer", KeptPage, public=True, cache=True)
+    app.page("/own-many", OwnManyPage)
+    async with bff_client(app) as client:
+        batch = await ask(client, "/own", "/offer", "/own-many?ids=a", "/many?ids=b", headers=AUTH)
+        alone = await client.get("/offer")
+    assert [item["status"] for item in batch.json()["items"]] == [200] * 4
+    assert batch.json()["items"][1]["body"] == alone.json() == {"thing": {"id": "anybody"}}
+    assert sorted(asked) == [("acme", ["a"]), ("anybody", ["b"])]
+
+
 @pytest.mark.parametrize(
     "path",
     ["/batch", "/health/live", "/openapi.json", "/things/../own", "/things/%2e%2e/own", "/things/a%2Fb", "//own"],
@@ -285,3 +334,23 @@ async def test_the_whole_is_compressed_and_its_items_are_not(services: FakeServi
 def test_a_batch_of_nothing_is_no_batch(services: FakeServices) -> None:
     with pytest.raises(DeclarationError, match="max_items=0"):
         gateway(services).batch("/other", max_items=0)
+
+
+async def test_what_fails_looks_as_it_does_by_itself(services: FakeServices) -> None:
+    """As the version of the API says that the client speaks, with the types that problems have here."""
+
+    def older(document: dict[str, Any]) -> dict[str, Any]:
+        return {"code": document["status"], "kind": document["type"]}
+
+    versions = Versions(Version("2026-02-01", ErrorsChanged(older, OldError)), Version("2026-01-01"))
+    app = gateway(services, versions=versions, problem_types="/problems/")
+    async with bff_client(app) as client:
+        for headers, members in (({}, {"type", "title"}), ({"api-version": "2026-01-01"}, {"code", "kind"})):
+            for path in ("/things/gone", "/things/a?fields=nope", "/broken"):
+                alone = (await client.get(path, headers=headers)).json()
+                (item,) = (await ask(client, path, headers=headers)).json()["items"]
+                for document in (alone, item["body"]):
+                    document.pop("instance", None)
+                assert item["body"] == alone
+                assert members <= alone.keys()
+                assert "/problems/" in str(alone)

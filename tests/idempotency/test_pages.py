@@ -7,8 +7,20 @@ import json
 
 import httpx
 import pytest
+from pydantic import BaseModel
 
-from bff_core import Bff, DeclarationError, Event, Renamed, Settings, SettingsError, Version, Versions, create_bff
+from bff_core import (
+    Bff,
+    DeclarationError,
+    ErrorsChanged,
+    Event,
+    Renamed,
+    Settings,
+    SettingsError,
+    Version,
+    Versions,
+    create_bff,
+)
 from bff_core.idempotency import ledger
 from bff_core.idempotency.record import MAX_ANSWER
 from bff_core.stores import KeyValueStore, StoreUnavailable
@@ -36,6 +48,10 @@ def store_of(app: Bff) -> KeyValueStore:
     store = app.idempotency._store
     assert store is not None
     return store
+
+
+class OldError(BaseModel):
+    code: int
 
 
 class Broken:
@@ -106,6 +122,22 @@ async def test_another_version_s_answer_is_never_given(service: Service) -> None
         again = await client.post("/things", json=LAMP, headers=KEY | {"api-version": "2025-01-01"})
         assert (again.status_code, again.json()) == (201, first.json())
         assert again.headers["api-version"] == "2025-01-01"
+    assert len(service.done) == 1
+
+
+async def test_a_problem_comes_again_as_the_version_has_it(service: Service) -> None:
+    versions = Versions(
+        Version("2026-02-01", ErrorsChanged(lambda document: {"code": document["status"]}, OldError)),
+        Version("2026-01-01"),
+    )
+    service.answer = lambda: httpx.Response(409, json={"title": "Sold out"})
+    async with bff_client(gateway("memory://", service, versions=versions)) as client:
+        headers = KEY | {"api-version": "2026-01-01"}
+        first, again = [await client.post("/things", json=LAMP, headers=headers) for _ in range(2)]
+    assert again.headers["idempotency-replayed"] == "true"
+    assert (again.status_code, again.json()) == (first.status_code, first.json()) == (409, {"code": 409})
+    for name in ("content-type", "cache-control", "api-version"):
+        assert again.headers.get_list(name) == first.headers.get_list(name)
     assert len(service.done) == 1
 
 

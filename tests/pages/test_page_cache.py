@@ -22,6 +22,7 @@ from bff_core import (
     section,
 )
 from bff_core.app import Bff
+from bff_core.context import current_context
 from bff_core.testing import FakeServices, bff_client
 
 
@@ -50,6 +51,21 @@ class ThingPage(Page):
 class HeaderPage(Page):
     shade: Annotated[str, Header()] = ""
     thing = required(Things.thing, thing_id=lambda shade: shade)
+
+
+class LatePage(ThingPage):
+    @section
+    def late(self) -> bool:
+        current_context().started -= 31  # the request has taken so long
+        return True
+
+
+class FunctionPage(Page):
+    thing = required(Things.thing)
+
+    @section
+    async def notes(self, thing_id: str, things: Things) -> list[str]:
+        return await things.notes(thing_id)
 
 
 class FlagsPage(Page):
@@ -112,6 +128,18 @@ async def test_a_degraded_page_is_not_kept(services: FakeServices) -> None:
     assert "age" not in again.headers
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize(("cache", "kept"), [("max-age=30", False), ("max-age=60", True)])
+async def test_what_was_fresh_when_it_came_may_be_so_no_more(services: FakeServices, cache: str, kept: bool) -> None:
+    services["things"].get("/things/a").mock(return_value=answer({"id": "a"}))
+    services["things"].get("/notes/a").mock(return_value=answer(["n"], cache))
+    app = gateway(services)
+    app.page("/late/{thing_id}", LatePage, public=True, cache=True)
+    async with bff_client(app) as client:
+        await client.get("/late/a")
+        assert ("age" in (await client.get("/late/a")).headers) is kept
+
+
 def test_what_is_somebodys_in_particular_cannot_be_cached(services: FakeServices) -> None:
     app = gateway(services)
     with pytest.raises(DeclarationError, match="reads headers"):
@@ -122,3 +150,8 @@ def test_what_is_somebodys_in_particular_cannot_be_cached(services: FakeServices
 
     with pytest.raises(DeclarationError, match="only a public GET page"):
         app.page("/things/{thing_id}", ThingPage, method="POST", public=True, cache=True)
+
+
+def test_how_long_a_functions_own_calls_are_fresh_is_not_known(services: FakeServices) -> None:
+    with pytest.raises(DeclarationError, match="function that takes Things cannot be cached as a whole"):
+        gateway(services).page("/notes/{thing_id}", FunctionPage, public=True, cache=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
@@ -546,3 +547,72 @@ async def test_deadline_goes_on(client: httpx.AsyncClient, services: FakeService
     assert 0 < int(services.requests[-1].headers["grpc-timeout"][:-1]) <= 100
     expired = await client.get("/search?q=a", headers={"grpc-timeout": "0n"})
     assert expired.status_code == 504
+
+
+async def test_a_look_up_fails_with_its_own_chunks_alone(services: FakeServices) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        ids = request.url.params.get_list("ids")
+        if "bad" in ids:
+            return httpx.Response(422)
+        return httpx.Response(200, json={"items": [{"id": key, "name": key} for key in ids if key != "unknown"]})
+
+    services["catalog"].get("/products").mock(side_effect=answer)
+
+    class Several(Page):
+        whole = optional(Catalog.products, ids=["a", "b"])
+        partly = optional(Catalog.products, ids=["b", "unknown", "bad"])
+        broken = optional(Catalog.products, ids=["c"])
+
+    settings = Settings(services=services.settings, log_level="CRITICAL")
+    app = create_bff("test", settings=settings, clients=[Catalog], transport=services.transport)
+    app.page("/several", Several, public=True)
+    missing = []
+    app.events.subscribe(lambda event: missing.append(event.detail) if event.name == "OnMissing" else None)
+    async with bff_client(app) as client:
+        before = services.count("catalog")
+        answered = (await client.get("/several")).json()
+    assert services.count("catalog") - before == 2, "a, b and unknown; bad and c"
+    assert answered.pop("_degraded") == ["partly", "broken"]
+    assert answered == {"whole": [{"id": key, "name": key} for key in "ab"], "partly": None, "broken": None}
+    assert missing == ["unknown"]
+
+
+class Greeted(BaseModel):
+    names: list[str]
+    notes: list[Review]
+
+
+class GreetingPage(Page):
+    name: str
+    names: Annotated[list[str], Query()] = ["all"]  # noqa: RUF012 - as an author may write it
+    product = required(Catalog.product)
+    notes = optional(Reviews.of_product, fallback=[])
+
+    @shape
+    def greeted(self, name: str, names: list[str], product: Product, notes: list[Review]) -> Greeted:
+        released.set()
+        names.append(name)
+        notes.append(Review(rating=len(name)))
+        return Greeted(names=names, notes=notes)
+
+
+released = asyncio.Event()
+
+
+async def test_what_a_shape_changes_is_its_own_requests(app: Bff, services: FakeServices) -> None:
+    """A parameter's default, and the fallback that stands in a stream for what has not come yet."""
+
+    async def after_the_first_message(_: httpx.Request) -> httpx.Response:
+        await released.wait()
+        return httpx.Response(404)
+
+    services["reviews"].get("/products/p1/reviews").mock(side_effect=after_the_first_message)
+    app.page("/greeted/{product_id}", GreetingPage, public=True, stream=True)
+    async with bff_client(app) as client:
+        for name in ("ann", "robin"):
+            released.clear()
+            answer = await client.get(f"/greeted/p1?name={name}", headers={"accept": "application/x-ndjson"})
+            first = json.loads(answer.text.splitlines()[0])["data"]
+            assert first == {"names": ["all", name], "notes": [{"rating": len(name)}]}
+        whole = (await client.get("/greeted/p1?name=x")).json()
+    assert whole == {"names": ["all", "x"], "notes": [{"rating": 1}], "_degraded": ["notes"]}

@@ -11,6 +11,7 @@ import pytest
 
 from bff_core import ApiKeys, BadResponse, DeclarationError, Page, Settings, create_bff, required, section
 from bff_core.app import Bff
+from bff_core.context import current_context
 from bff_core.testing import FakeServices, bff_client
 
 from .gateway import ThingPage, Things
@@ -107,6 +108,23 @@ async def test_what_no_answer_vouches_for(services: FakeServices, tmp_path: Path
         for _ in range(2):
             answer = await client.get("/moody/a")
             assert (answer.status_code, "age" in answer.headers) == (200, False)
+
+
+class LatePage(ThingPage):
+    @section
+    def late(self) -> bool:
+        current_context().started -= 31  # who asked reads slowly
+        return True
+
+
+@pytest.mark.parametrize(("notes", "kept"), [("max-age=30", False), ("max-age=60", True)])
+async def test_what_was_fresh_when_it_came(services: FakeServices, tmp_path: Path, notes: str, kept: bool) -> None:
+    play(services, notes)
+    app = gateway(services, tmp_path)
+    app.html("/late/{thing_id}", LatePage, template="t.html", public=True, cache=True)
+    async with bff_client(app) as client:
+        await client.get("/late/a")
+        assert ("age" in (await client.get("/late/a")).headers) is kept
 
 
 async def test_only_public_pages(services: FakeServices, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import httpx
 import pytest
 from fastapi import Query
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from starlette.types import Scope
 
 from bff_core import (
@@ -363,6 +363,41 @@ async def test_bodies(client: httpx.AsyncClient) -> None:
         answer = await client.post("/v2/products", content=broken, headers={"content-type": "application/json"})
         assert answer.status_code == 422
     assert (await client.post("/v3/products", json={"title": "Lamp", "cents": 5})).status_code == 422
+
+
+class Till(BaseModel):
+    cents: int
+    code: SecretStr
+    counts: list[int] = []
+    paid: bool = False
+
+
+class TillPage(Page):
+    till: Till
+
+    @section
+    def seen(self, till: Till) -> dict[str, Any]:
+        return {**till.model_dump(mode="json"), "code": till.code.get_secret_value()}
+
+
+@pytest.mark.parametrize("cents", [12, "12", 12.0, " 12 "])
+async def test_what_goes_up_is_what_was_read(cents: Any) -> None:
+    """A number that came as a string is a number to ``up``, within lists, too; a secret stays what it is."""
+    versions = Versions(
+        Version(
+            "2026-02-01",
+            Converted(Till, "cents", was=int, down=lambda cents: cents // 100, up=lambda euros: euros * 100),
+            Converted(Till, "counts", was=list[int], down=list, up=lambda counts: [count + 1 for count in counts]),
+            Converted(Till, "paid", was=bool, down=bool, up=lambda paid: paid is True),
+        ),
+        Version("2026-01-01"),
+    )
+    app = create_bff("t", clients=[], settings=Settings(log_level="ERROR"), versions=versions)
+    app.page("/tills", TillPage, method="POST", public=True)
+    sent = {"cents": cents, "code": "1234", "counts": ["1", 2], "paid": "yes"}
+    async with bff_client(app) as client:
+        answer = await client.post("/tills", headers={"api-version": "2026-01-01"}, json=sent)
+    assert answer.json() == {"seen": {"cents": 1200, "code": "1234", "counts": [2, 3], "paid": True}}
 
 
 async def test_pages_that_are_new(client: httpx.AsyncClient) -> None:
