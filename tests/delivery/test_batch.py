@@ -211,6 +211,23 @@ async def test_who_decides_by_path_is_asked_about_each_item(kind: str, wrapped: 
     assert items[0]["body"]["who"] == "intern"
 
 
+async def by_name_of_path(request: AuthorizerRequest) -> Principal | None:
+    return Principal(request.path, token=request.path)
+
+
+async def test_who_is_another_by_path_shares_no_look_ups(services: FakeServices) -> None:
+    auth = Authorizer(by_name_of_path, identity=["x-api-key", ":path"])
+    settings = Settings(services=services.settings)
+    app = create_bff("t", clients=[Things], auth=auth, transport=services.transport, settings=settings)
+    app.page("/one", ManyPage)
+    app.page("/two", ManyPage)
+    app.batch("/batch")
+    async with bff_client(app, headers=AUTH) as client:
+        items = (await ask(client, "/one?ids=a", "/two?ids=a", "/two?ids=b")).json()["items"]
+    assert [item["status"] for item in items] == [200, 200, 200]
+    assert services.count("things") == 2
+
+
 async def test_who_does_not_is_asked_once() -> None:
     services = FakeServices("auth")
     app = create_bff(
@@ -307,6 +324,25 @@ async def test_an_item_counts_as_a_request(services: FakeServices) -> None:
     assert [item["status"] for item in first] == [200, 200, 200, 429]
     assert int(first[3]["headers"]["retry-after"]) > 0
     assert second.status_code == 429
+
+
+async def test_what_is_no_batch_counts_as_a_request(services: FakeServices) -> None:
+    """Its body is not looked at when the limit is used up."""
+    app = gateway(services, limits=[RateLimit("all", "1/hour", burst=2, key="client_ip")])
+    json = {"content-type": "application/json"}
+    async with bff_client(app) as client:
+        answers = [await client.post("/batch", content=b"{", headers=json) for _ in range(3)]
+        answers.append(await client.post("/batch", content=b"x" * 5_000_000, headers=json))
+    assert [answer.status_code for answer in answers] == [422, 422, 429, 429]
+
+
+async def test_an_item_that_is_refused_gives_nothing_of_the_batch_back(services: FakeServices) -> None:
+    limits = [RateLimit("all", "1/hour", burst=3, key="client_ip"), RateLimit("who", "9/hour", key="principal")]
+    async with bff_client(gateway(services, limits=limits)) as client:
+        items = (await ask(client, *["/things/a"] * 5)).json()["items"]
+        next_one = await client.get("/things/a")
+    assert [item["status"] for item in items] == [200, 200, 429, 429, 429]
+    assert next_one.status_code == 429
 
 
 async def test_what_an_item_holds_is_given_back(services: FakeServices) -> None:
