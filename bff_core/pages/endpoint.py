@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import time
@@ -212,7 +213,13 @@ class PageEndpoint:
             if self._cache is not None and stream.keepable and 0 < _still_fresh(run, context) < math.inf:
                 content, mark = streaming.kept(stream)
                 self._cache.put(cache_key, content, mark, (), _still_fresh(run, context))
+        except asyncio.CancelledError:
+            stream.close()
+            raise
         finally:
+            # As above: what may have changed something is finished, whatever has become of its answer.
+            if not self._safe:
+                await stream.ended()
             stream.close()
 
     def _document(

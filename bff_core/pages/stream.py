@@ -130,6 +130,14 @@ class PageStream:
         """Let go of what still runs."""
         self._task.cancel()
 
+    async def ended(self) -> None:
+        """Wait until nothing runs any more, whatever has come of it."""
+        try:
+            await asyncio.wait({self._task})
+        except asyncio.CancelledError:
+            self.close()
+            raise
+
     def document(self) -> Any:
         """The page's answer as of now."""
         return self.plan.shape(*self.plan.shape_arguments(self._run.values))
@@ -199,7 +207,8 @@ class PageStream:
         await self._send({"type": "http.response.start", "status": self._status, "headers": headers})
 
     async def nothing(self) -> None:
-        """Answer 204: there is no more."""
+        """Answer 204: there is no more. What has not begun does not."""
+        self.close()
         await self._empty(204)
 
     async def redirect(self, path: str) -> None:

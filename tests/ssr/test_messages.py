@@ -11,7 +11,7 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import RootModel
+from pydantic import BaseModel, RootModel
 
 from bff_core import (
     Bff,
@@ -24,11 +24,13 @@ from bff_core import (
     Versions,
     create_bff,
     get,
+    post,
     required,
+    shape,
 )
 from bff_core import optional as optional_section
 from bff_core.pages.messages import preferred
-from bff_core.testing import HostileServer, bff_client
+from bff_core.testing import FakeServices, HostileServer, bff_client
 
 from .gateway import Stage, ThingPage, make_gateway, on_a_socket, reading, until
 
@@ -210,6 +212,72 @@ async def test_who_leaves_takes_the_calls_along() -> None:
             await until(lambda: not flights, "the call is let go")
             await until(lambda: not [t for t in asyncio.all_tasks() if "Run.complete" in repr(t)], "the run has ended")
             hostile.release.set()
+
+
+class Orders(ServiceClient, service="orders"):
+    @post("/orders")
+    async def order(self) -> int: ...
+
+    @post("/bookings")
+    async def book(self, order: int) -> int: ...
+
+
+class Ordered(BaseModel):
+    order: int
+
+
+class OrderPage(Page):
+    late: bool = False
+    order = required(Orders.order)
+    booking = optional_section(Orders.book)
+    mark = optional_section(Orders.book, order=lambda order: -order)
+
+    @shape
+    def ordered(self, late: bool, order: int, booking: int | None, mark: int | None) -> Ordered:
+        if late and mark is None:
+            marked.set()
+            return Ordered(order=order)
+        marked.set()
+        spoiled.set()
+        raise ValueError("nothing can be made of it")
+
+
+marked, spoiled = asyncio.Event(), asyncio.Event()
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_what_changes_something_is_finished(late: bool) -> None:
+    """Though nothing can be made of the page: before anything was sent, or with a later message."""
+    marked.clear()
+    spoiled.clear()
+    done = []
+
+    async def book(request: httpx.Request) -> httpx.Response:
+        order = int(request.url.params["order"])
+        await (marked if order < 0 else spoiled).wait()
+        for _ in range(50):
+            await asyncio.sleep(0)
+        done.append(order)
+        return httpx.Response(200, json=order)
+
+    services = FakeServices("orders")
+    services["orders"].post("/orders").respond(json=7)
+    services["orders"].post("/bookings").mock(side_effect=book)
+    settings = Settings(services=services.settings, log_level="CRITICAL")
+    app = create_bff("t", settings=settings, clients=[Orders], transport=services.transport)
+    app.page("/orders", OrderPage, method="POST", public=True, stream=True)
+    async with bff_client(app) as client:
+        headers = {"accept": NDJSON, "content-type": "application/json"}
+        answer = await client.post(f"/orders?late={late}", headers=headers)
+        assert sorted(done) == [-7, 7]
+        ended = await client.post("/orders", headers={"accept": EVENTS, "last-event-id": "end"})
+    if late:
+        assert lines(answer.text)[-1]["error"]["status"] == 500
+    else:
+        assert answer.status_code == 500
+    assert ended.status_code == 204
+    assert len(done) == 2
+    assert services.count("orders") == 3, "a browser that comes back orders nothing"
 
 
 async def test_mistakes_are_told_at_once(stage: Stage) -> None:

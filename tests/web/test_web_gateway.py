@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from bff_core import Principal
+from bff_core.ssr import Templates
 from tests.packaging.environments import ROOT
 
 ASK = """
@@ -54,3 +56,16 @@ def test_mistakes_are_found_at_start_up(variables: dict[str, str], said: str) ->
     done = ask(**{**OIDC, **variables})
     assert done.returncode != 0
     assert said in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(("claims", "shown"), [({"name": "Ann"}, "Ann"), ({"name": ""}, "u1"), ({}, "u1")])
+def test_who_has_no_name_is_called_by_the_subject(claims: dict[str, str], shown: str) -> None:
+    """An ID token need not have one (OpenID Connect Core 1.0, section 2)."""
+    templates = Templates(ROOT / "bffs/web/templates")
+    templates.expect("https://id.example")
+    principal = Principal("u1", claims=claims)
+    problem = {"status": 404, "title": "Not Found", "detail": ""}
+    html = templates.environment.get_template("error.html").render(
+        principal=principal, here="/", problem=problem, sign_in=None, request_id="r"
+    )
+    assert f'<span class="who">{shown}</span>' in html
