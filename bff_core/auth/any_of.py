@@ -6,7 +6,7 @@ from starlette.types import Scope
 
 from ..context import Principal
 from ..errors import DeclarationError, Refused
-from .authenticator import Authenticator
+from .authenticator import Authenticator, depends_on_request
 from .keys.stored import StoredKeys
 
 __all__ = ["AnyOf", "members_of", "schemes_of", "stored_keys"]
@@ -25,6 +25,7 @@ class AnyOf:
         self.members = members
         self.challenge = self._challenges({})
         self.scheme = members[0].scheme
+        self.by_request = any(depends_on_request(member) for member in members)
 
     async def authenticate(self, scope: Scope) -> Principal | None:
         """See ``Authenticator.authenticate``."""

@@ -39,6 +39,7 @@ class ApiKeys:
     """
 
     challenge = 'ApiKey realm="partner"'
+    by_request = False
 
     def __init__(self, keys: Iterable[ApiKey], *, header: str = "X-API-Key") -> None:
         self._header = header.lower().encode()

@@ -9,7 +9,7 @@ import httpx
 from ..errors import ServiceError
 from ..wire import Http1Wire, HttpxWire, Wire, WireResponse
 
-__all__ = ["Asked"]
+__all__ = ["MAX_CONNECTIONS", "Asked"]
 
 MAX_ANSWER = 1024 * 1024
 MAX_CONNECTIONS = 16

@@ -8,11 +8,15 @@ from starlette.types import Scope
 
 from ..context import Principal
 
-__all__ = ["Authenticator", "header_values"]
+__all__ = ["Authenticator", "depends_on_request", "header_values"]
 
 
 class Authenticator(Protocol):
-    """One way of authentication."""
+    """One way of authentication.
+
+    One whose answer depends on the credentials alone says so with ``by_request = False``, and is asked once for all
+    items of a batch. Any other is asked about each item's own method and path.
+    """
 
     challenge: str
     """The value of ``WWW-Authenticate`` on a 401 (RFC 9110 section 11.6.1)."""
@@ -29,6 +33,11 @@ class Authenticator(Protocol):
 
     async def aclose(self) -> None:
         """Free what is held."""
+
+
+def depends_on_request(auth: Authenticator) -> bool:
+    """Whether the answer for one request may be another than for the next one with the same credentials."""
+    return bool(getattr(auth, "by_request", True))
 
 
 def header_values(scope: Scope, name: bytes) -> list[bytes]:

@@ -14,6 +14,7 @@ from ..context import Principal
 from ..errors import DeclarationError, Refused
 from .authenticator import header_values
 from .expiring import Shared, cannot_verify
+from .own_site import OwnSite
 
 __all__ = ["Authorizer", "AuthorizerRequest", "identity_key"]
 
@@ -43,6 +44,9 @@ class Authorizer:
     0 for never) under a digest of all of it, is never used where another would have come. A request that lacks one of
     the headers has no credentials. ``decide`` is asked once for identical requests at a time. When it fails, or takes
     longer than ``timeout`` seconds, the answer is 503: neither a 500, nor a 401 that would sign somebody out.
+
+    Where ``cookie`` is in ``identity``, an unsafe request with cookies that is not the site's own is a 403; pages of
+    ``origins`` (``https://shop.example``) may send them as well.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class Authorizer:
         timeout: float = 2.0,
         challenge: str = "Bearer",
         scheme: dict[str, str] | None = None,
+        origins: Sequence[str] = (),
     ) -> None:
         names = [name.lower() for name in identity]
         self._headers = [name.encode() for name in names if not name.startswith(":")]
@@ -61,8 +66,10 @@ class Authorizer:
             raise DeclarationError("Authorizer(identity=...) must name at least one header: the credentials")
         if unknown := [name for name in names if name.startswith(":") and name not in (METHOD, PATH)]:
             raise DeclarationError(f"Authorizer(identity=...): '{unknown[0]}' is neither {METHOD}, nor {PATH}")
+        self._site = OwnSite(self._headers, origins)
         self._decide = decide
         self._by_method, self._by_path = METHOD in names, PATH in names
+        self.by_request = self._by_method or self._by_path
         self._ttl = ttl
         self._timeout = timeout
         self._answers: Shared[Principal | str] = Shared(MAX_KEPT)
@@ -76,6 +83,7 @@ class Authorizer:
             return None
         if any(len(found) > 1 for found in values):
             raise Refused(401, "duplicate_credentials", challenge=self.challenge)
+        self._site.check(scope)
         method = scope["method"] if self._by_method else ""
         path = scope["path"] if self._by_path else ""
         given = [found[0] for found in values]

@@ -61,6 +61,7 @@ class BearerJwt:
     """
 
     challenge = "Bearer"
+    by_request = False
 
     def __init__(
         self,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from ..errors import Problem
+from ..context import Exchange, current_context
+from ..errors import ClientDisconnected, Problem
 
 __all__ = ["ExpiringMap", "Shared", "cannot_verify"]
 
@@ -58,18 +60,25 @@ class ExpiringMap(Generic[V]):
         self._entries.clear()
 
 
+@dataclass(slots=True, eq=False)
+class _Question(Generic[V]):
+    task: asyncio.Task[V]
+    askers: int = 0
+
+
 class Shared(Generic[V]):
     """Answers of somebody who is asked over the network: kept, and asked for once however many wait.
 
     Good and bad ones are kept apart, so that a flood of bad credentials pushes no good one out. Whoever leaves
-    does not take the question back: others may wait for the answer.
+    does not take the question back, as others may wait for the answer, but for the last one when nobody has been asked
+    yet.
     """
 
     def __init__(self, size: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._good: ExpiringMap[V] = ExpiringMap(size)
         self._bad: ExpiringMap[V] = ExpiringMap(size)
         self._clock = clock
-        self._under_way: dict[bytes, asyncio.Task[V]] = {}
+        self._under_way: dict[bytes, _Question[V]] = {}
 
     def known(self, key: bytes) -> V | None:
         """The answer that is kept."""
@@ -77,32 +86,81 @@ class Shared(Generic[V]):
         found = self._good.get(key, now)
         return found if found is not None else self._bad.get(key, now)
 
-    async def get(self, key: bytes, ask: Callable[[], Awaitable[tuple[V, float, bool]]]) -> V:
+    async def get(
+        self,
+        key: bytes,
+        ask: Callable[[], Awaitable[tuple[V, float, bool]]],
+        waits: Callable[[], bool] | None = None,
+    ) -> V:
         """The answer under ``key``. ``ask`` gives it with the seconds it holds and whether it is a good one; what it
-        raises is raised to all who wait, and not kept. Raises a 503 problem when too many are under way."""
+        raises is raised to all who wait, and not kept; ``waits`` says that it has to wait before it can ask. Raises a
+        503 problem when too many are under way, and ``ClientDisconnected``."""
         known = self.known(key)
         if known is not None:
             return known
-        task = self._under_way.get(key)
-        if task is None:
+        exchange = _exchange()
+        if exchange is not None and exchange.left:
+            raise ClientDisconnected
+        question = self._under_way.get(key)
+        if question is None:
             if len(self._under_way) >= MAX_UNDER_WAY:
                 raise cannot_verify()
-            task = self._under_way[key] = asyncio.get_running_loop().create_task(self._run(key, ask))
-        return await asyncio.shield(task)  # which also hears the exception of a task that everybody has left
+            question = _Question(asyncio.get_running_loop().create_task(self._run(key, ask)))
+            self._under_way[key] = question
+        question.askers += 1
+        heard = asyncio.shield(question.task)  # which also hears the exception of a task that everybody has left
+        try:
+            return await _unless_left(heard, exchange)
+        finally:
+            question.askers -= 1
+            if not question.askers and waits is not None and waits() and question.task.cancel():
+                self._forget(key, question.task)
 
     async def _run(self, key: bytes, ask: Callable[[], Awaitable[tuple[V, float, bool]]]) -> V:
         try:
             answer, seconds, good = await ask()
         finally:
-            self._under_way.pop(key, None)
+            self._forget(key, asyncio.current_task())
         if seconds > 0:
             (self._good if good else self._bad).put(key, answer, self._clock() + seconds)
         return answer
 
+    def _forget(self, key: bytes, task: asyncio.Task[V] | None) -> None:
+        question = self._under_way.get(key)
+        if question is not None and question.task is task:
+            del self._under_way[key]
+
     async def aclose(self) -> None:
         """Give up what is under way."""
-        tasks = list(self._under_way.values())
+        tasks = [question.task for question in self._under_way.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._under_way.clear()  # also those that were cancelled before they began
+
+
+def _exchange() -> Exchange | None:
+    try:
+        return current_context().exchange
+    except LookupError:
+        return None
+
+
+async def _unless_left(heard: asyncio.Future[V], exchange: Exchange | None) -> V:
+    """What is ``heard``; raises ``ClientDisconnected`` when the client leaves before that, where the server tells."""
+    if exchange is None:
+        return await heard
+
+    def left() -> None:
+        heard.cancel()
+
+    exchange.when_left = left
+    try:
+        return await heard
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if exchange.left and task is not None and not task.cancelling():
+            raise ClientDisconnected from None
+        raise
+    finally:
+        exchange.when_left = None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -17,10 +19,11 @@ from starlette.types import Scope
 from ..context import Principal
 from ..errors import DeclarationError, Refused, ServiceError
 from ..wire import WireResponse
-from .ask import Asked
+from .ask import MAX_CONNECTIONS, Asked
 from .authenticator import header_values
 from .authorizer import identity_key
 from .expiring import Shared, cannot_verify
+from .own_site import OwnSite
 from .tenant import tenant_of
 
 __all__ = ["ForwardAuth", "principal_from_headers", "principal_from_json"]
@@ -50,6 +53,9 @@ class ForwardAuth:
     A request with none of the ``forward`` headers has no credentials and is not asked about. Answers are kept for
     ``ttl`` seconds (0: not at all) for identical headers, method and URI; ``original=False`` leaves out the latter two,
     for a service to which they make no difference.
+
+    Where ``cookie`` is in ``forward``, an unsafe request with cookies that is not the site's own is a 403; pages of
+    ``origins`` (``https://shop.example``) may send them as well.
     """
 
     def __init__(
@@ -63,6 +69,7 @@ class ForwardAuth:
         timeout: float = 1.0,
         challenge: str = "Bearer",
         scheme: dict[str, str] | None = None,
+        origins: Sequence[str] = (),
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         if not forward:
@@ -74,10 +81,13 @@ class ForwardAuth:
         except ValueError as error:
             raise DeclarationError(f"ForwardAuth('{url}'): {error}") from None
         self._forward = [name.lower().encode() for name in forward]
+        self._site = OwnSite(self._forward, origins)
         self._read = principal or principal_from_headers()
-        self._original = original
+        self.by_request = original
         self._ttl = ttl
         self._timeout = timeout
+        self._turns = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._waiting: set[bytes] = set()
         self._answers: Shared[Principal | _Denial] = Shared(MAX_KEPT)
         self.challenge = challenge
         self.scheme = scheme or {"type": "apiKey", "in": "header", "name": forward[0]}
@@ -89,10 +99,12 @@ class ForwardAuth:
             return None
         if not all(_TEXT.fullmatch(value) for _, value in lines):
             raise Refused(401, "header_form", challenge=self.challenge)
+        self._site.check(scope)
         block = b"".join(b"%b: %b\r\n" % line for line in lines)
-        if self._original:
+        if self.by_request:
             block += b"x-original-method: %b\r\nx-original-uri: %b\r\n" % (scope["method"].encode(), _uri(scope))
-        answer = await self._answers.get(identity_key(block), lambda: self._ask(block))
+        key = identity_key(block)
+        answer = await self._answers.get(key, lambda: self._in_turn(key, block), lambda: key in self._waiting)
         if isinstance(answer, Principal):
             return answer
         if answer.status == HTTPStatus.FORBIDDEN:
@@ -104,9 +116,26 @@ class ForwardAuth:
         await self._answers.aclose()
         await self._service.aclose()
 
-    async def _ask(self, block: bytes) -> tuple[Principal | _Denial, float, bool]:
+    async def _in_turn(self, key: bytes, block: bytes) -> tuple[Principal | _Denial, float, bool]:
+        """Ask when there is a connection. Until then a question can be taken back, and nobody has had any work."""
+        until = time.monotonic() + self._timeout
+        self._waiting.add(key)
         try:
-            response = await self._service.ask("GET", block, b"", self._timeout)
+            async with asyncio.timeout(self._timeout):
+                await self._turns.acquire()
+        except TimeoutError:
+            log.warning("auth_service.failed", reason="no connection in time")
+            raise cannot_verify() from None
+        finally:
+            self._waiting.discard(key)
+        try:
+            return await self._ask(block, max(0.0, until - time.monotonic()))
+        finally:
+            self._turns.release()
+
+    async def _ask(self, block: bytes, timeout: float) -> tuple[Principal | _Denial, float, bool]:
+        try:
+            response = await self._service.ask("GET", block, b"", timeout)
         except ServiceError as error:
             log.warning("auth_service.failed", reason=error.kind)
             raise cannot_verify() from None

@@ -11,7 +11,7 @@ from starlette.types import Scope
 from ..context import Principal, RequestContext
 from ..errors import DeclarationError, Refused
 from .any_of import schemes_of
-from .authenticator import Authenticator
+from .authenticator import Authenticator, depends_on_request
 
 __all__ = ["Allow", "Gate"]
 
@@ -23,7 +23,7 @@ class Gate:
     """Lets in whom ``auth`` knows, who has all ``scopes``, and of whom ``allow`` says True. Raises
     ``DeclarationError`` when these make no sense."""
 
-    __slots__ = ("_allow", "_auth", "scopes")
+    __slots__ = ("_allow", "_auth", "_by_request", "scopes")
 
     def __init__(self, auth: Authenticator, scopes: Collection[str] = (), allow: Allow | None = None) -> None:
         if isinstance(scopes, str):
@@ -31,6 +31,7 @@ class Gate:
         if allow is not None and inspect.iscoroutinefunction(allow):
             raise DeclarationError("allow= is async, and an awaitable is no answer; give a plain function")
         self._auth = auth
+        self._by_request = depends_on_request(auth)
         self.scopes = frozenset(scopes)
         # Whatever else it says than True is a no, and no mistake of the compiled gate.
         self._allow: Callable[[Principal], Any] | None = allow
@@ -57,8 +58,9 @@ class Gate:
     async def enter(self, scope: Scope, context: RequestContext) -> Principal:
         """The principal, who is the ``context``'s from now on. Raises ``Refused`` (401, 403), and a 503 problem when
         it cannot be told."""
-        principal = context.principal
-        if principal is None:  # the items of a batch have their batch's
+        # The items of a batch have their batch's, unless who may come in depends on where to.
+        principal = None if self._by_request else context.principal
+        if principal is None:
             principal = await self._auth.authenticate(scope)
             if principal is None:
                 raise Refused(401, "no_credentials", challenge=self._auth.challenge)

@@ -80,8 +80,9 @@ class Batch:
         index = bound.operation.batch_index
         # Rendered without its ids, a request is told apart as the service would tell it; who has less time goes alone.
         others = [*values[:index], (), *values[index + 1 :]]
-        # What is asked for nobody does not go with somebody's credentials.
-        key = (bound, bound.operation.template.render(others), deadline, context.principal is None)
+        # What is asked for one (or nobody) does not go with another's credentials.
+        who = None if context.principal is None else (context.principal.whose, context.principal.token)
+        key = (bound, bound.operation.template.render(others), deadline, who)
         batch: Batch | None = context.batches.get(key)
         if batch is None:
             batch = context.batches[key] = cls(bound, context, key, values, fetch)

@@ -17,7 +17,8 @@ log = structlog.get_logger("bff.clients")
 __all__ = ["Flight", "Flights", "Key", "Waiter"]
 
 Key = tuple[str, bytes, bytes]
-"""Target, the operation's own headers, and for whom (``Principal.whose``): all that could change the answer."""
+"""Target, the operation's own headers with the credentials, and for whom (``Principal.whose``): all that could change
+the answer."""
 
 HURRY = 0.9
 """Whoever has less time than this share of somebody else's is in more of a hurry; two of a kind differ by what went by

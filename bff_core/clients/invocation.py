@@ -157,7 +157,7 @@ class Invocation:
             return False
         # All that could change the answer is in the key; whom it is for as well.
         whose = context.principal.whose if context.principal is not None else b""
-        self._flight_key = (self._request.target, headers, whose)
+        self._flight_key = (self._request.target, headers + credentials, whose)
         cache = bound.cache
         if cache is None:
             return self._use(None)

@@ -44,7 +44,7 @@ def own_values(limits: Mapping[str, AnyLimit], text: str) -> dict[str, Any]:
     """The values for ``limits`` in a principal's claim ``plan_limits``; what cannot be used is left out, and logged."""
     try:
         given = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         given = None
     if not isinstance(given, dict):
         log.warning("limits.not_readable")
@@ -53,7 +53,7 @@ def own_values(limits: Mapping[str, AnyLimit], text: str) -> dict[str, Any]:
     for name in given.keys() & limits.keys():
         try:
             _check(limits[name], given[name])
-        except DeclarationError as error:
+        except (DeclarationError, RecursionError) as error:
             log.warning("limits.not_usable", error=str(error))
         else:
             found[name] = _value(given[name])

@@ -23,6 +23,7 @@ from .store import Key, Limit
 __all__ = ["Guard", "Stage", "guard"]
 
 TAKEN = "bff.limits"
+"""In the scope of a request: what it has taken before authentication, for the later stage to give back."""
 MOST_OWN = 1000
 
 

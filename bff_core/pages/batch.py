@@ -21,7 +21,7 @@ from ..auth import Gate
 from ..context import RequestContext, current_context, use_context
 from ..delivery import Deliverer
 from ..errors import DeclarationError, Problem, Refused
-from ..limits import Guard
+from ..limits import TAKEN, Guard
 from ..telemetry import log_refused
 from .body import read_json_body
 from .endpoint import PageEndpoint
@@ -38,6 +38,7 @@ _NOT_PASSED = frozenset({
     b"accept", b"accept-encoding", b"content-encoding", b"content-length", b"content-type", b"if-none-match", b"prefer",
     b"transfer-encoding",
 })  # fmt: skip
+_NOT_SHARED = ("path_params", "route", TAKEN)
 _SHOWN = frozenset({b"age", b"cache-control", b"etag", b"link", b"retry-after"})
 _PROBLEMS = {
     400: "The request is not usable.",
@@ -140,13 +141,17 @@ class _BatchEndpoint:
         self._table = PageTable(())
         self._check = check
         self._gate = gate
-        self._guard = guard
+        # A body is looked at when whoever sends it may send one; whether credentials are needed is known after that.
+        self._before = None if guard is None or guard.before is None else Guard(before=guard.before)
+        self._guard = None if guard is None else Guard(after=guard.after)
         self._services = services
         self._deliverer = Deliverer(services.delivery, tags=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         context = current_context()
         context.route = self._path
+        if self._before is not None:
+            await self._before.enter(scope, context, None)
         items = self._parse(await read_json_body(scope, receive, self._services.max_body))
         headers = [header for header in scope["headers"] if header[0] not in _NOT_PASSED]
         asked = [self._item(item, scope, headers) for item in items]
@@ -193,8 +198,8 @@ class _BatchEndpoint:
             "query_string": query.encode(),
             "headers": headers,
         }
-        own.pop("path_params", None)
-        own.pop("route", None)
+        for name in _NOT_SHARED:
+            own.pop(name, None)
         try:
             self._check(own)
         except Problem as problem:

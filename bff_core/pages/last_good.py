@@ -14,7 +14,7 @@ from ..errors import BadResponse
 __all__ = ["LastGoodValues", "StaleKey"]
 
 StaleKey = tuple[str, str, bytes]
-"""Page and operation, arguments, and for whom (``Principal.whose``)."""
+"""Page and operation, arguments, and for whom (``auth.lasting``)."""
 
 
 class LastGoodValues:

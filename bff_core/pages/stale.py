@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..auth.lasting import lasting
 from ..context import Principal
 from ..errors import ServiceError, UnexpectedStatus
 from .last_good import StaleKey
@@ -20,7 +21,7 @@ def stale_key(page: str, section: PlannedSection, values: list[Any], principal: 
     request = section.operation.template.render(section.arguments(values)) if section.operation else ()
     # Two operations may read different members of one answer.
     what = section.operation.label if section.operation else ""
-    return page + section.target + what, repr(request), principal.whose if principal is not None else b""
+    return page + section.target + what, repr(request), lasting(principal)
 
 
 def stale_key_after(

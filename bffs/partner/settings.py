@@ -30,8 +30,8 @@ class PartnerSettings(Settings):
     ``webhook_allow`` are networks that are not public and may get webhooks; ``dispatchers`` deliver in each process
     (0: ``bff dispatch bffs.partner.parts:webhooks`` does).
 
-    With ``issuer``, ``jwks_url`` and ``audience``, tokens of that issuer are let in besides keys; their claim
-    ``tenant`` is the partner.
+    With ``issuer``, ``jwks_url`` and ``audience``, access tokens of that issuer (RFC 9068) are let in besides keys;
+    their claim ``tenant`` is the partner.
     """
 
     defaults: ClassVar = {"services": service_urls("catalog", "orders"), "deadline": 10.0, "ops_port": 8103}
@@ -95,5 +95,5 @@ class PartnerSettings(Settings):
         """Who may come in: by one of ``keys``, or a token."""
         if self.issuer is None or self.jwks_url is None:
             return keys
-        tokens = BearerJwt(issuer=self.issuer, audience=self.audience, jwks_url=self.jwks_url)
+        tokens = BearerJwt(issuer=self.issuer, audience=self.audience, jwks_url=self.jwks_url, typ="at+jwt")
         return AnyOf(keys, StoredPlans(tokens, keys))

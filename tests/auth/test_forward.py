@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import httpx
@@ -17,6 +18,9 @@ from bff_core import (
     principal_from_headers,
     principal_from_json,
 )
+from bff_core.auth.ask import MAX_CONNECTIONS
+from bff_core.context import background_context
+from bff_core.errors import ClientDisconnected
 from bff_core.testing import refused_port
 
 from .issuer import Clock, scope_of
@@ -219,3 +223,94 @@ def test_declared_wrongly(wrong: dict[str, Any]) -> None:
     """Refused where it is written."""
     with pytest.raises(DeclarationError, match="ForwardAuth"):
         ForwardAuth(**{"url": "http://auth.test/", **wrong})
+
+
+class Client:
+    """The connection of a client, which can leave."""
+
+    def __init__(self) -> None:
+        self.when_left: Callable[[], None] | None = None
+        self.left = False
+
+    def answer(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
+        raise NotImplementedError
+
+    def leave(self) -> None:
+        self.left = True
+        if self.when_left is not None:
+            self.when_left()
+
+
+async def ask_as(client: Client, auth: ForwardAuth, value: str) -> Principal | None:
+    with background_context(10) as context:
+        context.exchange = client
+        return await auth.authenticate(asked(value))
+
+
+async def test_who_leaves_before_it_is_asked_takes_the_question_back() -> None:
+    """What has been asked goes on, for whoever comes next; what waits is not asked once the last one has left."""
+    seen: list[str] = []
+    opened = asyncio.Event()
+
+    async def slow(request: httpx.Request) -> httpx.Response:
+        seen.append(request.headers["authorization"])
+        await opened.wait()
+        return httpx.Response(200, headers=WHO)
+
+    auth = ForwardAuth("http://auth.test/check", transport=httpx.MockTransport(slow), original=False, timeout=10, ttl=9)
+    clients = [Client() for _ in range(MAX_CONNECTIONS + 4)]
+    names = [*(f"busy {number}" for number in range(MAX_CONNECTIONS)), "gone", "shared", "shared", "stays"]
+    asking = [asyncio.create_task(ask_as(*each)) for each in zip(clients, [auth] * len(names), names, strict=True)]
+    while len(seen) < MAX_CONNECTIONS:
+        await asyncio.sleep(0)
+    for number in (0, MAX_CONNECTIONS, MAX_CONNECTIONS + 1):
+        clients[number].leave()
+        with pytest.raises(ClientDisconnected):
+            await asking[number]
+    with pytest.raises(ClientDisconnected):
+        await ask_as(clients[0], auth, "late")
+    assert len(auth._answers._under_way) == MAX_CONNECTIONS + 2
+    opened.set()
+    answers = await asyncio.gather(*asking, return_exceptions=True)
+    assert [answer == U1 for answer in answers] == [
+        number not in (0, MAX_CONNECTIONS, MAX_CONNECTIONS + 1) for number in range(len(names))
+    ]
+    assert seen == [*names[:MAX_CONNECTIONS], "shared", "stays"]
+    assert await auth.authenticate(asked("busy 0")) == U1
+    assert len(seen) == MAX_CONNECTIONS + 2
+    assert all(client.when_left is None for client in clients)
+
+
+async def test_a_question_taken_back_can_be_asked_again_at_once() -> None:
+    opened = asyncio.Event()
+
+    async def slow(_: httpx.Request) -> httpx.Response:
+        await opened.wait()
+        return httpx.Response(200, headers=WHO)
+
+    auth = ForwardAuth("http://auth.test/check", transport=httpx.MockTransport(slow), original=False, timeout=10)
+    busy = [asyncio.create_task(auth.authenticate(asked(f"{number}"))) for number in range(MAX_CONNECTIONS)]
+    client = Client()
+    first = asyncio.create_task(ask_as(client, auth, "x"))
+    while not auth._waiting:
+        await asyncio.sleep(0)
+    client.leave()
+    with pytest.raises(ClientDisconnected):
+        await first
+    again = asyncio.create_task(auth.authenticate(asked("x")))
+    opened.set()
+    assert set(await asyncio.gather(*busy, again)) == {U1}
+    assert not auth._answers._under_way
+
+
+async def test_no_turn_in_time() -> None:
+    async def never(_: httpx.Request) -> httpx.Response:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    auth = ForwardAuth("http://auth.test/check", transport=httpx.MockTransport(never), timeout=0.01)
+    answers = await asyncio.gather(
+        *(auth.authenticate(asked(f"{number}")) for number in range(MAX_CONNECTIONS + 1)), return_exceptions=True
+    )
+    assert {answer.status for answer in answers if isinstance(answer, Problem)} == {503}
+    assert len(answers) == MAX_CONNECTIONS + 1

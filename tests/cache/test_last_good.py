@@ -16,8 +16,11 @@ from pydantic import AliasPath, BaseModel, BeforeValidator, ConfigDict, Field, J
 from bff_core import (
     ApiKey,
     ApiKeys,
+    Authorizer,
+    AuthorizerRequest,
     Bff,
     Page,
+    Principal,
     ServiceClient,
     Settings,
     create_bff,
@@ -149,6 +152,23 @@ async def test_it_stands_in_for_not_now(client: httpx.AsyncClient, services: Fak
         note.respond(failure)
         answer = await client.get("/notes/a")
         assert answer.json() == {"note": {"text": "good"}, "names": [], "_degraded": ["note"]}
+
+
+async def by_token(request: AuthorizerRequest) -> Principal:
+    return Principal("ann", token=request.headers["authorization"])
+
+
+async def test_another_token_of_the_same_user(services: FakeServices) -> None:
+    """May be for another organisation."""
+    settings = Settings(services=services.settings, log_level="CRITICAL")
+    app = create_bff("t", settings=settings, clients=[Notes], auth=Authorizer(by_token), transport=services.transport)
+    app.page("/mine", Mine)
+    services["notes"].get("/notes/mine").respond(json={"text": "of one"})
+    async with bff_client(app) as client:
+        await client.get("/mine", headers={"authorization": "one"})
+        services["notes"].get("/notes/mine").respond(500)
+        notes = [(await client.get("/mine", headers={"authorization": name})).json()["note"] for name in ("one", "two")]
+    assert notes == [{"text": "of one"}, None]
 
 
 class Search(ServiceClient, service="notes"):

@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from bff_core import (
+    AnyOf,
     ApiKey,
     ApiKeys,
+    Authenticator,
+    Authorizer,
+    AuthorizerRequest,
+    BearerJwt,
     Bff,
     ConcurrencyLimit,
     DeclarationError,
     ErrorsChanged,
+    ForwardAuth,
     Page,
     Principal,
     RateLimit,
     ServiceClient,
     Settings,
+    StoredKeys,
+    StoredPlans,
     Version,
     Versions,
     create_bff,
@@ -165,6 +174,73 @@ async def test_all_items_are_one_principals_and_share_a_deadline(services: FakeS
     assert app.auth.asked == 3
 
 
+async def for_some(request: AuthorizerRequest) -> Principal | None:
+    """Who may come in where, by path."""
+    return Principal("intern") if request.path in ("/batch", "/own") else None
+
+
+def asks(services: FakeServices, **options: Any) -> ForwardAuth:
+    """An auth service that decides by path."""
+
+    def check(request: httpx.Request) -> httpx.Response:
+        allowed = request.headers.get("x-original-uri", "/own") in ("/batch", "/own")
+        return httpx.Response(200 if allowed else 403, headers={"x-auth-subject": "intern"})
+
+    services["auth"].get("/check").mock(side_effect=check)
+    return ForwardAuth("http://auth.test/check", forward=["X-Api-Key"], transport=services.transport, **options)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize("kind", ["authorizer", "forward"])
+async def test_who_decides_by_path_is_asked_about_each_item(kind: str, wrapped: bool, tmp_path: Path) -> None:
+    services = FakeServices("auth")
+    by_path = Authorizer(for_some, identity=["x-api-key", ":method", ":path"])
+    auth: Authenticator = by_path if kind == "authorizer" else asks(services)
+    if wrapped:
+        keys = StoredKeys(f"sqlite:///{tmp_path}/keys.db", pepper=SecretStr("p" * 32))
+        auth = AnyOf(BearerJwt(issuer="i", audience="a", jwks_url="http://i.test/"), StoredPlans(auth, keys))
+    app = create_bff("t", clients=[], auth=auth, transport=services.transport, settings=Settings())
+    app.page("/own", OwnPage)
+    app.page("/admin", OwnPage)
+    app.batch("/batch")
+    async with bff_client(app, headers=AUTH) as client:
+        alone = [(await client.get(path)).status_code for path in ("/own", "/admin")]
+        items = (await ask(client, "/own", "/admin", "/own")).json()["items"]
+    assert alone == ([200, 401] if kind == "authorizer" else [200, 403])
+    assert [item["status"] for item in items] == [*alone, 200]
+    assert items[0]["body"]["who"] == "intern"
+
+
+async def by_name_of_path(request: AuthorizerRequest) -> Principal | None:
+    return Principal(request.path, token=request.path)
+
+
+async def test_who_is_another_by_path_shares_no_look_ups(services: FakeServices) -> None:
+    auth = Authorizer(by_name_of_path, identity=["x-api-key", ":path"])
+    settings = Settings(services=services.settings)
+    app = create_bff("t", clients=[Things], auth=auth, transport=services.transport, settings=settings)
+    app.page("/one", ManyPage)
+    app.page("/two", ManyPage)
+    app.batch("/batch")
+    async with bff_client(app, headers=AUTH) as client:
+        items = (await ask(client, "/one?ids=a", "/two?ids=a", "/two?ids=b")).json()["items"]
+    assert [item["status"] for item in items] == [200, 200, 200]
+    assert services.count("things") == 2
+
+
+async def test_who_does_not_is_asked_once() -> None:
+    services = FakeServices("auth")
+    app = create_bff(
+        "t", clients=[], auth=asks(services, original=False), transport=services.transport, settings=Settings()
+    )
+    app.page("/own", OwnPage)
+    app.batch("/batch")
+    async with bff_client(app, headers=AUTH) as client:
+        items = (await ask(client, "/own", "/own")).json()["items"]
+    assert [item["status"] for item in items] == [200, 200]
+    assert services.count("auth") == 1
+
+
 class OldError(BaseModel):
     code: int
     kind: str
@@ -248,6 +324,25 @@ async def test_an_item_counts_as_a_request(services: FakeServices) -> None:
     assert [item["status"] for item in first] == [200, 200, 200, 429]
     assert int(first[3]["headers"]["retry-after"]) > 0
     assert second.status_code == 429
+
+
+async def test_what_is_no_batch_counts_as_a_request(services: FakeServices) -> None:
+    """Its body is not looked at when the limit is used up."""
+    app = gateway(services, limits=[RateLimit("all", "1/hour", burst=2, key="client_ip")])
+    json = {"content-type": "application/json"}
+    async with bff_client(app) as client:
+        answers = [await client.post("/batch", content=b"{", headers=json) for _ in range(3)]
+        answers.append(await client.post("/batch", content=b"x" * 5_000_000, headers=json))
+    assert [answer.status_code for answer in answers] == [422, 422, 429, 429]
+
+
+async def test_an_item_that_is_refused_gives_nothing_of_the_batch_back(services: FakeServices) -> None:
+    limits = [RateLimit("all", "1/hour", burst=3, key="client_ip"), RateLimit("who", "9/hour", key="principal")]
+    async with bff_client(gateway(services, limits=limits)) as client:
+        items = (await ask(client, *["/things/a"] * 5)).json()["items"]
+        next_one = await client.get("/things/a")
+    assert [item["status"] for item in items] == [200, 200, 429, 429, 429]
+    assert next_one.status_code == 429
 
 
 async def test_what_an_item_holds_is_given_back(services: FakeServices) -> None:

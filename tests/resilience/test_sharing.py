@@ -14,11 +14,14 @@ from pydantic import BaseModel
 from bff_core import (
     ApiKey,
     ApiKeys,
+    Authorizer,
+    AuthorizerRequest,
     Bff,
     Event,
     HedgePolicy,
     Page,
     Policy,
+    Principal,
     RetryPolicy,
     ServiceClient,
     ServiceSettings,
@@ -69,10 +72,12 @@ class Gate:
     def __init__(self) -> None:
         self.open = asyncio.Event()
         self.asked: Counter[str] = Counter()
+        self.tokens: list[str] = []
         self.cancelled = 0
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:
         self.asked[request.url.raw_path.decode()] += 1
+        self.tokens.append(request.headers.get("authorization", ""))
         await self.open.wait()
         return httpx.Response(200, json={"id": request.url.path.rpartition("/")[2]})
 
@@ -142,6 +147,32 @@ async def test_users_do_not_share(services: FakeServices, gate: Gate) -> None:
         gate.open.set()
         assert {answer.status_code for answer in await asyncio.gather(*calls)} == {200}
         assert gate.asked["/things/same"] == 2
+
+
+async def by_token(request: AuthorizerRequest) -> Principal:
+    return Principal("ann", token=request.headers["authorization"].removeprefix("Bearer "))
+
+
+async def test_tokens_of_one_user_do_not_share(services: FakeServices, gate: Gate) -> None:
+    """What is sent for one may be answered otherwise than what is sent for the other."""
+    relayed = {"things": ServiceSettings(**services.settings["things"], auth="relay")}
+    app = create_bff(
+        "t",
+        settings=Settings(services=relayed),
+        clients=[Things],
+        auth=Authorizer(by_token),
+        transport=services.transport,
+    )
+    app.page("/mine", Mine)
+    async with bff_client(app) as client:
+        calls = [
+            asyncio.create_task(client.get("/mine", headers={"authorization": f"Bearer {token}"}))
+            for token in ("one", "two", "one", "two")
+        ]
+        await until(lambda: len(gate.tokens) == 2)
+        gate.open.set()
+        assert {answer.status_code for answer in await asyncio.gather(*calls)} == {200}
+    assert sorted(gate.tokens) == ["Bearer one", "Bearer two"]
 
 
 async def test_who_leaves_does_not_stop_the_others(services: FakeServices, gate: Gate) -> None:

@@ -13,7 +13,7 @@ import structlog
 from starlette.types import Scope
 
 from ...context import PLAN_LIMITS, Principal
-from ..authenticator import Authenticator
+from ..authenticator import Authenticator, depends_on_request
 from ..expiring import ExpiringMap, Shared
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class StoredPlans:
         self, auth: Authenticator, keys: StoredKeys, *, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         self.challenge, self.scheme = auth.challenge, auth.scheme
+        self.by_request = depends_on_request(auth)
         self._auth = auth
         self._keys = keys
         self._found: Shared[TenantPlan] = Shared(REMEMBERED, clock=monotonic)

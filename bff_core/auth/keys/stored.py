@@ -49,6 +49,7 @@ class StoredKeys:
     """
 
     challenge = 'ApiKey realm="partner"'
+    by_request = False
 
     def __init__(
         self,

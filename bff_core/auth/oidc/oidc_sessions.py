@@ -75,6 +75,8 @@ class OidcSessions:
     passes through the browser. Raises ``DeclarationError`` and ``SettingsError``.
     """
 
+    by_request = False
+
     def __init__(
         self,
         *,
