@@ -74,6 +74,12 @@ def test_every_coding_gives_the_same_content_back() -> None:
         assert coding.compress(TEXT) == compressed, "a strong validator needs the same bytes"
 
 
+def test_an_endless_accept_encoding_is_not_read() -> None:
+    codings = Codings(("gzip",), 0)
+    assert codings.choose(b"gzip" + b"," * 1020) is not None
+    assert codings.choose(b"gzip" + b"," * 1021) is None
+
+
 TAG = entity_tag(b"content")
 
 
@@ -90,6 +96,8 @@ TAG = entity_tag(b"content")
         (TAG.strip(b'"'), None),
         (b'"a, ' + TAG[1:], None),
         (b"", None),
+        (b'"a",' * 505 + TAG, TAG),
+        (b'"a",' * 512 + TAG, None),
     ],
 )
 def test_if_none_match(condition: bytes, matches: bytes | None) -> None:
