@@ -136,7 +136,7 @@ class HttpxWire:
             finally:
                 await response.aclose()
             if response.status_code > MOST_STATUS:
-                raise BadResponse(f"status {response.status_code} is none")  # noqa: TRY301 - told like all other faults
+                raise BadResponse(f"status {response.status_code} is none")
             raw = [(name.lower(), value) for name, value in response.headers.raw]
             answer = WireResponse(response.status_code, raw, body)
         except (BffError, httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
