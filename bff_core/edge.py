@@ -26,6 +26,7 @@ __all__ = ["Edge"]
 log = structlog.get_logger("bff.edge")
 CLIENT_CLOSED = 499
 SERVER_ERROR = 500
+POLICY_VIOLATION = 1008  # RFC 6455 section 7.4.1
 TOO_LATE = "There was more to do than could be done in time; try again later."
 
 
@@ -79,6 +80,9 @@ class Edge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
+            if scope["type"] == "websocket" and not self._admission.admits_websocket(scope):
+                await send({"type": "websocket.close", "code": POLICY_VIOLATION})  # before it is accepted: a 403
+                return
             await self._app(scope, receive, send)
             return
         context = self._begin(scope)

@@ -19,6 +19,7 @@ from .auth import Authenticator, Gate
 from .context import Principal, current_context
 from .errors import Problem, Refused
 from .limits import Guard
+from .pages.inputs import SHOWN
 from .pages.methods import allowed_methods
 from .reference import HEADERS, reference_page
 
@@ -98,7 +99,7 @@ async def validation_problem(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class alone
     errors = [
         {"in": str(entry["loc"][0]), "name": ".".join(str(part) for part in entry["loc"][1:]), "detail": entry["msg"]}
-        for entry in error.errors()
+        for entry in error.errors()[:SHOWN]
     ]
     raise Problem(422, "The request has parameters that are missing or not valid.", errors=errors)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import uvicorn
+from starlette.routing import Mount, WebSocketRoute
 
 from ..app import Bff
 from ..errors import SettingsError
@@ -83,6 +84,7 @@ def serve(target: str, host: str, port: int) -> None:
         server_header=False,
         # Who may speak for a client is a question of the gateway's settings, not of who is on loopback.
         proxy_headers=False,
+        ws="auto" if has_websockets(app) else "none",
         http=cast("Any", http1_protocol(app.settings.hardening, app.begin, app.turns)),
         timeout_graceful_shutdown=math.ceil(app.settings.shutdown_grace),
     )
@@ -100,6 +102,19 @@ class _Server(uvicorn.Server):
         if self.started:
             host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
             log.info("Uvicorn running on http://%s:%d (Press CTRL+C to quit)", host, self.config.port)
+
+
+def has_websockets(app: Bff) -> bool:
+    """Whether there is, or may be, a route for one. What uvicorn's logger then says of each, with its query, in which
+    clients put tickets for want of headers, is left out."""
+    if not any(isinstance(route, (WebSocketRoute, Mount)) for route in app.routes):
+        return False
+    log.addFilter(_is_of_no_websocket)
+    return True
+
+
+def _is_of_no_websocket(record: logging.LogRecord) -> bool:
+    return '"WebSocket ' not in str(record.msg)
 
 
 def listeners(host: str, port: int) -> list[socket.socket]:

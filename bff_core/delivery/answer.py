@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from starlette.types import Scope
+
 from .coding import Coding, Codings
 from .etag import matching
 from .settings import Delivery
@@ -11,7 +13,7 @@ from .settings import Delivery
 __all__ = ["Deliverer"]
 
 Header = tuple[bytes, bytes]
-Compressed = Callable[[Coding, bytes, bytes], bytes]
+Compressed = Callable[[Scope, Coding, bytes, bytes], bytes]
 NOT_MODIFIED = 304
 VARY = (b"vary", b"Accept-Encoding")
 
@@ -34,9 +36,11 @@ class Deliverer:
         content: bytes,
         tag: bytes,
         compressed: Compressed | None = None,
+        scope: Scope | None = None,
     ) -> tuple[int, bytes, list[Header]]:
         """Status, content and headers of the answer to a request with the headers ``asked``. ``tag`` is the content's,
-        empty when it has none; ``compressed(coding, tag, content)`` may know it in a coding already."""
+        empty when it has none; ``compressed(scope, coding, tag, content)`` may know it in a
+        coding already, as the answer to the request with this ``scope``."""
         codings = self._codings
         headers: list[Header] = []
         fields = dict(asked)
@@ -54,5 +58,8 @@ class Deliverer:
             headers.append((b"etag", tag if coding is None else tag[:-1] + coding.suffix))
         if coding is not None:
             headers.append((b"content-encoding", coding.name))
-            content = coding.compress(content) if compressed is None else compressed(coding, tag, content)
+            if compressed is None or scope is None:
+                content = coding.compress(content)
+            else:
+                content = compressed(scope, coding, tag, content)
         return status, content, headers

@@ -18,7 +18,7 @@ _ALIASES = {"x-gzip": "gzip"}
 _QUALITY = re.compile(r"(?i:q)=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)")
 _GZIP_WINDOW = 31
 REMEMBERED = 256
-LONGEST = 512
+LONGEST = 1024
 
 
 def missing(name: str) -> bool:
@@ -47,17 +47,19 @@ class Codings:
         self.minimum = minimum
 
     def choose(self, accepted: bytes) -> Coding | None:
-        """The coding for a request with this Accept-Encoding; None for none. Clients send few different ones, so what
+        """The coding for a request with this Accept-Encoding; None for none, and for one that is
+        longer than a kilobyte. Clients send few different ones, so what
         was chosen is remembered."""
         try:
             return self._chosen[accepted]
         except KeyError:
             pass
+        if len(accepted) > LONGEST:
+            return None  # nobody's; to read it would cost more than the answer
         chosen = self._by_name.get(choose(accepted, self._names) or "")
-        if len(accepted) <= LONGEST:
-            if len(self._chosen) >= REMEMBERED:
-                self._chosen.clear()
-            self._chosen[accepted] = chosen
+        if len(self._chosen) >= REMEMBERED:
+            self._chosen.clear()
+        self._chosen[accepted] = chosen
         return chosen
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import structlog
-from starlette.types import Receive, Scope
+from starlette.types import Message, Receive, Scope
 
 from ..errors import Problem
 from .answers import Header
@@ -76,6 +76,20 @@ class Admission:
             raise Problem(403, "Scripts of this origin may not use this gateway.")
         return answer
 
+    def admits_websocket(self, scope: Scope) -> bool:
+        """Whether a WebSocket may be opened: for a host of ours, and by a script of that host or of an allowed origin.
+        Browsers send their credentials with it whoever asks, and heed no answer's CORS headers (RFC 6455 section 10.2).
+        """
+        try:
+            self.admit({**scope, "method": "GET"}, _nothing)
+        except Problem:
+            return False
+        headers = dict(scope["headers"])
+        origin, host = headers.get(b"origin"), headers.get(b"host", b"")
+        if origin is None or (host and origin.partition(b"://")[2].lower() == host.lower()):
+            return True
+        return self._cors is not None and self._cors.allows(origin)
+
     def _check_headers(self, pairs: Sequence[Header], headers: dict[bytes, bytes]) -> None:
         if len(pairs) > self._max_headers:
             raise Problem(431, f"The request has more than {self._max_headers} headers.", headers=_CLOSE)
@@ -121,6 +135,10 @@ class Admission:
             self._warned = True
             log.warning("host.refused", host=host.decode("latin-1") if host else "", hint="set BFF_ALLOWED_HOSTS")
         raise Problem(421, "This host is not served here.")
+
+
+async def _nothing() -> Message:
+    return {"type": "websocket.disconnect"}
 
 
 def _has_body(scope: Scope, headers: dict[bytes, bytes]) -> bool:

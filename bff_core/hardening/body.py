@@ -11,12 +11,13 @@ from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
 from ..errors import Problem
-from .nesting import json_fault
+from .nesting import is_utf8, json_fault
 
 __all__ = ["BodyCaps", "BodyRefused", "LimitedBody"]
 
 _MEDIA_TYPE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+/[!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*(;.*)?")
 _CHARSET = re.compile(rb";[ \t]*charset=\"?([^\";, \t]*)", re.IGNORECASE)
+NOT_UTF8 = "JSON is UTF-8."
 _CLOSE = {"connection": "close"}
 
 
@@ -83,6 +84,8 @@ class LimitedBody:
                 return message
             parts.append(message.get("body", b""))
         body = b"".join(parts) if len(parts) > 1 else parts[0]
+        if not is_utf8(body):
+            raise BodyRefused(415, NOT_UTF8)
         fault = json_fault(body, self._caps.max_json_depth, self._caps.max_json_members)
         if fault is not None:
             raise BodyRefused(400, f"The body {fault}.")
@@ -102,7 +105,7 @@ class LimitedBody:
         self._json = kind == b"application/json" or kind.endswith(b"+json")
         charset = _CHARSET.search(found[2] or b"") if self._json else None
         if charset is not None and charset[1].lower() not in (b"utf-8", b"utf8"):
-            raise BodyRefused(415, "JSON is UTF-8.")
+            raise BodyRefused(415, NOT_UTF8)
         self._due = asyncio.get_running_loop().time() + self._caps.timeout
 
     async def _next(self) -> Message:

@@ -37,11 +37,15 @@ class CorsPolicy:
                 return self._of(value)
         return _VARY
 
+    def allows(self, origin: bytes) -> bool:
+        """Whether scripts of this origin may read answers."""
+        return self._of(origin) is not _VARY
+
     def preflight(self, headers: Sequence[Header]) -> list[Header] | None:
         """What answers a preflight from an allowed origin, besides ``answer``; None when the origin is not allowed.
         Methods and headers are listed, and it is the browser that compares."""
         asked = dict(headers)
-        if self._of(asked[b"origin"]) is _VARY:
+        if not self.allows(asked[b"origin"]):
             return None
         if self._cors.private_network and asked.get(b"access-control-request-private-network") == b"true":
             return [*self._preflight, (b"access-control-allow-private-network", b"true")]

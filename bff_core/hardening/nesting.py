@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["json_fault"]
+__all__ = ["is_utf8", "json_fault"]
 
 # One that never ends takes all the rest with it: tried again at each further quote, it would cost the square.
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _BRACKET = re.compile(rb"[\[\]{}]")
+
+
+def is_utf8(body: bytes) -> bool:
+    """Whether a JSON text is not in UTF-16 or UTF-32, which some parsers take (RFC 8259 section 8.1): its first
+    character is ASCII, or a byte order mark."""
+    return b"\0" not in body[:4] and not body.startswith((b"\xff\xfe", b"\xfe\xff"))
 
 
 def json_fault(body: bytes, max_depth: int, max_members: int) -> str | None:

@@ -70,6 +70,13 @@ class LimitStore:
         elif not self.down:
             self._start(self._tell(self._shared.give_back(limits, keys, lease)))
 
+    def renew(self, limits: Sequence[Limit], keys: Sequence[Key], lease: str, *, local: bool) -> None:
+        """The call of that ``lease``, under these concurrency limits, goes on. Nobody waits for it."""
+        if self._shared is None or local:
+            self.memory.take(limits, keys, lease)
+        elif not self.down:
+            self._start(self._tell(self._shared.take(limits, keys, lease)))
+
     async def aclose(self) -> None:
         """Let go of the shared store."""
         await asyncio.gather(*self._ending, return_exceptions=True)
@@ -98,7 +105,7 @@ class LimitStore:
             )
         return self.memory.take(limits, keys, lease)._replace(local=True)
 
-    async def _tell(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _tell(self, work: Coroutine[Any, Any, object]) -> None:
         try:
             async with asyncio.timeout(self._timeout):
                 await work

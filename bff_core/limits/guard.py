@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import secrets
 from collections.abc import Awaitable, Mapping, Sequence
-from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from starlette.types import Scope
@@ -17,7 +17,7 @@ from .booked import own_values
 from .declare import AnyLimit
 from .fallback import LimitStore
 from .keys import Read, needs_principal, plan_of, reader
-from .rules import Concurrency, Decision
+from .rules import SECOND, Concurrency, Decision
 from .store import Key, Limit
 
 __all__ = ["Guard", "Stage", "guard"]
@@ -139,8 +139,8 @@ class Stage:
         if not decision.allowed:
             self._refuse(scope, context, decision)
         if variant.holds:
-            held = call.only(Concurrency)
-            context.at_end = (*context.at_end, partial(self._store.give_back, *held, local=decision.local))
+            place = _Place(self._store, call.only(Concurrency), self._lease / SECOND, local=decision.local)
+            context.at_end = (*context.at_end, place.leave)
         if self._more:
             scope[TAKEN] = (call, decision.local)
 
@@ -166,6 +166,29 @@ class _Call(NamedTuple):
         return _Call(
             list(itertools.compress(self.limits, which)), list(itertools.compress(self.keys, which)), self.lease
         )
+
+
+class _Place:
+    """What a call holds of its concurrency limits, until it has left; a stream may go on for longer than a ``lease``
+    (seconds), which is there for processes that die."""
+
+    __slots__ = ("_call", "_local", "_pause", "_store", "_timer")
+
+    def __init__(self, store: LimitStore, call: _Call, lease: float, *, local: bool) -> None:
+        self._store = store
+        self._call = call
+        self._local = local
+        self._pause = lease / 2
+        self._timer = asyncio.get_running_loop().call_later(self._pause, self._stay)
+
+    def leave(self) -> None:
+        """The call has ended."""
+        self._timer.cancel()
+        self._store.give_back(*self._call, local=self._local)
+
+    def _stay(self) -> None:
+        self._store.renew(*self._call, local=self._local)
+        self._timer = asyncio.get_running_loop().call_later(self._pause, self._stay)
 
 
 def _variant(limits: Sequence[AnyLimit], plan: str, lease: int, own: Mapping[str, Any] | None = None) -> _Variant:

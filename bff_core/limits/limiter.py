@@ -25,7 +25,7 @@ class Limiter:
     """The limits of ``gateway``, counted in the store at ``url``; nothing is opened before there is a limit.
 
     ``deadline``, in seconds, is how long a request may take: a call that holds a place of a ``ConcurrencyLimit`` and
-    whose process dies gives it up half a minute later than that.
+    whose process dies gives it up half a minute later than that; a stream keeps it for as long as it lives.
     """
 
     def __init__(self, gateway: str, url: str, deadline: float, events: Events) -> None:

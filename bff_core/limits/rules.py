@@ -127,9 +127,9 @@ class Concurrency:
         self.tag = "concurrency"
 
     def take(self, state: dict[str, int] | None, now: int, lease: str) -> Verdict:
-        """Decide on one more call."""
+        """Decide on one more call; one that is in stays, for as long again."""
         inside = {} if state is None else {name: until for name, until in state.items() if until > now}
-        if len(inside) >= self.limit:
+        if len(inside) >= self.limit and lease not in inside:
             return Verdict(False, inside, 0, None, SECOND)
         inside[lease] = now + self.lease
         return Verdict(True, inside, self.limit - len(inside), None, 0)

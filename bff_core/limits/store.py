@@ -31,7 +31,7 @@ class SharedLimits(Protocol):
 
     async def take(self, limits: Sequence[Limit], keys: Sequence[Key], lease: str) -> Decision:
         """Decide on one call under all ``limits``, each for its key; if one refuses, none counts it. ``lease`` is
-        another for every call."""
+        another for every call; the same again, under nothing but concurrency limits, keeps the place it has."""
 
     async def give_back(self, limits: Sequence[Limit], keys: Sequence[Key], lease: str) -> None:
         """The call of that ``lease`` shall not have been, or has ended."""

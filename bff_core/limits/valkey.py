@@ -56,6 +56,7 @@ for i, key in ipairs(KEYS) do
   else
     redis.call('ZREMRANGEBYSCORE', key, '-inf', now)
     local inside = redis.call('ZCARD', key)
+    if redis.call('ZSCORE', key, c) then inside = inside - 1 end
     if inside >= a then
       allowed, retry = 0, 1000000
     else

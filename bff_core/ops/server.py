@@ -6,11 +6,14 @@ import asyncio
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any, cast
 
 import structlog
 import uvicorn
 from starlette.routing import BaseRoute
 
+from ..hardening import Hardening
+from ..server import http1_protocol
 from .app import OperationsApp
 from .gateway import Gateway
 from .pulse import Pulse
@@ -19,7 +22,6 @@ __all__ = ["OperationsServer"]
 
 log = structlog.get_logger("bff.operations")
 AGAIN = 5.0
-CONNECTIONS = 64
 
 
 class OperationsServer:
@@ -90,7 +92,8 @@ class OperationsServer:
             server_header=False,
             proxy_headers=False,
             ws="none",
-            limit_concurrency=CONNECTIONS,
+            # With time limits for heads, bodies and idleness: whoever says nothing is in nobody's way.
+            http=cast("Any", http1_protocol(Hardening())),
             timeout_graceful_shutdown=1,
         )
         self._server = _Server(config)

@@ -301,7 +301,9 @@ class PageEndpoint:
         status = self._status
         whole = [*headers, *context.reply_headers]
         if self._deliverer.active:
-            status, content, own = self._deliverer.deliver(scope["headers"], status, content, tag, self._compressed)
+            status, content, own = self._deliverer.deliver(
+                scope["headers"], status, content, tag, self._compressed, scope
+            )
             whole += own
         context.status = status
         if status != NOT_MODIFIED:

@@ -15,6 +15,8 @@ from ..versions import json_name
 __all__ = ["Include", "Members", "members_of", "members_pattern", "only", "read_fields"]
 
 DEPTH = 4  # levels of names; deeper, the pattern in the OpenAPI document would be longer than the rest of it
+MOST = 500  # names, by what stands between them; nobody means more, and each is read
+SHOWN = 10
 EACH = "__all__"
 _NAME = re.compile(r"[^\s,.()]+")
 _LISTS = (list, set, frozenset, tuple, Sequence, Collection, Iterable)
@@ -69,7 +71,11 @@ def read_fields(texts: Iterable[str], members: Members) -> Include:
     read."""
     include: Include = {}
     unknown: list[tuple[str, Members]] = []
+    names = 0
     for text in texts:
+        names += text.count(",") + text.count("(") + text.count(".") + 1
+        if names > MOST:
+            raise Problem(400, f"'fields' has more than {MOST} names.")
         at = 0
         while at < len(text):
             if text[at] == "," or text[at].isspace():
@@ -81,12 +87,7 @@ def read_fields(texts: Iterable[str], members: Members) -> Include:
                 raise _malformed(text)
             at = len(text) - len(rest)
     if unknown:
-        raise Problem(
-            400,
-            "'fields' names what this page does not have.",
-            unknown=sorted({path for path, _ in unknown})[:10],
-            available=sorted(unknown[0][1]),
-        )
+        raise _unknown(unknown)
     return include
 
 
@@ -99,6 +100,8 @@ def _read(text: str, at: int, members: Members, include: Include, path: str, unk
     member = members.get(name)
     if member is None:
         unknown.append((path + name, members))
+        if len(unknown) == SHOWN:
+            raise _unknown(unknown)
         member = Member(name, 0, {})
     follows = text[at : at + 1]
     if follows not in (".", "("):
@@ -162,6 +165,15 @@ def _model_in(annotation: Any) -> tuple[type[BaseModel] | None, int]:
             return (None, 0) if issubclass(annotation, RootModel) else (annotation, lists)
         else:
             return None, 0
+
+
+def _unknown(unknown: list[tuple[str, Members]]) -> Problem:
+    return Problem(
+        400,
+        "'fields' names what this page does not have.",
+        unknown=sorted({path for path, _ in unknown}),
+        available=sorted(unknown[0][1]),
+    )
 
 
 def _malformed(text: str) -> Problem:

@@ -21,6 +21,7 @@ from .plan import Input, Plan
 __all__ = ["Query", "RequestInputs", "parse_query"]
 
 MAX_QUERY_FIELDS = 100
+SHOWN = 20
 SEGMENT = r"^(?!\.{1,2}(;|$))[^/\\\u0000-\u001f\u007f-\u009f\u2028\u2029]+$"
 Query = dict[str, list[str]]
 
@@ -102,7 +103,7 @@ class RequestInputs:
                 raw = cookies.get(bound.wire_name)
             self._put(bound, values, raw, wrong)
         if wrong:
-            raise Problem(422, "The request has parameters that are missing or not valid.", errors=wrong)
+            raise Problem(422, "The request has parameters that are missing or not valid.", errors=wrong[:SHOWN])
 
     def _put(self, bound: _Bound, values: list[Any], raw: Any, wrong: list[dict[str, str]]) -> None:
         if raw is None:
@@ -119,7 +120,7 @@ class RequestInputs:
         except ValidationError as error:
             wrong.extend(
                 {"in": bound.kind, "name": bound.wire_name, "detail": entry["msg"]}
-                for entry in error.errors(include_url=False, include_input=False, include_context=False)
+                for entry in error.errors(include_url=False, include_input=False, include_context=False)[:SHOWN]
             )
 
     def _read_body(self, bound: _Bound, values: list[Any], body: bytes, wrong: list[dict[str, str]]) -> None:
@@ -131,7 +132,7 @@ class RequestInputs:
         try:
             values[bound.slot] = adapter(body)
         except ValidationError as error:
-            for entry in error.errors(include_url=False, include_input=False, include_context=False):
+            for entry in error.errors(include_url=False, include_input=False, include_context=False)[:SHOWN]:
                 pointer = "/" + "/".join(str(part) for part in entry["loc"])
                 wrong.append({"in": "body", "pointer": pointer, "detail": entry["msg"]})
 

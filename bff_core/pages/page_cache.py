@@ -73,11 +73,12 @@ class PageCache:
         if 0 < fresh_for < math.inf:
             self._store.put(key, _stored(content, tag, headers, fresh_for))
 
-    def compressed(self, coding: Coding, tag: bytes, content: bytes) -> bytes:
-        """``content`` in this coding, compressed once for all who ask; known by its tag, if it has one."""
+    def compressed(self, scope: Scope, coding: Coding, tag: bytes, content: bytes) -> bytes:
+        """``content``, the answer to this request, in this coding, compressed once for all who ask for the same; known
+        by its tag, if it has one."""
         if not tag:
             return coding.compress(content)
-        key = b"coded\n%b\n%b" % (coding.name, tag)
+        key = b"coded\n%b\n%b\n%b" % (coding.name, tag, self.key(scope))
         known = self._store.get(key)
         if known is not None:
             return known.body

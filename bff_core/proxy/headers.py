@@ -121,13 +121,15 @@ def forwarded(chain: tuple[str, ...], host: bytes, scheme: str) -> bytes:
 
 class ResponseHeaders:
     """What comes back to the client: the same kind of headers, and ``further`` ones. The answer of a ``private`` route
-    may be kept by the client's own cache only, whatever the service says."""
+    may be kept by the client's own cache only, whatever the service says, and for nobody with other credentials in the
+    headers ``vary``."""
 
-    __slots__ = ("_allowed", "_private")
+    __slots__ = ("_allowed", "_private", "_vary")
 
-    def __init__(self, path: str, further: Collection[str], *, private: bool) -> None:
+    def __init__(self, path: str, further: Collection[str], *, private: bool, vary: Collection[str] = ()) -> None:
         self._allowed = _allowed(_RESPONSE, further, path)
         self._private = private
+        self._vary = ((b"vary", ", ".join(sorted(vary)).encode()),) if vary else ()
 
     def pick(self, status: int, headers: Headers) -> list[tuple[bytes, bytes]]:
         """The answer's headers, with its length if that is known."""
@@ -142,7 +144,7 @@ class ResponseHeaders:
         if self._private:
             said = [value for name, value in picked if name == b"cache-control"]
             picked = [header for header in picked if header[0] != b"cache-control"]
-            picked.append((b"cache-control", _private(b",".join(said))))
+            picked += ((b"cache-control", _private(b",".join(said))), *self._vary)
         return picked
 
 

@@ -95,7 +95,7 @@ class ProxyRoute(Route):
             methods,
             TargetTemplate(path, to, prefix=upstream.prefix, query=query),
             RequestHeaders(path, request_headers),
-            ResponseHeaders(path, response_headers, private=gate is not None),
+            ResponseHeaders(path, response_headers, private=gate is not None, vary=() if gate is None else gate.vary),
             limits,
             gate=gate,
             criticality=criticality,

@@ -1,4 +1,4 @@
-"""One request and the answer to it, as the application has it (ASGI HTTP specification 2.5)."""
+"""One request and the answer to it, as the application has it (ASGI HTTP specification 2.3)."""
 
 from __future__ import annotations
 

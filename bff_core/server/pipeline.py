@@ -8,6 +8,7 @@ from collections import deque
 from contextvars import copy_context
 from typing import Any
 
+import httptools
 from starlette.types import Scope
 
 from ..hardening import ARRIVED
@@ -17,6 +18,8 @@ from .exchange import Exchange
 __all__ = ["Pipeline"]
 
 log = logging.getLogger("uvicorn.error")
+
+MOST_WAITING = 64
 
 
 class Pipeline:
@@ -55,9 +58,13 @@ class Pipeline:
         return bool(self.queue) or (self.current is not None and not self.current.complete)
 
     def add(self, exchange: Exchange, scope: Scope) -> None:
-        """One more, which is the newest."""
+        """One more, which is the newest. Raises ``httptools.HttpParserError`` when enough wait already: the connection
+        ends behind those, for each holds many times what the client has spent on it."""
+        due = self.due
+        if due and len(self.queue) >= MOST_WAITING:
+            raise httptools.HttpParserError("too many requests wait for their answers")
         self.newest = exchange
-        if self.due:
+        if due:
             self.queue.append((exchange, scope))
         elif not self._transport.is_closing():  # RFC 9112 section 9.6: nothing is done behind a last request
             self.start(exchange, scope)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,6 +11,8 @@ import httptools
 from .head import Headers
 
 __all__ = ["Head", "Listener", "RequestReader"]
+
+_ABSOLUTE = re.compile(rb"https?://[^/?@]++(?:[/?].*+)?", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -100,11 +103,15 @@ class RequestReader:
         self._headers.append((name, value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
-        """Its head is whole."""
+        """Its head is whole. A target must be in one of its forms (RFC 9112 section 3.2), not one with more to it."""
         self.in_head = False
         parser = self._parser
         target: Any = httptools.parse_url(self._target)  # any part of it may be None, which its stubs do not say
+        if b"#" in self._target:
+            raise httptools.HttpParserError("a request target has no fragment")
         if not self._target.startswith(b"/"):
+            if self._target != b"*" and _ABSOLUTE.fullmatch(self._target) is None:
+                raise httptools.HttpParserError("an absolute target is of http or https, without userinfo")
             self._read_authority(target.host, target.port)
         version, upgrade = parser.get_http_version(), parser.should_upgrade()
         self._listener.begun(

@@ -9,13 +9,14 @@ from typing import Any
 
 from structlog.typing import EventDict, WrappedLogger
 
-__all__ = ["REDACTED", "redact", "redact_text"]
+__all__ = ["REDACTED", "redact", "redact_path", "redact_text"]
 
 REDACTED = "[redacted]"
 DEEPEST = 12
 LONGEST = 2048
 TRACEBACK = "Traceback (most recent call last)"
 LONGEST_TRACEBACK = 32 * 1024
+LONGEST_PATH = 256
 
 _WORDS = r"""(?:access|refresh|id|auth|csrf|xsrf|bearer|session)?[_-]?tokens?|passwords?|passwd|passphrase|pwd|
     (?:client|shared|webhook)?[_-]?secrets?|(?:x[_-])?(?:api|access|private|secret|signing|encryption)[_-]?keys?|
@@ -25,7 +26,8 @@ _SUFFIX = r"(?:[._-](?:hash|value|file|text))?"
 _SECRET_NAME = re.compile(rf"(?:.*[._-])?(?:{_WORDS}){_SUFFIX}", re.VERBOSE | re.IGNORECASE)
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 # What stands before the word (user_password) needs no reading; a hostile text must cost no more than its length.
-_NAME = rf"(?<![A-Za-z0-9])(?:{_WORDS}){_SUFFIX}"
+# The lookahead has all the words' first characters.
+_NAME = rf"(?<![A-Za-z0-9])(?=[abceijoprstwx_-])(?:{_WORDS}){_SUFFIX}"
 _QUOTED = r"""b?"(?:[^"\\]|\\.)*"|b?'(?:[^'\\]|\\.)*'"""
 _LOOSE = re.VERBOSE | re.IGNORECASE
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
@@ -64,7 +66,7 @@ def redact(_: WrappedLogger, __: str, record: EventDict) -> EventDict:
         if is_secret_name(name):
             record[name] = REDACTED
         elif kind is str:
-            record[name] = redact_text(value)
+            record[name] = redact_path(value) if name == "path" else redact_text(value)
         else:
             record[name] = _redact(value, 0)
     return record
@@ -95,6 +97,13 @@ def _without_secrets(text: str) -> str:
     for pattern, replacement in _PATTERNS:
         text = pattern.sub(replacement, text)
     return text
+
+
+def redact_path(path: str) -> str:
+    """The same for a request's path, which anybody may make long: to look through it would cost more than to answer."""
+    if len(path) > LONGEST_PATH:
+        path = f"{path[:LONGEST_PATH]}[{len(path) - LONGEST_PATH} more]"
+    return redact_text(path)
 
 
 @lru_cache(maxsize=1024)

@@ -15,6 +15,7 @@ __all__ = ["Answer", "Limits", "Sink", "StopParsing"]
 
 _MOST_INFORMATIONAL = 16
 _CONTINUE, _SWITCHING, _EARLY_HINTS, _FINAL, _NOT_MODIFIED = 100, 101, 103, 200, 304
+MOST_STATUS = 599  # RFC 9110 section 15: beyond that there is no class
 _SPECIAL = frozenset({b"content-length", b"transfer-encoding", b"connection", b"content-encoding"})
 _HEEDED = frozenset({*_SPECIAL, b"proxy-connection", b"upgrade"})
 _CODED = frozenset({b"content-encoding", b"content-length"})
@@ -138,6 +139,8 @@ class Answer:
             if self.informational > _MOST_INFORMATIONAL:
                 self._refuse("too many informational answers")
             return
+        if status > MOST_STATUS:
+            self._refuse(f"status {status} is none")
         limits, headers = self._limits, self.headers
         if len(headers) > limits.max_headers:
             self._refuse(f"more than {limits.max_headers} headers")

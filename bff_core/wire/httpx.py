@@ -9,6 +9,7 @@ from typing import cast
 import httpx
 
 from ..errors import BadResponse, BffError, CallTimeout, ConnectFailed, ConnectionLost, ServiceError
+from .answer import MOST_STATUS
 from .head import check_target
 from .httpx_stream import HttpxStream, was_cancelled
 from .protocol import Done, WireResponse
@@ -136,6 +137,8 @@ class HttpxWire:
                 body = await self._read(response, until)
             finally:
                 await response.aclose()
+            if response.status_code > MOST_STATUS:
+                raise BadResponse(f"status {response.status_code} is none")
             raw = [(name.lower(), value) for name, value in response.headers.raw]
             answer = WireResponse(response.status_code, raw, body)
         except (BffError, httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:

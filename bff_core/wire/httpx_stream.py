@@ -11,6 +11,7 @@ from typing import Self
 import httpx
 
 from ..errors import BadResponse, CallTimeout, ConnectionLost, ServiceError
+from .answer import MOST_STATUS
 
 __all__ = ["HttpxStream", "was_cancelled"]
 
@@ -155,6 +156,8 @@ class HttpxStream:
     def _answered(self, response: httpx.Response) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        if response.status_code > MOST_STATUS:
+            raise BadResponse(f"status {response.status_code} is none")
         self.headers = [(name.lower(), value) for name, value in response.headers.raw]
         self.status = response.status_code
         self.waited = time.monotonic() - self._asked if self._asked else 0.0

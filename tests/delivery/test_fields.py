@@ -56,6 +56,18 @@ def shown(fields: str) -> Any:
     return WHOLE.model_dump(include=include, by_alias=True)
 
 
+@pytest.mark.parametrize("fields", ["count," * 500, "reviews(" + "text," * 500 + "text)", "reviews(" * 501])
+def test_there_is_an_end_to_names(fields: str) -> None:
+    with pytest.raises(Problem, match="more than 500 names"):
+        read_fields([fields], MEMBERS)
+
+
+def test_the_first_ten_unknown_names_are_told() -> None:
+    with pytest.raises(Problem) as refused:
+        read_fields([",".join([*map(str, range(100, 110)), "product("])], MEMBERS)
+    assert refused.value.extensions["unknown"] == [str(number) for number in range(100, 110)]
+
+
 @pytest.mark.parametrize(
     ("fields", "document"),
     [

@@ -24,6 +24,7 @@ from bff_core import (
     required,
 )
 from bff_core.delivery import coding
+from bff_core.pages import endpoint
 from bff_core.testing import FakeServices, bff_client
 
 pytestmark = pytest.mark.anyio
@@ -154,6 +155,18 @@ def test_a_wrong_declaration_is_found_at_import(services: FakeServices) -> None:
         app.page("/own", ThingPage, cache_control="max-age=30")
     with pytest.raises(DeclarationError, match="only a GET page can have cache_control"):
         app.page("/make", MakeThing, method="POST", public=True, cache_control="no-store")
+
+
+async def test_what_is_compressed_is_of_one_page(services: FakeServices, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even were there one tag for two pages."""
+    monkeypatch.setattr(endpoint, "entity_tag", lambda _: b'"same"')
+    app = gateway(services, codings=("gzip",))
+    app.page("/thing", ThingPage, public=True, cache=True)
+    async with bff_client(app) as client:
+        whole = await client.get("/thing", headers={"accept-encoding": "gzip"})
+        part = await client.get("/thing?fields=thing", headers={"accept-encoding": "gzip"})
+    assert "notes" in whole.json()
+    assert "notes" not in part.json()
 
 
 @pytest.mark.parametrize("cache", [False, True])

@@ -60,6 +60,12 @@ AMBIGUOUS = {
     "body of a CONNECT": b"CONNECT /things/a HTTP/1.1\r\n" + HOST + b"Content-Length: 3\r\n\r\nabc",
     "a tunnel's target": b"GET 127.0.0.1:80 HTTP/1.1\r\n" + HOST + b"\r\n",
     "OPTIONS *": b"OPTIONS * HTTP/1.1\r\n" + HOST + b"\r\n",
+    "a fragment": b"GET /things/a#/../b HTTP/1.1\r\n" + HOST + b"\r\n",
+    "a fragment behind a query": b"GET /things/a?b#&c HTTP/1.1\r\n" + HOST + b"\r\n",
+    "a fragment of an absolute target": b"GET http://127.0.0.1/things/a# HTTP/1.1\r\n" + HOST + b"\r\n",
+    "another scheme": b"GET ftp://127.0.0.1/things/a HTTP/1.1\r\n" + HOST + b"\r\n",
+    "a user in the target": b"GET http://u:p@127.0.0.1/things/a HTTP/1.1\r\n" + HOST + b"\r\n",
+    "an empty user in the target": b"GET http://@127.0.0.1/things/a HTTP/1.1\r\n" + HOST + b"\r\n",
     "no target": b"GET  HTTP/1.1\r\n" + HOST + b"\r\n",
     "method in lower case": b"get /things/a HTTP/1.1\r\n" + HOST + b"\r\n",
     "unknown method": b"FOO /things/a HTTP/1.1\r\n" + HOST + b"\r\n",
@@ -165,7 +171,7 @@ async def test_the_authority_of_an_absolute_target(edge: Served) -> None:
     assert statuses(await edge.say(absolute % (b"evil.com", b"127.0.0.1"))) == [421]
     assert statuses(await edge.say(absolute % (b"127.0.0.1:80", b"evil.com"))) == [200]
     assert statuses(await edge.say(absolute % (b"[::1]", b"evil.com"))) == [200]
-    assert statuses(await edge.say(absolute % (b"user@evil.com", b"127.0.0.1"))) == [421]
+    assert statuses(await edge.say(absolute % (b"user@evil.com", b"127.0.0.1"))) == [400]
 
 
 @pytest.mark.parametrize("named", [b"x-name", b"authorization, x-name", b"host", b"keep-alive, content-length"])

@@ -16,7 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bff_core import Bff, Page, Problem, Settings, create_bff, optional, section
-from bff_core.telemetry.redact import redact, redact_text
+from bff_core.telemetry.redact import redact, redact_path, redact_text
 from bff_core.testing import HostileServer, bff_client, refused_port
 
 from .served import Echoes, MakePage, MinePage, Named, Served, ThingPage, echo_service
@@ -313,3 +313,11 @@ async def test_nobody_writes_our_log(tmp_path: Path) -> None:
 
 async def say(edge: Served, head: bytes, *lines: bytes) -> None:
     await edge.say(head + b"".join(line + b"\r\n" for line in lines) + b"Connection: close\r\n\r\n")
+
+
+def test_of_a_long_path_the_beginning_is_logged() -> None:
+    """Anybody may send one, and to look through it all costs more than to answer."""
+    logged = f"/{'a' * 255}[1745 more]"
+    assert redact_path("/" + "a" * 2000) == logged
+    assert redact(None, "", {"path": "/" + "a" * 2000}) == {"path": logged}
+    assert redact_path("/a?token=" + "b" * 10) == "/a?token=[redacted]"

@@ -35,7 +35,8 @@ from bff_core import (
     required,
     section,
 )
-from bff_core.limits import Limiter
+from bff_core.limits import Limiter, limiter
+from bff_core.limits.fallback import LimitStore
 from bff_core.limits.guard import Stage
 from bff_core.telemetry import Events
 from bff_core.testing import FakeServices, bff_client
@@ -365,6 +366,39 @@ async def test_a_page_has_limits_of_its_own() -> None:
         assert await statuses(client, "b", path="/a") == [429]
         assert await statuses(client, "a", "a", "a", path="/c") == [200, 200, 429]
         assert "ratelimit" not in (await client.get("/health/ready")).headers
+
+
+async def test_a_stream_keeps_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much longer than the lease it goes on; and gives it up at its end."""
+    monkeypatch.setattr(limiter, "MARGIN", -9.9)
+    settings = Settings(log_level="CRITICAL", deadline=10.0)
+    app = create_bff("t", settings=settings, clients=[], limits=[ConcurrencyLimit("c", 1, key="client_ip")])
+    renewed: list[Any] = []
+
+    def renew(self: LimitStore, *call: Any, local: bool) -> None:
+        renewed.append(call)
+        stay(self, *call, local=local)
+
+    stay = LimitStore.renew
+    monkeypatch.setattr(LimitStore, "renew", renew)
+    go = asyncio.Event()
+
+    @app.get("/slow")
+    async def slow() -> str:
+        await go.wait()
+        return "done"
+
+    async with bff_client(app) as client:
+        first = asyncio.create_task(client.get("/slow"))
+        while len(renewed) < 4:  # each is due at half a lease
+            await asyncio.sleep(0.01)
+        assert (await client.get("/slow")).status_code == 429
+        go.set()
+        assert (await first).status_code == 200
+        assert (await client.get("/slow")).status_code == 200
+        known = len(renewed)
+        await asyncio.sleep(0.12)
+        assert len(renewed) == known
 
 
 async def test_concurrency() -> None:

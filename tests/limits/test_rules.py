@@ -234,6 +234,19 @@ def test_concurrency_and_leases() -> None:
     assert len(memory) == 1
 
 
+def test_a_lease_begins_again() -> None:
+    clock = Clock()
+    memory = MemoryLimits(clock=clock)
+    limits, keys = [Limit("c", Concurrency(1, 60 * SECOND))], [("c",)]
+    assert memory.take(limits, keys, "a").allowed
+    for _ in range(3):
+        clock.now += timedelta(seconds=40) // timedelta(microseconds=1)
+        assert memory.take(limits, keys, "a").allowed
+        assert not memory.take(limits, keys, "b").allowed
+    clock.now += timedelta(seconds=61) // timedelta(microseconds=1)
+    assert memory.take(limits, keys, "b").allowed
+
+
 def test_memory_is_bounded_and_forgets_what_is_over() -> None:
     """A flood of keys neither grows without end nor throws out those who are over their limit before it must."""
     clock = Clock()

@@ -124,6 +124,16 @@ async def test_given_back(store: SharedLimits) -> None:
     assert (await store.take(limits, [("none",), ("none2",), ("none3",)], "7")).remaining == 1
 
 
+async def test_who_is_in_stays_by_asking_again(store: SharedLimits) -> None:
+    """It takes no second place, and keeps its own although all are taken."""
+    limits, keys = [places(2)], [("p",)]
+    assert (await store.take(limits, keys, "1")).remaining == 1
+    assert (await store.take(limits, keys, "1")).remaining == 1
+    assert (await store.take(limits, keys, "2")).remaining == 0
+    assert (await store.take(limits, keys, "1")).allowed
+    assert not (await store.take(limits, keys, "3")).allowed
+
+
 async def test_a_lease_ends(store: SharedLimits) -> None:
     """A place whose holder was never heard of again is free when its lease is over."""
     short = places(1, lease=SECOND // 20)

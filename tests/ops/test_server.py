@@ -17,6 +17,7 @@ from bff_core.ops import exposition, server
 from bff_core.ops.app import NO_EXTRA, WATCHERS, OperationsApp, is_loopback
 from bff_core.ops.page import CSP, PAGE
 from bff_core.ops.pulse import Pulse
+from bff_core.server import Http1Protocol
 from bff_core.telemetry import Event
 from bff_core.testing import bff_client
 from tests.ops.shop import KEY, make_gateway, play, visit
@@ -219,6 +220,19 @@ async def test_only_so_many_watch_and_all_are_let_go(app: Bff, ops: httpx.AsyncC
         await asyncio.sleep(0.02)
     else:
         raise AssertionError("nobody made room")
+
+
+async def test_who_says_nothing_shuts_nobody_out(app: Bff, public: httpx.AsyncClient, ops: httpx.AsyncClient) -> None:
+    """Hundreds of connections without a request: probes and metrics are answered all the same."""
+    assert app.operations.server is not None
+    assert app.operations.server.address is not None
+    silent = [await asyncio.open_connection(*app.operations.server.address) for _ in range(100)]
+    for path in ("/health/live", "/metrics"):
+        assert (await ops.get(path)).status_code == 200
+    protocols = app.operations.server._server.server_state.connections  # type: ignore[union-attr]
+    assert {type(protocol) for protocol in protocols} == {Http1Protocol}, "which ends them when they take too long"
+    for _, writer in silent:
+        writer.close()
 
 
 async def test_an_open_stream_does_not_hold_up_the_end(app: Bff) -> None:

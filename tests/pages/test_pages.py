@@ -472,6 +472,33 @@ async def test_trace_goes_on(client: httpx.AsyncClient, services: FakeServices) 
     assert "x-api-key" not in sent
 
 
+class Numbers(BaseModel):
+    numbers: list[int]
+
+
+class NumbersPage(Page):
+    body: Numbers
+    some: Annotated[list[int], Query()] = []  # noqa: RUF012 - a parameter's default
+
+    @section
+    async def numbers(self, body: Numbers, some: list[int]) -> Numbers:
+        return Numbers(numbers=body.numbers + some)
+
+
+async def test_not_every_complaint_is_told(app: Bff) -> None:
+    """One small body can be wrong in ten thousand places."""
+    app.page("/numbers", NumbersPage, method="POST", public=True)
+
+    @app.post("/plain-numbers")
+    async def plain(body: Numbers) -> Numbers:
+        return body
+
+    async with bff_client(app) as client:
+        for path in ("/numbers", "/plain-numbers", "/numbers?" + "some=x&" * 90):
+            answer = await client.post(path, json={"numbers": ["x"] * 100}, headers={"X-API-Key": "key"})
+            assert len(problem(answer)["errors"]) == 20
+
+
 async def test_plain_routes_are_private_too(app: Bff) -> None:
     """A FastAPI route of a gateway with authentication needs the principal as well, and its errors are problems."""
 

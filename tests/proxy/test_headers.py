@@ -253,6 +253,17 @@ def test_private_answers_are_not_for_shared_caches(said: list[bytes], kept: byte
     assert picked == [(b"cache-control", kept)]
 
 
+def test_private_answers_vary_by_credentials() -> None:
+    """Who signs in next on the same device does not see what the one before was sent."""
+    headers = ResponseHeaders("/x", (), private=True, vary={"cookie", "authorization"})
+    said = [(b"cache-control", b"max-age=60"), (b"vary", b"Accept")]
+    assert headers.pick(200, said) == [
+        (b"vary", b"Accept"),
+        (b"cache-control", b"private, max-age=60"),
+        (b"vary", b"authorization, cookie"),
+    ]
+
+
 @pytest.mark.parametrize("names", [["Connection"], ["x-forwarded-for"], ["content-length"], ["a b"], "cookie", [""]])
 def test_header_names_that_cannot_be_declared(names: Any) -> None:
     """They are a hop's own, the gateway's, or no names."""

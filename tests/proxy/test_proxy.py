@@ -291,6 +291,14 @@ async def test_the_service_s_own_errors_come_through(start: Start, wire: WireKin
         assert server.requests["unavailable"] == server.requests["error"] == 1
 
 
+async def test_a_status_that_is_none_is_no_answer(start: Start, serve: Any, wire: WireKind) -> None:
+    server = await serve(answers(b"HTTP/1.1 999 Odd\r\ncontent-length: 2\r\n\r\nok"))
+    gateway = await start(f"http://127.0.0.1:{server.port}", wire=wire)
+    answer = await gateway.client.get("/media/a")
+    assert answer.status_code == 502
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
 async def test_retries(start: Start, wire: WireKind) -> None:
     """Of idempotent requests without a body, when no answer came; the others are sent once."""
     async with HostileServer() as server:

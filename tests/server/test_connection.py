@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from bff_core.server import pipeline
+
 from .made import GET, POST, Made, answers
 
 pytestmark = pytest.mark.anyio
@@ -70,8 +72,11 @@ async def test_half_a_line_end_belongs_to_what_comes_next() -> None:
     assert len(made.scopes) == 2
 
 
-async def test_ten_thousand_that_wait_are_answered_without_ten_thousand_frames() -> None:
+async def test_ten_thousand_that_wait_are_answered_without_ten_thousand_frames(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """They wait behind one that takes its time, and are all answered at once then."""
+    monkeypatch.setattr(pipeline, "MOST_WAITING", 10_000)
     go = asyncio.Event()
 
     async def slow(scope: Any, receive: Any, send: Any) -> None:
@@ -373,6 +378,26 @@ async def test_who_expects_100_continue_and_is_answered_is_not_read_on() -> None
     assert await made.say(expects.replace(b"1.1", b"1.0")) == b""  # RFC 9110 section 10.1.1
     made.connection.connection_lost(None)
     await asyncio.sleep(0)
+
+
+async def test_only_so_many_wait() -> None:
+    """Each holds many times what the client has spent on it. The connection ends behind those that do."""
+    go = asyncio.Event()
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        await go.wait()
+        await answers(scope, receive, send)
+
+    made = Made(slow)
+    await made.say(GET + (POST + b"ab") * 1000, GET)
+    assert len(made.connection._pipeline.queue) <= pipeline.MOST_WAITING
+    go.set()
+    for _ in range(500):
+        await asyncio.sleep(0)
+    heads = made.transport.written.split(b"HTTP/1.1 200 OK\r\n")[1:]
+    assert len(heads) == len(made.scopes) == pipeline.MOST_WAITING
+    assert [b"connection: close" in head for head in heads] == [False] * (len(heads) - 1) + [True]
+    assert made.transport.closed
 
 
 async def test_the_queue_is_not_filled_while_it_is_emptied() -> None:

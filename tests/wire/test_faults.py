@@ -50,6 +50,8 @@ BAD_FRAMING = {
     "HTTP/0.9": b"HTTP/0.9 200 OK\r\ncontent-length: 0\r\n\r\n",
     "status of four digits": b"HTTP/1.1 2000 OK\r\ncontent-length: 0\r\n\r\n",
     "status 000": b"HTTP/1.1 000 OK\r\ncontent-length: 0\r\n\r\n",
+    "status 600": b"HTTP/1.1 600 OK\r\ncontent-length: 0\r\n\r\n",
+    "status 999": b"HTTP/1.1 999 OK\r\ncontent-length: 0\r\n\r\n",
     "switching protocols": b"HTTP/1.1 101 S\r\nupgrade: x\r\nconnection: upgrade\r\n\r\nhello",
     "status 101 without upgrade": b"HTTP/1.1 101 S\r\n\r\n" + ok(),
     "storm of 103": b"HTTP/1.1 103 Early Hints\r\n\r\n" * 1000,
