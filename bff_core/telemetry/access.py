@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from json.encoder import encode_basestring_ascii as _quote
 
-from .redact import LONGEST_PATH, redact_path, redact_text
+from .redact import redact_path
 
 __all__ = ["AccessLog"]
 
@@ -49,7 +49,7 @@ class AccessLog:
     ) -> None:
         """Log one request; ``calls`` counts the attempts by service, ``failed`` says of each section that failed
         why."""
-        shown = _quote(redact_text(path) if len(path) <= LONGEST_PATH else redact_path(path))
+        shown = _quote(redact_path(path))
         line = (
             f'{{"method": {_quote(method)}, "path": {shown}, "route": {_quote(route) if route else "null"}, '
             f'"status": {status}, "ms": {seconds * 1000:.2f}, "request_id": "{request_id}", "trace_id": "{trace_id}"'

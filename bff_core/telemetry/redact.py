@@ -103,7 +103,7 @@ def redact_path(path: str) -> str:
     """The same for a request's path, which anybody may make long: to look through it would cost more than to answer."""
     if len(path) > LONGEST_PATH:
         path = f"{path[:LONGEST_PATH]}[{len(path) - LONGEST_PATH} more]"
-    return redact_text(path)
+    return _without_secrets(path)
 
 
 @lru_cache(maxsize=1024)

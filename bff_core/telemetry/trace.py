@@ -67,12 +67,13 @@ def read_trace(headers: list[tuple[bytes, bytes]], below: int = 0) -> Trace:
             tracestate = value
         elif name == b"grpc-timeout":
             timeout = value
-    span_id = _random.take(16)
+    digits = _random.take(48)
+    span_id = digits[:16]
     parent = _TRACEPARENT.fullmatch(traceparent) if traceparent is not None else None
     if parent is not None and parent[1] != b"0" * 32 and parent[2] != b"0" * 16:
         trace_id, flags, parent_id = parent[1].decode(), parent[3].decode(), parent[2].decode()
     else:
-        trace_id, tracestate, parent_id = _random.take(32), None, None
+        trace_id, tracestate, parent_id = digits[16:], None, None
         flags = "01" if below and int(trace_id[16:], 16) < below else "00"
     if request_id is None or not _REQUEST_ID.fullmatch(request_id):
         request_id = trace_id.encode()
