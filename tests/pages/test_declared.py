@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+import structlog
 from pydantic import BaseModel, field_serializer
 
 from bff_core import Added, Page, Settings, Version, Versions, create_bff, section, shape
@@ -59,6 +60,12 @@ class Raising(Page):
     @shape
     def own(self, one: int) -> Own:
         return Own(left=1)
+
+
+@pytest.fixture(autouse=True)
+def as_at_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A logger that is used keeps the level that it was used with first, in another test maybe."""
+    monkeypatch.setattr("bff_core.edge.log", structlog.get_logger("bff.edge"))
 
 
 @pytest.mark.parametrize("version", ["2026-01-02", "2026-01-01"])

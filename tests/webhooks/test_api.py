@@ -351,7 +351,7 @@ async def test_the_version_of_whoever_makes_an_endpoint(make: Make, receiver: Re
 
 async def test_dispatchers_run_with_the_gateway(make: Make, receiver: Receiver) -> None:
     webhooks = make(options={"clock": time.time}, poll=60)
-    app = create_bff("partner", settings=Settings(), clients=[])
+    app = create_bff("partner", settings=Settings(), clients=[], auth=ApiKeys([]))
     webhooks.mount(app, dispatchers=2)
     async with bff_client(app):
         added = await webhooks.endpoints.add("acme", receiver.url("a"), ["*"], most=9)
