@@ -24,7 +24,7 @@ async def test_a_little_bad_luck(server: PostgresProcess) -> None:
     """Dead, hanging, slow and flapping endpoints, a dispatcher killed now and then, PostgreSQL once."""
     quick = {"timeout": 1.0, "turn": 0.3, "schedule": [0.1, 0.2, 0.3, 0.5, 0.8], "warn_after": 1, "disable_after": 4}
     outcome = await Soak(
-        "small", server.url, endpoints(10), 150, 2, server, kill_every=3.0, most_kills=2, **quick
+        "small", server.url, endpoints(10), 150, 2, server, kill_every=0.2, most_kills=2, **quick
     ).run()
     assert outcome.faults == []
     assert outcome.killed
