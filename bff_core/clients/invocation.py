@@ -211,29 +211,33 @@ class Invocation:
             flights.join(self._flight_key, deadline, policy.timeout, lambda *_: None, begin)
 
     def _begin(self, stored: Stored | None, finished: Callable[[Call], None], deadline: float | None = None) -> Call:
-        bound, context, request = self._bound, self._context, self._request
-        asked = time.monotonic()
+        bound, request = self._bound, self._request
+        counted = self._counted(stored, finished)
         if stored is not None and (conditions := conditional_headers(stored)):
             headers = request.headers + conditions
             plain, request = request, Request(request.target, headers, request.body, conditional=True)
             request.spans, request.enough = plain.spans, plain.enough
+        call = Call(bound.upstream, bound.policy, request, self.deadline if deadline is None else deadline, counted)
+        call.start()
+        return call
+
+    def _counted(self, stored: Stored | None, finished: Callable[[Call], None]) -> Callable[[Call], None]:
+        """``finished``, for a call that begins now, after its answer was taken in."""
+        bound, context, asked = self._bound, self._context, time.monotonic()
 
         def counted(call: Call) -> None:
-            nonlocal stored, asked
             calls, name = context.calls, bound.upstream.name
             calls[name] = calls.get(name, 0) + call.sent
             if bound.cache is not None:
                 self._absorb(bound.cache, stored, call, asked)
                 if stored is not None and call.response is None and call.error is None:
-                    # A 304 about something else than what is stored: what is there, then?
-                    stored, asked = None, time.monotonic()
-                    call.again(self._request, counted)
+                    # A 304 about something else than what is stored: what is there, then? (By another function: one
+                    # that knows itself is a cycle, for every call, which only the garbage collector ends.)
+                    call.again(self._request, self._counted(None, finished))
                     return
             finished(call)
 
-        call = Call(bound.upstream, bound.policy, request, self.deadline if deadline is None else deadline, counted)
-        call.start()
-        return call
+        return counted
 
     def _absorb(self, cache: ResponseCache, stored: Stored | None, call: Call, asked: float) -> None:
         """Keep the answer, take a 304 for what is stored, and what is stored for no answer, where that is allowed."""
