@@ -45,10 +45,9 @@ class Chromium:
         from selenium.webdriver.support.ui import WebDriverWait
 
         element = WebDriverWait(self.driver, 20).until(lambda driver: driver.find_element(By.CSS_SELECTOR, css))
-        before = self.driver.find_element(By.CSS_SELECTOR, "html")
+        self.driver.execute_script("window.leaving = true")
         element.click()
-        WebDriverWait(self.driver, 20).until(lambda _: _gone(before))
-        self.wait("document.readyState === 'complete'")
+        self.wait("!window.leaving && document.readyState === 'complete'")
         self.note()
 
     def type(self, css: str, text: str) -> None:
@@ -57,9 +56,12 @@ class Chromium:
         self.driver.find_element(By.CSS_SELECTOR, css).send_keys(text)
 
     def wait(self, script: str) -> None:
+        """Until it is true, whatever page it is that is there by then: one that is being left answers with errors."""
+        from selenium.common.exceptions import WebDriverException
         from selenium.webdriver.support.ui import WebDriverWait
 
-        WebDriverWait(self.driver, 20).until(lambda driver: driver.execute_script(f"return {script}"))
+        patient = WebDriverWait(self.driver, 20, ignored_exceptions=[WebDriverException])
+        patient.until(lambda driver: driver.execute_script(f"return {script}"))
 
     def fetch(self, url: str, **options: Any) -> tuple[int, str]:
         """Status (0: not allowed to see one) and body."""
@@ -108,16 +110,6 @@ class Chromium:
             return str(self.driver.execute_cdp_cmd("Network.getResponseBody", {"requestId": request_id})["body"])
         except WebDriverException:  # of a redirect, or of a page that was left
             return ""
-
-
-def _gone(element: Any) -> bool:
-    from selenium.common.exceptions import StaleElementReferenceException
-
-    try:
-        element.is_enabled()
-    except StaleElementReferenceException:
-        return True
-    return False
 
 
 @contextmanager
