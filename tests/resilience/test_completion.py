@@ -97,6 +97,16 @@ async def ask(client: httpx.AsyncClient, path: str, **options: Any) -> httpx.Res
     return await asyncio.wait_for(client.get(path, **options), 5)
 
 
+def after(seconds: float) -> Any:
+    """A service that takes its time."""
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(seconds)
+        return httpx.Response(200, json={"id": "a"})
+
+    return answer
+
+
 async def test_rows_without_a_key(services: FakeServices) -> None:
     """They are no answer, and the page does not wait for one."""
     services["things"].get("/things").respond(json={"items": [None]})
@@ -140,12 +150,7 @@ async def test_a_hostile_problem_is_relayed_harmlessly(services: FakeServices, b
 
 async def test_a_hurried_client_opens_no_circuit(services: FakeServices) -> None:
     """Its timeouts say nothing about the service."""
-
-    async def answer(request: httpx.Request) -> httpx.Response:
-        await asyncio.sleep(0.03)
-        return httpx.Response(200, json={"id": "a"})
-
-    services["things"].get("/a").mock(side_effect=answer)
+    services["things"].get("/a").mock(side_effect=after(0.03))
     app = gateway(services, breaker=BreakerPolicy(minimum_calls=3))
     async with bff_client(app) as client:
         for _ in range(6):
@@ -156,12 +161,7 @@ async def test_a_hurried_client_opens_no_circuit(services: FakeServices) -> None
 
 async def test_a_sections_own_timeout_is_no_hurry(services: FakeServices) -> None:
     """Who never answers is refused after a while, also where a page waits less than the service may take."""
-
-    async def never(request: httpx.Request) -> httpx.Response:
-        await asyncio.sleep(0.2)
-        return httpx.Response(200, json={"id": "a"})
-
-    services["things"].get("/a").mock(side_effect=never)
+    services["things"].get("/a").mock(side_effect=after(0.2))
     app = gateway(services, timeout=0.2, breaker=BreakerPolicy(minimum_calls=3))
     async with bff_client(app) as client:
         for _ in range(3):
@@ -171,12 +171,7 @@ async def test_a_sections_own_timeout_is_no_hurry(services: FakeServices) -> Non
 
 async def test_a_deadline_as_long_as_the_timeout_is_no_hurry(services: FakeServices) -> None:
     """Every attempt has a bit less than its timeout then; it is the service that never answers."""
-
-    async def never(request: httpx.Request) -> httpx.Response:
-        await asyncio.sleep(0.5)
-        return httpx.Response(200, json={"id": "a"})
-
-    services["things"].get("/a").mock(side_effect=never)
+    services["things"].get("/a").mock(side_effect=after(0.5))
     app = gateway(services, deadline=0.2, timeout=0.2, breaker=BreakerPolicy(minimum_calls=3))
     async with bff_client(app) as client:
         for _ in range(3):
@@ -186,12 +181,7 @@ async def test_a_deadline_as_long_as_the_timeout_is_no_hurry(services: FakeServi
 
 async def test_slow_is_what_an_operation_says(services: FakeServices) -> None:
     """One that may take two seconds is not slow after a tenth."""
-
-    async def answer(request: httpx.Request) -> httpx.Response:
-        await asyncio.sleep(0.06)
-        return httpx.Response(200, json={"id": "a"})
-
-    services["things"].get("/slow").mock(side_effect=answer)
+    services["things"].get("/slow").mock(side_effect=after(0.06))
     app = gateway(services, timeout=0.05, breaker=BreakerPolicy(minimum_calls=3))
     async with bff_client(app) as client:
         for _ in range(6):
@@ -201,12 +191,7 @@ async def test_slow_is_what_an_operation_says(services: FakeServices) -> None:
 
 async def test_what_is_not_idempotent_is_neither_shared_nor_hedged(services: FakeServices) -> None:
     """Each request for it is one of its own."""
-
-    async def answer(request: httpx.Request) -> httpx.Response:
-        await asyncio.sleep(0.03)
-        return httpx.Response(200, json={"id": "a"})
-
-    services["things"].get("/once").mock(side_effect=answer)
+    services["things"].get("/once").mock(side_effect=after(0.03))
     async with bff_client(gateway(services, hedge=HedgePolicy(enabled=True, delay=0.005))) as client:
         await asyncio.gather(*(ask(client, "/once") for _ in range(3)))
     assert services.count("things") == 3
