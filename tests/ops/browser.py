@@ -92,6 +92,13 @@ class Tab:
         self.do("Page.navigate", url=url)
         self.until(f"document.readyState === 'complete' && location.href === {json.dumps(url)}", f"{url} is loaded")
 
+    def forget(self) -> None:
+        """Leave the page (one whose server has gone asks for it again and again), and what was seen of it."""
+        self.do("Page.navigate", url="about:blank")
+        self.until("location.href === 'about:blank'", "the page is left")
+        self.problems.clear()
+        self.requests.clear()
+
     def screenshot(self, file: Path, *, whole: bool = True) -> None:
         """What is to be seen, as PNG."""
         picture = self.do("Page.captureScreenshot", format="png", captureBeyondViewport=whole)

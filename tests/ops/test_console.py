@@ -26,8 +26,7 @@ def nothing_red(request: pytest.FixtureRequest) -> Iterator[None]:
     """No error and no violation of the page's policy, and nothing asked for but the page and its stream."""
     tab = request.getfixturevalue("tab") if "tab" in request.fixturenames else None
     if tab is not None:
-        tab.problems.clear()
-        tab.requests.clear()
+        tab.forget()
     yield
     if tab is not None:
         assert tab.problems == []
