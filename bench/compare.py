@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.markdown import Markdown
 
 from . import tables
 from .chart import draw
@@ -245,22 +245,6 @@ def complete(rows: Rows, session: Session, why: str) -> Rows:
     return rows | {peer: {"skipped": session.skipped.get(peer, why)} for peer in PEERS if peer not in rows}
 
 
-def show(name: str, rows: Rows) -> None:
-    """A table of one scenario."""
-    table = Table(title=name, title_justify="left")
-    for column in ("peer", "CPU us/page", "of ours", "pages/s", "p50 ms", "p99 ms", "peak MB"):
-        table.add_column(column, justify="left" if column == "peer" else "right")
-    ours = rows.get("ours", {}).get("cpu_us_per_page")
-    for peer, row in rows.items():
-        if "cpu_us_per_page" in row:
-            ratio = f"{row['cpu_us_per_page'] / ours:.2f}" if ours else ""
-            figures = [row[key] for key in ("pages_per_s", "p50_ms", "p99_ms", "peak_mb")]
-            table.add_row(peer, f"{row['cpu_us_per_page']:.0f}", ratio, *(f"{figure:.1f}" for figure in figures))
-        else:
-            table.add_row(peer, json.dumps(row)[:90])
-    console.print(table)
-
-
 def main() -> None:
     """Install, measure, write."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -300,9 +284,9 @@ def main() -> None:
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     draw(results, ROOT / "docs" / "images" / "benchmark.svg")
     tables.write()
-    for name in "abcdef":
-        if name in results:
-            show(f"scenario {name}", results[name])
+    for name in tables.SCENARIOS:
+        if name in wanted:
+            console.print(f"scenario {name}", Markdown(tables.table(name, results[name])))
 
 
 if __name__ == "__main__":

@@ -9,12 +9,13 @@ from typing import Any
 
 from .chart import NAMES
 
-__all__ = ["render", "write"]
+__all__ = ["render", "table", "write"]
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results.json"
 DOCUMENT = ROOT / "docs" / "performance.md"
 ORDER = list(NAMES)
+SCENARIOS = "abcdef"
 
 
 def write() -> None:
@@ -24,11 +25,17 @@ def write() -> None:
 
 def render(text: str, results: dict[str, Any]) -> str:
     """``text`` with the tables of ``results`` between their marks."""
-    for name, make in {"a": _pages, "b": _pages, "c": _sections, "d": _tail, "e": _overload, "f": _streams}.items():
+    for name in SCENARIOS:
         if name in results:
-            table = make(results[name])
-            text = re.sub(rf"(<!-- bench {name} -->\n).*?(<!-- end -->)", rf"\1{table}\n\2", text, flags=re.DOTALL)
+            made = table(name, results[name])
+            text = re.sub(rf"(<!-- bench {name} -->\n).*?(<!-- end -->)", rf"\1{made}\n\2", text, flags=re.DOTALL)
     return text
+
+
+def table(name: str, rows: dict[str, Any]) -> str:
+    """What was measured in scenario ``name``, in Markdown."""
+    make = {"a": _pages, "b": _pages, "c": _sections, "d": _tail, "e": _overload, "f": _streams}[name]
+    return make(rows)
 
 
 def _table(*rows: tuple[str, ...]) -> str:
