@@ -233,7 +233,7 @@ class PageEndpoint:
             try:
                 content: bytes = self._serialize(shaped, include=selection.fields, by_alias=True, warnings="error")
             except PydanticSerializationError as error:
-                raise undeclared(self._plan, error) from error.__cause__
+                raise undeclared(self._plan, error)  # noqa: B904 - it has its cause
         else:
             content = older.serialize(shaped, selection)
         if context.degraded:

@@ -39,14 +39,19 @@ def problem_of(error: ServiceError, relay_status: frozenset[int] = frozenset()) 
 
 def undeclared(plan: Plan, error: PydanticSerializationError) -> Exception:
     """What to raise for an answer that is not of the type it is declared as; without the value, which pydantic's own
-    message shows. What a serializer of the author's raised stays as it is."""
+    message shows. What a serializer of the author's raised stays as it is.
+
+    The cause is set here: compiled code (mypyc) drops the ``from`` of a ``raise``, and the context, with the value,
+    would be logged."""
     if not str(error).startswith("Pydantic serializer warnings"):
         return error
     found = _FIELD.search(str(error))
     where = f", at '{found[1]}'" if found else ""
-    return TypeError(
+    wrong = TypeError(
         f"{plan.name}: the answer is not the {plan.model.__name__} that its shape or its sections declare{where}"
     )
+    wrong.__cause__ = error.__cause__
+    return wrong
 
 
 def _document(body: bytes) -> dict[str, Any]:

@@ -115,7 +115,7 @@ class MessageStreaming:
                 stream.document(), mode="json", include=stream.fields, by_alias=True, warnings="error"
             )
         except PydanticSerializationError as error:
-            raise undeclared(stream.plan, error) from error.__cause__
+            raise undeclared(stream.plan, error)  # noqa: B904 - it has its cause
         return members
 
 

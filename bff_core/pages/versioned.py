@@ -143,7 +143,7 @@ class OlderPage:
         try:
             data = self._to_python(shaped, mode="json", include=selection.fields, by_alias=True, warnings="error")
         except PydanticSerializationError as error:
-            raise undeclared(self._plan, error) from error.__cause__
+            raise undeclared(self._plan, error)  # noqa: B904 - it has its cause
         if self.down is not None:
             data = self.down(data)
         if selection.asked is not None:

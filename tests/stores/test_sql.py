@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from pydantic import SecretStr
@@ -14,6 +17,7 @@ from bff_core import RateLimit, Settings, create_bff
 from bff_core.auth import StoredKeys
 from bff_core.errors import SettingsError
 from bff_core.stores import sql_engine
+from bff_core.stores.sql import _prepare_sqlite
 
 
 @pytest.mark.anyio
@@ -34,6 +38,22 @@ async def test_concurrent_read_then_write_transactions_all_commit(tmp_path: Path
         assert (await connection.execute(text("PRAGMA journal_mode"))).scalar_one() == "wal"
         assert (await connection.execute(text("PRAGMA synchronous"))).scalar_one() == 2
     await engine.dispose()
+
+
+def test_a_new_file_is_opened_by_many_at_once(tmp_path: Path) -> None:
+    """SQLite tells who enters WAL mode while another does that the file is busy, and does not wait."""
+
+    def opened(file: Path, together: Barrier) -> None:
+        connection = sqlite3.connect(file)
+        together.wait()
+        _prepare_sqlite(connection, None)
+        connection.execute("CREATE TABLE IF NOT EXISTS t (n INTEGER)")
+        connection.close()
+
+    with ThreadPoolExecutor(10) as replicas:
+        for number in range(100):
+            file, together = tmp_path / f"{number}.db", Barrier(10)
+            list(replicas.map(lambda _, file=file, together=together: opened(file, together), range(10)))
 
 
 @pytest.mark.anyio
