@@ -109,6 +109,7 @@ def layers() -> list[tuple[str, float]]:
     from bff_core.forwarded import TrustedProxies
     from bff_core.hardening import Admission, AnswerHeaders, Cors, CorsPolicy, HostRule
     from bff_core.limits import Limiter
+    from bff_core.table import EndpointTable
     from bff_core.telemetry import AccessLog, Events, read_trace
 
     from .peers.ours import app
@@ -143,8 +144,8 @@ def layers() -> list[tuple[str, float]]:
     many = RateLimit("all", "1000000/second", burst=1_000_000, key="principal")
     guard = limiter.guard([many], private=True)
     access = AccessLog("bench", enabled=True)
-    meter = app.pages[0].page_endpoint._meter
-    table = app._table or __import__("bff_core.pages", fromlist=["PageTable"]).PageTable(app.router.routes)
+    meter = app.pages[0].direct._meter
+    table = app._table or EndpointTable(app.router.routes)
 
     def drive(make: Callable[[], Any]) -> Callable[[], None]:
         def run() -> None:

@@ -27,17 +27,16 @@ from .pages import (
     BatchRoute,
     MessageStreaming,
     Page,
+    PageEndpoint,
     PageOptions,
     PageRoute,
     PageServices,
-    PageTable,
     Serving,
     Streaming,
     page_routes,
 )
 from .pages.document import finished
 from .pages.route import check_free
-from .pages.table import Found
 from .pages.versioned_document import version_document
 from .proxy import ProxyLimits, ProxyRoute, ProxyServices
 from .resilience import Upstream
@@ -45,6 +44,7 @@ from .settings import Settings
 from .stores import KeyValueStore, open_store
 from .sync import Collection as SyncCollection
 from .sync import Mutation, Pokes, Sync, read_keys, sync_routes
+from .table import EndpointTable, Found
 from .telemetry import AccessLog, Events
 from .versions import Versions
 
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Bff"]
 
-FOUND = "bff.page"
+FOUND = "bff.found"
 USUAL_CALLS = 3
 """What is taken of a turn for a request of which it is not known yet how many calls it will make."""
 
@@ -113,16 +113,16 @@ class Bff(FastAPI):
             denies=settings.idempotency_on_store_failure == "deny",
         )
         self.access = AccessLog(name, enabled=logging.getLevelNamesMapping()[settings.log_level] <= logging.INFO)
-        self._table: PageTable | None = None
+        self._table: EndpointTable | None = None
         self._documents: dict[str, dict[str, Any]] = {}
         self.webhooks_of: Callable[[str], list[BaseRoute]] | None = None
         super().__init__(**kwargs)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pages go straight to their endpoints, unless somebody's middleware or error handler wants to see them."""
+        """Pages and proxies are asked directly, unless somebody's middleware or error handler wants to see requests."""
         if scope["type"] == "http" and self.direct is not None:
             if self._table is None or self._table.size != len(self.router.routes):
-                self._table = PageTable(self.router.routes)
+                self._table = EndpointTable(self.router.routes)
                 if len(self.user_middleware) > 1 or self.exception_handlers.keys() != self.handlers:
                     self.direct = None
                     await super().__call__(scope, receive, send)
@@ -135,9 +135,9 @@ class Bff(FastAPI):
         await super().__call__(scope, receive, send)
 
     def begin(self, scope: Scope, receive: Receive, send: Send) -> Reply | Coroutine[Any, Any, None] | None:
-        """The shorter way to a page, for the gateway's own server: the answer that needs no waiting (a page that is
-        kept, or that an overloaded gateway refuses before it spends anything on it), or what makes it. None for what
-        goes the usual way."""
+        """The shorter way to a page or a proxy, for the gateway's own server: the answer that needs no waiting (a page
+        that is kept, or that an overloaded gateway refuses before it spends anything on it), or what makes it. None
+        for what goes the usual way."""
         table, direct = self._table, self.direct
         if direct is None or table is None or table.size != len(self.router.routes):
             self.turns.take(USUAL_CALLS)
@@ -147,17 +147,18 @@ class Bff(FastAPI):
             scope[FOUND] = None
             self.turns.take(USUAL_CALLS)
             return None
-        page, path_params = found
-        reply = None
-        if page.is_kept:
-            reply = direct.kept(page, scope)
-        elif self.shedder.level:
-            reply = page.refuses(scope, direct.headers)
-        if reply is not None:
-            return reply
-        self.turns.take(page.calls)
+        endpoint, path_params = found
+        if isinstance(endpoint, PageEndpoint):
+            reply = None
+            if endpoint.is_kept:
+                reply = direct.kept(endpoint, scope)
+            elif self.shedder.level:
+                reply = endpoint.refuses(scope, direct.headers)
+            if reply is not None:
+                return reply
+        self.turns.take(endpoint.calls)
         scope["app"] = self
-        return direct.serve(page, path_params, scope, receive, send)
+        return direct.serve(endpoint, path_params, scope, receive, send)
 
     def page(
         self,

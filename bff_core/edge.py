@@ -18,6 +18,7 @@ from .hardening import ARRIVED, EXCHANGE, Admission, AnswerHeaders, Header, Limi
 from .limits import Usage
 from .pages import PageEndpoint
 from .resilience.deadline import parse_timeout
+from .table import Direct
 from .telemetry import AccessLog, PageMeter, Tracer, log_refused, read_trace
 from .versions import Versions
 
@@ -112,9 +113,9 @@ class Edge:
             self._end(scope, context)
 
     async def serve(
-        self, page: PageEndpoint, path_params: dict[str, Any], scope: Scope, receive: Receive, send: Send
+        self, endpoint: Direct, path_params: dict[str, Any], scope: Scope, receive: Receive, send: Send
     ) -> None:
-        """Have ``page`` answer, without the app's router and its other middleware in between."""
+        """Have ``endpoint`` answer, without the app's router and its other middleware in between."""
         context = self._begin(scope)
         use_context(context)
         try:
@@ -125,7 +126,7 @@ class Edge:
                 raise Problem(504, TOO_LATE)
             if self._version_gate is not None:
                 self._version_gate(scope, context)
-            await page.serve(scope, receive, send, context, path_params)
+            await endpoint.serve(scope, receive, send, context, path_params)
         except Exception as error:  # noqa: BLE001 - every request is answered
             await self._fail(error, scope, context, send)
         finally:

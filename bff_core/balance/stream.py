@@ -72,6 +72,10 @@ class BalancedStream:
         self._held = True
         return self
 
+    def rest(self) -> bytes | None:
+        """See ``Streamed.rest``."""
+        return self._inner.rest()
+
     async def read(self) -> bytes:
         """See ``Streamed.read``."""
         try:

@@ -10,7 +10,6 @@ from .plan import Plan, PlannedSection
 from .route import SECURITY, PageOptions, PageRoute, page_routes
 from .serving import PageServices, Serving
 from .stream import PageStream, Streaming
-from .table import PageTable
 
 __all__ = [
     "SECURITY",
@@ -24,7 +23,6 @@ __all__ = [
     "PageRoute",
     "PageServices",
     "PageStream",
-    "PageTable",
     "Plan",
     "PlannedSection",
     "Serving",

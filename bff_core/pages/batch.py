@@ -22,12 +22,12 @@ from ..context import RequestContext, current_context, use_context
 from ..delivery import Deliverer
 from ..errors import DeclarationError, Problem, Refused
 from ..limits import TAKEN, Guard
+from ..table import EndpointTable
 from ..telemetry import log_refused
 from .body import read_json_body
 from .endpoint import PageEndpoint
 from .route import SECURITY, ProblemDocument
 from .serving import PageServices
-from .table import PageTable
 
 __all__ = ["BatchRoute"]
 
@@ -138,7 +138,7 @@ class _BatchEndpoint:
         self._path = path
         self._model = model
         self._routes = routes
-        self._table = PageTable(())
+        self._table = EndpointTable(())
         self._check = check
         self._gate = gate
         # A body is looked at when whoever sends it may send one; whether credentials are needed is known after that.
@@ -205,11 +205,11 @@ class _BatchEndpoint:
         except Problem as problem:
             return _Item(own, None, {}, problem)
         if self._table.size != len(self._routes):
-            self._table = PageTable(self._routes)
+            self._table = EndpointTable(self._routes)
         found = self._table.find(own)
-        if found is None or not found[0].is_document:
+        if found is None or not isinstance(found[0], PageEndpoint) or not found[0].is_document:
             return _Item(own, None, {}, Problem(404, "There is no such page."))
-        return _Item(own, *found, None)
+        return _Item(own, found[0], found[1], None)
 
 
 class _Item:

@@ -132,7 +132,7 @@ class PageRoute(APIRoute):
         )
         meters = [SectionMeter(section.name, required=section.required) for section in plan.sections]
         self.meter = meter or PageMeter(plan.name, method, path, meters)
-        self.app = self.page_endpoint = PageEndpoint(
+        self.app = self.direct = PageEndpoint(
             plan,
             self.inputs,
             path,

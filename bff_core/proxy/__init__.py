@@ -1,5 +1,6 @@
 """Pass-through: declared routes whose requests go to a service, and whose answers come back, as streams."""
 
-from .route import ProxyLimits, ProxyRoute, ProxyServices
+from .endpoint import ProxyLimits, ProxyServices
+from .route import ProxyRoute
 
 __all__ = ["ProxyLimits", "ProxyRoute", "ProxyServices"]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Self
 
 from starlette.types import Message, Receive, Send
 
+from ..context import Exchange
 from ..disconnect import client_left
 from ..errors import ClientDisconnected, Problem
 
@@ -63,12 +64,14 @@ class ClientBody:
 
 class Client:
     """Cancels the task it is made in, and says so in ``left``, when the client leaves or takes nothing for ``idle``
-    seconds (twice that at the most). Begins to look when the request is complete and fifty milliseconds have passed,
-    which most exchanges do not take."""
+    seconds (twice that at the most). That it leaves the gateway's own server tells by its ``exchange``; where another
+    one serves, it is looked for when the request is complete and fifty milliseconds have passed, which most exchanges
+    do not take."""
 
-    __slots__ = ("_idle", "_main", "_receive", "_send", "_sending", "_timer", "_watcher", "left")
+    __slots__ = ("_exchange", "_idle", "_main", "_receive", "_send", "_sending", "_timer", "_watcher", "left")
 
-    def __init__(self, receive: Receive, send: Send, idle: float) -> None:
+    def __init__(self, receive: Receive, send: Send, idle: float, exchange: Exchange | None) -> None:
+        self._exchange = exchange
         self._receive = receive
         self._send = send
         self._idle = idle
@@ -78,18 +81,31 @@ class Client:
         self._watcher: asyncio.Task[None] | None = None
         self.left = False
 
+    def answer(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
+        """Send a whole answer at once; false when it has to be sent in parts."""
+        return self._exchange is not None and self._exchange.answer(status, headers, body)
+
     async def send(self, message: Message) -> None:
         """Send ``message``; waits while the client takes nothing."""
+        if self._timer is None and self._exchange is not None:
+            self._timer = asyncio.get_running_loop().call_later(self._idle, self._look)
         self._sending = time.monotonic()
         await self._send(message)
         self._sending = None
 
     def complete(self) -> None:
         """Its request is; what comes next from it is that it leaves."""
-        self._timer = asyncio.get_running_loop().call_later(PATIENCE, self._begin)
+        if self._exchange is None:
+            self._timer = asyncio.get_running_loop().call_later(PATIENCE, self._begin)
+        elif self._exchange.left:
+            self._leave()
+        else:
+            self._exchange.when_left = self._leave
 
     def stop(self) -> None:
         """Look no longer."""
+        if self._exchange is not None:
+            self._exchange.when_left = None
         if self._timer is not None:
             self._timer.cancel()
         if self._watcher is not None:

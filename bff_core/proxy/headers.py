@@ -131,16 +131,18 @@ class ResponseHeaders:
         self._private = private
         self._vary = ((b"vary", ", ".join(sorted(vary)).encode()),) if vary else ()
 
-    def pick(self, status: int, headers: Headers) -> list[tuple[bytes, bytes]]:
-        """The answer's headers, with its length if that is known."""
+    def pick(self, status: int, headers: Headers, length: int | None = None) -> list[tuple[bytes, bytes]]:
+        """The answer's headers, with its length if that is known: ``length`` (bytes), or what it says itself."""
         allowed = self._allowed
         picked = [header for header in headers if header[0] in allowed]
         for name, value in headers:
             if name == b"connection":
                 gone = _named(value)
                 picked = [header for header in picked if header[0] not in gone]
-            elif name == b"content-length" and status not in _BODYLESS:
+            elif name == b"content-length" and length is None and status not in _BODYLESS:
                 picked.append((name, value))
+        if length is not None and status not in _BODYLESS:
+            picked.append((b"content-length", b"%d" % length))
         if self._private:
             said = [value for name, value in picked if name == b"cache-control"]
             picked = [header for header in picked if header[0] != b"cache-control"]

@@ -79,6 +79,10 @@ class HttpxStream:
             raise
         return self
 
+    def rest(self) -> bytes | None:
+        """See ``Streamed.rest``: whatever a transport gives for headers, nobody has looked at it."""
+        return None
+
     async def read(self) -> bytes:
         """See ``Streamed.read``."""
         while not self._pieces:

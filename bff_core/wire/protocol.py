@@ -92,6 +92,10 @@ class Streamed(Protocol):
     async def __aenter__(self) -> Self:
         """Send the request, wait for the head of the answer."""
 
+    def rest(self) -> bytes | None:
+        """What is left of the body, if all of it is there and the wire vouches for the form of the headers; nothing is
+        left to be read then. Else None."""
+
     async def read(self) -> bytes:
         """What has come of the body, as it was sent (content codings are not undone); waits when that is nothing yet.
         Empty at the end."""

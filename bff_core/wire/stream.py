@@ -95,6 +95,15 @@ class Stream(Pending):
         """See ``Streamed.complete``."""
         return self.ended and not self._pieces and self._error is None and self._cause is None
 
+    def rest(self) -> bytes | None:
+        """See ``Streamed.rest``."""
+        if not self.ended or self._error is not None or self._cause is not None:
+            return None
+        pieces = self._pieces
+        content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        return content
+
     async def read(self) -> bytes:
         """See ``Streamed.read``."""
         pieces = self._pieces
@@ -117,6 +126,7 @@ class Stream(Pending):
     async def aclose(self) -> None:
         """Give up what has not ended."""
         self.abandon()
+        self.sink = None  # itself: only the collector would find it
         self._pieces.clear()
         pump, self._pump = self._pump, None
         if pump is not None and not pump.done():

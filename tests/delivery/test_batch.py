@@ -326,6 +326,16 @@ async def test_an_item_counts_as_a_request(services: FakeServices) -> None:
     assert second.status_code == 429
 
 
+async def test_a_proxy_is_no_page(services: FakeServices) -> None:
+    """What goes through as a stream is not gathered in a batch."""
+    app = gateway(services)
+    app.proxy("/files/{name}", service="things", to="/{name}", public=True)
+    async with bff_client(app) as client:
+        items = (await ask(client, "/files/a")).json()["items"]
+    assert items[0]["status"] == 404
+    assert services.count("things") == 0
+
+
 async def test_what_is_no_batch_counts_as_a_request(services: FakeServices) -> None:
     """Its body is not looked at when the limit is used up."""
     app = gateway(services, limits=[RateLimit("all", "1/hour", burst=2, key="client_ip")])

@@ -145,7 +145,7 @@ async def test_cache_control_and_vary_say_who_may_keep_it(services: FakeServices
     assert "vary" not in never.headers
     assert own.status_code == 401
     assert own.headers["cache-control"] == "no-store"
-    headers = dict(next(page for page in app.pages if page.path == "/own").page_endpoint._headers)
+    headers = dict(next(page for page in app.pages if page.path == "/own").direct._headers)
     assert headers == {b"cache-control": b"private, max-age=30", b"vary": b"authorization, cookie, x-partner"}
 
 

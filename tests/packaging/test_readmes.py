@@ -19,7 +19,7 @@ def test_a_readme_has_every_endpoint_and_setting(name: str) -> None:
     assert list(rows) == [f"{page.method} {page.path}" for page in module.app.pages]
     for page in module.app.pages:
         who = rows[f"{page.method} {page.path}"]
-        assert (who == "anybody") == (not page.page_endpoint.private), page.path
+        assert (who == "anybody") == (not page.direct.private), page.path
     fields = {f"BFF_{field.upper()}" for field in type(module.settings).model_fields} - {"BFF_SERVICES"}
     assert set(re.findall(r"`(BFF_[A-Z_]+?)`", text)) == fields | {"BFF_SETTINGS_FILE"}
     (services,) = re.findall(r"where a service is: (.+) \|", text)

@@ -14,6 +14,7 @@ import uvloop
 
 from bff_core import Bff, BreakerPolicy, Policy, RetryPolicy, ServiceSettings, Settings, create_bff
 from bff_core.balance import BalancedWire
+from bff_core.server import http1_protocol
 from bff_core.wire import Http1Wire
 from tests.wire.raw import RawServer, Script
 
@@ -84,9 +85,9 @@ def wire(request: pytest.FixtureRequest) -> WireKind:
     return kind
 
 
-async def listen(app: Any) -> tuple[uvicorn.Server, asyncio.Task[None], int]:
+async def listen(app: Any, http: Any = "httptools") -> tuple[uvicorn.Server, asyncio.Task[None], int]:
     config = uvicorn.Config(
-        app, port=0, log_config=None, access_log=False, proxy_headers=False, timeout_graceful_shutdown=1
+        app, port=0, http=http, log_config=None, access_log=False, proxy_headers=False, timeout_graceful_shutdown=1
     )
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
@@ -114,7 +115,9 @@ async def start(anyio_backend: Any) -> AsyncIterator[Start]:
         values: dict[str, Any] = {"services": services, "log_level": "CRITICAL", "wire": wire, **(settings or {})}
         app = create_bff("t", settings=Settings(**values), clients=[], **(create or {}))
         app.proxy(path, service="media", to=to, **{"public": True, **options})
-        server, serving, port = await listen(app)
+        # Our own side of both wire and server, or neither: each is met, and no test runs four times.
+        own = http1_protocol(app.settings.hardening, app.begin, app.turns)
+        server, serving, port = await listen(app, own if wire == "http1" else "httptools")
         client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30)
         gateway = Gateway(app, port, client)
         running.append((gateway, server, serving))

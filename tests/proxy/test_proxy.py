@@ -18,6 +18,7 @@ from bff_core import (
     ApiKey,
     ApiKeys,
     BreakerPolicy,
+    Cors,
     DeclarationError,
     Policy,
     ServiceSettings,
@@ -172,7 +173,7 @@ async def test_informational_answers_and_trailers_are_dropped(start: Start, serv
     gateway = await start(f"http://127.0.0.1:{server.port}", wire=wire)
     got = await gateway.raw(b"GET /media/x HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
     assert got.startswith(b"HTTP/1.1 200")
-    assert got.endswith(b"\r\n\r\n5\r\nhello\r\n0\r\n\r\n")
+    assert got.endswith(b"\r\n\r\nhello" if b"content-length: 5" in got else b"\r\n\r\n5\r\nhello\r\n0\r\n\r\n")
     assert b"x-sum" not in got
 
 
@@ -496,3 +497,51 @@ async def test_node(start: Start, wire: WireKind) -> None:
         process.kill()
         await process.wait()
         process._transport.close()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("method", "said", "length"),
+    [
+        ("GET", ok(b"hello"), b"5"),
+        ("GET", b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n", b"5"),
+        ("GET", ok(b""), b"0"),
+        ("GET", b"HTTP/1.1 204 No Content\r\n\r\n", None),
+        ("GET", b'HTTP/1.1 304 Not Modified\r\netag: "1"\r\ncontent-length: 10\r\n\r\n', None),
+        ("HEAD", b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n", b"10"),
+        ("HEAD", b"HTTP/1.1 200 OK\r\n\r\n", None),
+    ],
+    ids=["length", "chunked", "empty", "204", "304", "head with length", "head without"],
+)
+async def test_answers_that_are_there_at_once(
+    start: Start, serve: Any, method: str, said: bytes, length: bytes | None
+) -> None:
+    """They go out whole, and the connection goes on to the next."""
+    server = await serve(answers(said))
+    gateway = await start(f"http://127.0.0.1:{server.port}", methods=("GET", "HEAD"))
+    request = b"%b /media/x HTTP/1.1\r\nhost: x\r\n" % method.encode()
+    got = await gateway.raw(request + b"\r\n" + request + b"connection: close\r\n\r\n")
+    body = b"hello" if length == b"5" else b""
+    first, second = got.split(b"HTTP/1.1 ")[1:]
+    for one in (first, second):
+        head, _, rest = one.partition(b"\r\n\r\n")
+        lines = head.lower().split(b"\r\n")
+        lengths = [line.partition(b": ")[2] for line in lines if line.startswith(b"content-length")]
+        assert lengths == ([] if length is None else [length])
+        assert not [line for line in lines if line.startswith(b"transfer-encoding")]
+        assert sum(line.startswith(b"x-content-type-options") for line in lines) == 1
+        assert rest == body
+
+
+async def test_preflights_are_the_gateways_own(start: Start, serve: Any) -> None:
+    """Also where OPTIONS goes to the service."""
+    server = await serve(answers(ok()))
+    app = "https://app.example"
+    gateway = await start(
+        f"http://127.0.0.1:{server.port}", methods=("GET", "OPTIONS"), settings={"cors": Cors(origins=[app])}
+    )
+    asks = {"origin": app, "access-control-request-method": "GET"}
+    preflight = await gateway.client.options("/media/x", headers=asks)
+    assert (preflight.status_code, len(server.requests)) == (204, 0)
+    other = await gateway.client.options("/media/x", headers={"origin": app})
+    assert (other.status_code, other.text, len(server.requests)) == (200, "hello", 1)
+    assert other.headers["access-control-allow-origin"] == app

@@ -348,7 +348,7 @@ async def test_a_small_answer_is_two_messages(start: Start, serve: Any) -> None:
     server = await serve(answers(ok(b"hello")))
     messages = await call(await start(f"http://127.0.0.1:{server.port}"), "/media/x")
     assert [message["type"] for message in messages] == ["http.response.start", "http.response.body"]
-    assert messages[1] == {"type": "http.response.body", "body": b"hello", "more_body": False}
+    assert messages[1] == {"type": "http.response.body", "body": b"hello"}
 
 
 async def test_what_breaks_off_is_raised_to_the_server(start: Start, wire: WireKind) -> None:

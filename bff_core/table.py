@@ -1,36 +1,58 @@
-"""Which page a request is for, found in one step: all paths of a method in one regular expression."""
+"""Which endpoint a request is for, found in one step: all paths of a method in one regular expression."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from starlette.routing import BaseRoute, Mount, Route
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
 
-from .endpoint import PageEndpoint
-from .route import PageRoute
+from .context import RequestContext
 
-__all__ = ["Found", "PageTable"]
+__all__ = ["Direct", "EndpointTable", "Found"]
 
 _GROUP = re.compile(r"\(\?P<\w+>")
+_USUAL = frozenset({"OPTIONS"})
+"""Methods whose requests go the usual way all the same: they may be a browser's preflight."""
 Params = list[tuple[int, str, Callable[[str], Any]]]
-Found = tuple[PageEndpoint, dict[str, Any]]
-Entry = tuple[PageEndpoint | None, Params]
 
 
-class PageTable:
-    """Finds what Starlette's router would find: a route that stands before a page and matches as well goes first."""
+class Direct(Protocol):
+    """The endpoint of a route that has it as ``direct``: the edge asks it itself, without the app's other middleware
+    and its router in between. ``calls`` are those to services that a request will make, as far as is known."""
+
+    calls: int
+
+    async def serve(
+        self, scope: Scope, receive: Receive, send: Send, context: RequestContext, path_params: dict[str, Any]
+    ) -> None:
+        """Answer one request; what it raises the edge answers."""
+
+
+Found = tuple[Direct, dict[str, Any]]
+Entry = tuple[Direct | None, Params]
+
+
+class EndpointTable:
+    """Finds what Starlette's router would find: a route that stands before one with a direct endpoint and matches as
+    well goes first."""
 
     def __init__(self, routes: Sequence[BaseRoute]) -> None:
         self.size = len(routes)
         self._routes = list(routes)
-        methods = {route.method for route in self._routes if isinstance(route, PageRoute)}
-        self._methods = {method: self._compile(method) for method in methods}
+        self._directs: list[Direct | None] = [getattr(route, "direct", None) for route in self._routes]
+        methods = {
+            method
+            for route, direct in zip(self._routes, self._directs, strict=True)
+            if direct is not None and isinstance(route, Route)
+            for method in route.methods or ()
+        }
+        self._methods = {method: self._compile(method) for method in methods - _USUAL}
 
     def find(self, scope: Scope) -> Found | None:
-        """The page and its path's values; None when it is not for a page, or the router has to say."""
+        """The endpoint and its path's values; None when there is no such, or the router has to say."""
         compiled = self._methods.get(scope["method"])
         if compiled is None or scope.get("root_path"):
             return None
@@ -49,8 +71,8 @@ class PageTable:
         alternatives: list[str] = []
         entries: dict[int, Entry] = {}
         group = 0
-        for route in self._routes:
-            if isinstance(route, PageRoute) and route.method != method:
+        for route, direct in zip(self._routes, self._directs, strict=True):
+            if direct is not None and isinstance(route, Route) and method not in (route.methods or ()):
                 continue
             if not isinstance(route, (Route, Mount)):
                 # What it matches is not known here: from here on the router decides.
@@ -64,8 +86,7 @@ class PageTable:
             ]
             group += 1
             inner = route.path_regex.groups
-            endpoint = route.page_endpoint if isinstance(route, PageRoute) else None
-            entries[group] = (endpoint, params if endpoint is not None else [])
+            entries[group] = (direct, params if direct is not None else [])
             alternatives.append(f"({_GROUP.sub('(', source)})")
             group += inner
         return re.compile("|".join(alternatives)), entries
