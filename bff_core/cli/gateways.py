@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from ..app import Bff
+from ..auth import StoredKeys
 from ..errors import SettingsError
 from .config import Project
 from .serve import load_app
 
-__all__ = ["environment", "load_gateway", "names_of"]
+__all__ = ["ask", "environment", "load_gateway", "names_of"]
+
+T = TypeVar("T")
 
 
 def names_of(project: Project, gateway: str | None) -> list[str]:
@@ -41,3 +46,22 @@ def load_gateway(project: Project, name: str) -> Bff:
     """The app of a gateway in its environment, or the one at ``module:app``. Raises ``SettingsError``."""
     with environment(project, name):
         return load_app(project.gateways[name].app if name in project.gateways else name)
+
+
+def ask(keys: StoredKeys, call: Callable[[], Awaitable[T]]) -> T:
+    """What ``call`` finds in the database of ``keys``, which is closed then. Raises ``SettingsError`` when the database
+    cannot be used, and what ``call`` raises."""
+    import asyncpg  # type: ignore[import-untyped]  # noqa: PLC0415 - an extra, which who has keys in a database has
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
+
+    async def run() -> T:
+        try:
+            return await call()
+        finally:
+            await keys.store.aclose()
+
+    try:
+        return asyncio.run(run())
+    except (OSError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        said = str(getattr(error, "orig", None) or error).partition("\n")[0]
+        raise SettingsError(f"the database of the keys cannot be used: {said}") from None

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -19,12 +18,11 @@ from ..auth import KeyRecord, StoredKeys, stored_keys
 from ..errors import DeclarationError, SettingsError
 from ..limits import check_plan
 from .config import load_project
-from .gateways import load_gateway, names_of
+from .gateways import ask, load_gateway, names_of
 from .tables import print_table
 
 __all__ = ["partners", "when"]
 
-T = TypeVar("T")
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 partners = typer.Typer(no_args_is_help=True, help="Issue, list, rotate and revoke the API keys of partners.")
 console = Console()
@@ -53,7 +51,7 @@ def issue_command(
     _check_plan(app, plan)
     ends = None if expires is None else seconds(expires)
     try:
-        key, record = _run(
+        key, record = ask(
             keys,
             lambda: keys.store.issue(
                 partner,
@@ -77,7 +75,7 @@ def list_command(
 ) -> None:
     """Show what is known of the keys; the keys themselves nobody knows."""
     keys = _gateway(gateway)[1]
-    records = _run(keys, lambda: keys.store.issued(partner))
+    records = ask(keys, lambda: keys.store.issued(partner))
     table = Table("partner", "id", "key", "name", "state", "scopes", "plan", "version", "expires", "last used")
     now = datetime.now(UTC).timestamp()
     for record in records:
@@ -102,7 +100,7 @@ def rotate_command(
     keys = _gateway(gateway)[1]
     pause = seconds(grace)
     try:
-        key, record = _run(keys, lambda: keys.store.rotate(key_id, grace=pause))
+        key, record = ask(keys, lambda: keys.store.rotate(key_id, grace=pause))
     except LookupError as error:
         raise SettingsError(f"{error.args[0]}; see: bff partners list") from None
     _show_once(key, record)
@@ -112,7 +110,7 @@ def rotate_command(
 def revoke_command(key_id: KeyId, gateway: Gateway = None) -> None:
     """End a key now; replicas know within seconds."""
     keys = _gateway(gateway)[1]
-    if not _run(keys, lambda: keys.store.revoke(key_id)):
+    if not ask(keys, lambda: keys.store.revoke(key_id)):
         raise SettingsError(f"there is no key '{key_id}' that is not revoked; see: bff partners list")
     console.print(f"{key_id} is revoked; gateways know within {keys.ttl:g} s.")
 
@@ -130,17 +128,17 @@ def plan_command(
     """Show or change what a tenant has booked, for all its keys and tokens."""
     app, keys = _gateway(gateway)
     if remove:
-        if not _run(keys, lambda: keys.store.plans.remove(tenant)):
+        if not ask(keys, lambda: keys.store.plans.remove(tenant)):
             raise SettingsError(f"'{tenant}' has booked nothing")
     elif plan is not None or limit:
         own = dict(_limit(text) for text in limit or ())
         _check_plan(app, plan, own)
         try:
-            _run(keys, lambda: keys.store.plans.put(tenant, plan, own))
+            ask(keys, lambda: keys.store.plans.put(tenant, plan, own))
         except ValueError as error:
             raise SettingsError(str(error)) from None
     else:
-        booked = _run(keys, lambda: keys.store.plans.of(tenant))
+        booked = ask(keys, lambda: keys.store.plans.of(tenant))
         own = dict(booked.limits or {}) if booked is not None else {}
         plan = booked.plan if booked is not None else None
         console.print(f"{tenant}: {plan or 'no plan'}{''.join(f', {name}={own[name]}' for name in own)}", markup=False)
@@ -212,16 +210,6 @@ def _known_version(app: Bff, version: str) -> str:
     except KeyError:
         there = ", ".join(each.name for each in app.versions.all)
         raise SettingsError(f"there is no version '{version}'; there is: {there}") from None
-
-
-def _run(keys: StoredKeys, call: Callable[[], Awaitable[T]]) -> T:
-    async def run() -> T:
-        try:
-            return await call()
-        finally:
-            await keys.store.aclose()
-
-    return asyncio.run(run())
 
 
 def _show_once(key: str, record: KeyRecord) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from rich.markup import escape
 from rich.table import Table
 
 from ..app import Bff
 from ..auth import stored_keys
 from ..versions import ErrorsChanged, Version, Versions
+from .gateways import ask
 from .partners import when
 
 __all__ = ["versions_table"]
@@ -22,14 +21,13 @@ def versions_table(name: str, app: Bff, versions: Versions) -> Table:
     pinned: dict[str, list[str]] = {}
     if keys is not None:
 
-        async def ask() -> None:
+        async def look() -> None:
             uses.extend(await keys.store.version_uses())
             for record in await keys.store.issued():
                 if record.version is not None and record.revoked_at is None:
                     pinned.setdefault(record.version, []).append(record.partner)
-            await keys.store.aclose()
 
-        asyncio.run(ask())
+        ask(keys, look)
     table = Table("version", "what changed", "ends", "used by", "keys pinned to it", title=name, show_lines=True)
     for version in versions.all:
         users = [

@@ -148,3 +148,23 @@ def test_what_changed_and_who_uses_it(bff: Cli) -> None:
 def test_times() -> None:
     """With their units."""
     assert [seconds(text) for text in ("90d", "12h", "5m", "30s")] == [90 * 86400, 12 * 3600, 300, 30]
+
+
+@pytest.mark.parametrize("words", [("partners", "list"), ("partners", "issue", "acme"), ("versions", "shop")])
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("postgresql://shop:hidden@127.0.0.1:1/shop", "Connect call failed"),
+        ("sqlite:///{folder}/text.db", "file is not a database"),
+    ],
+    ids=["nobody listens", "no database"],
+)
+def test_a_database_that_cannot_be_used(bff: Cli, tmp_path: Path, words: tuple[str, ...], url: str, said: str) -> None:
+    """One sentence, without the password."""
+    (tmp_path / "text.db").write_text("This is a text, and a long one, as SQLite looks at a hundred bytes. " * 4)
+    gateway = tmp_path / "gateway_of_partners.py"
+    gateway.write_text(GATEWAY.replace("sqlite:///keys.db", url.format(folder=tmp_path)))
+    with pytest.raises(SettingsError, match=f"the database of the keys cannot be used: .*{said}") as refused:
+        bff(*words)
+    assert "hidden" not in str(refused.value)
+    assert "\n" not in str(refused.value)
