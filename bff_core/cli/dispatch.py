@@ -11,6 +11,7 @@ import uvloop
 from ..errors import SettingsError
 from ..telemetry import configure_logs
 from ..webhooks import Webhooks
+from .gateways import usable
 from .serve import load
 
 __all__ = ["dispatch"]
@@ -25,7 +26,8 @@ def dispatch(target: str, log_level: str) -> None:
     if not isinstance(webhooks, Webhooks):
         raise SettingsError(f"{target} is a {type(webhooks).__name__}, not Webhooks")
     configure_logs(target, log_level)
-    uvloop.run(_dispatch(webhooks))
+    with usable("the database of the webhooks"):
+        uvloop.run(_dispatch(webhooks))
 
 
 async def _dispatch(webhooks: Webhooks) -> None:

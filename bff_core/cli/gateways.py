@@ -14,7 +14,7 @@ from ..errors import SettingsError
 from .config import Project
 from .serve import load_app
 
-__all__ = ["ask", "environment", "load_gateway", "names_of"]
+__all__ = ["ask", "environment", "load_gateway", "names_of", "usable"]
 
 T = TypeVar("T")
 
@@ -48,11 +48,22 @@ def load_gateway(project: Project, name: str) -> Bff:
         return load_app(project.gateways[name].app if name in project.gateways else name)
 
 
+@contextmanager
+def usable(database: str) -> Iterator[None]:
+    """Raises ``SettingsError`` for what says that this ``database`` cannot be used."""
+    import asyncpg  # type: ignore[import-untyped]  # noqa: PLC0415 - an extra, which who has a database has
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
+
+    try:
+        yield
+    except (OSError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        said = str(getattr(error, "orig", None) or error).partition("\n")[0]
+        raise SettingsError(f"{database} cannot be used: {said}") from None
+
+
 def ask(keys: StoredKeys, call: Callable[[], Awaitable[T]]) -> T:
     """What ``call`` finds in the database of ``keys``, which is closed then. Raises ``SettingsError`` when the database
     cannot be used, and what ``call`` raises."""
-    import asyncpg  # type: ignore[import-untyped]  # noqa: PLC0415 - an extra, which who has keys in a database has
-    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
 
     async def run() -> T:
         try:
@@ -60,8 +71,5 @@ def ask(keys: StoredKeys, call: Callable[[], Awaitable[T]]) -> T:
         finally:
             await keys.store.aclose()
 
-    try:
+    with usable("the database of the keys"):
         return asyncio.run(run())
-    except (OSError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        said = str(getattr(error, "orig", None) or error).partition("\n")[0]
-        raise SettingsError(f"the database of the keys cannot be used: {said}") from None

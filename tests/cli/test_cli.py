@@ -22,14 +22,14 @@ from bff_core.cli.serve import load_app
 ROOT = Path(__file__).parents[2]
 
 
-def bff(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+def bff(*words: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "bff_core.cli", *words],
         cwd=cwd,
         capture_output=True,
         text=True,
         check=False,
-        env={"PATH": "/usr/bin:/bin", "COLUMNS": "200", "PYTHONPATH": str(ROOT)},
+        env={"PATH": "/usr/bin:/bin", "COLUMNS": "200", "PYTHONPATH": str(ROOT), **environment},
     )
 
 
@@ -259,3 +259,18 @@ def test_an_apps_own_import_error_is_not_hidden(tmp_path: Path, monkeypatch: pyt
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="not_there_at_all"):
         load_app("broken_gateway:app")
+
+
+def test_a_dispatcher_without_its_database() -> None:
+    """One sentence, without the password."""
+    result = bff(
+        "dispatch",
+        "bffs.partner.parts:webhooks",
+        BFF_DATABASE="postgresql://shop:hidden@127.0.0.1:1/shop",
+        BFF_PEPPER="p" * 32,
+        BFF_WEBHOOK_KEYS="ZXZlcnlib2R5IGtub3dzIHRoaXMsIHNvIGZvciBkZW0",
+    )
+    assert result.returncode == 2
+    assert result.stderr.startswith("bff: the database of the webhooks cannot be used: ")
+    assert len(result.stderr.splitlines()) == 1
+    assert "hidden" not in result.stderr
