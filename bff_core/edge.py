@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -28,6 +28,7 @@ log = structlog.get_logger("bff.edge")
 CLIENT_CLOSED = 499
 SERVER_ERROR = 500
 POLICY_VIOLATION = 1008  # RFC 6455 section 7.4.1
+NOSNIFF = b"x-content-type-options"
 TOO_LATE = "There was more to do than could be done in time; try again later."
 
 
@@ -90,26 +91,32 @@ class Edge:
         use_context(context)
 
         async def answer(message: Message) -> None:
-            if message["type"] == "http.response.start" and not context.status:
+            if message["type"] == "http.response.start":
+                # Of an answer that somebody's middleware has put in the place of a page's, too.
                 context.status = message["status"]
-                message["headers"] = with_defaults(message.get("headers", ()), context.reply_headers)
+                message["headers"] = _completed(message.get("headers", ()), context)
             await send(message)
 
+        failed: Exception | None = None
         try:
-            receive = self._admission.admit(scope, receive)
-            if isinstance(receive, LimitedBody):
-                receive.before = partial(self._enter, scope)
-            preflight = self._admission.preflight(scope)
-            if preflight is None:
-                if self._version_gate is not None:
-                    self._version_gate(scope, context)
-                await self._app(scope, receive, answer)
-            else:
-                await answer({"type": "http.response.start", "status": 204, "headers": preflight})
-                await answer({"type": "http.response.body", "body": b""})
-        except Exception as error:  # noqa: BLE001 - every request is answered
-            await self._fail(error, scope, context, send)
+            try:
+                receive = self._admission.admit(scope, receive)
+                if isinstance(receive, LimitedBody):
+                    receive.before = partial(self._enter, scope)
+                preflight = self._admission.preflight(scope)
+                if preflight is None:
+                    if self._version_gate is not None:
+                        self._version_gate(scope, context)
+                    await self._app(scope, receive, answer)
+                else:
+                    await answer({"type": "http.response.start", "status": 204, "headers": preflight})
+                    await answer({"type": "http.response.body", "body": b""})
+            except Exception as error:  # noqa: BLE001 - every request is answered
+                failed = error
+            if failed is not None:
+                await self._fail(failed, scope, context, send)
         finally:
+            failed = None  # its traceback holds what holds it
             self._end(scope, context)
 
     async def serve(
@@ -118,18 +125,23 @@ class Edge:
         """Have ``endpoint`` answer, without the app's router and its other middleware in between."""
         context = self._begin(scope)
         use_context(context)
+        failed: Exception | None = None
         try:
-            receive = self._admission.admit(scope, receive)
-            # Taken out: the way back to the request would make a circle of everything that hangs on it.
-            context.exchange = scope.pop(EXCHANGE, None)
-            if ARRIVED in scope and context.remaining() <= 0:
-                raise Problem(504, TOO_LATE)
-            if self._version_gate is not None:
-                self._version_gate(scope, context)
-            await endpoint.serve(scope, receive, send, context, path_params)
-        except Exception as error:  # noqa: BLE001 - every request is answered
-            await self._fail(error, scope, context, send)
+            try:
+                receive = self._admission.admit(scope, receive)
+                # Taken out: the way back to the request would make a circle of everything that hangs on it.
+                context.exchange = scope.pop(EXCHANGE, None)
+                if ARRIVED in scope and context.remaining() <= 0:
+                    raise Problem(504, TOO_LATE)
+                if self._version_gate is not None:
+                    self._version_gate(scope, context)
+                await endpoint.serve(scope, receive, send, context, path_params)
+            except Exception as error:  # noqa: BLE001 - every request is answered
+                failed = error
+            if failed is not None:
+                await self._fail(failed, scope, context, send)
         finally:
+            failed = None
             self._end(scope, context)
 
     def _begin(self, scope: Scope) -> RequestContext:
@@ -260,6 +272,13 @@ def _write_problem(
 def _is_for_people(scope: Scope) -> bool:
     """Whether a browser opens this address: nothing else asks for HTML by name."""
     return any(name == b"accept" and b"text/html" in value for name, value in scope["headers"])
+
+
+def _completed(headers: Sequence[Header], context: RequestContext) -> Sequence[Header]:
+    """With what goes with every answer; pages and proxies have seen to that themselves."""
+    if (b"x-request-id", context.request_id.encode()) in headers and any(name == NOSNIFF for name, _ in headers):
+        return headers
+    return with_defaults(headers, context.reply_headers)
 
 
 async def _nothing() -> Message:

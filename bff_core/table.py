@@ -64,7 +64,10 @@ class EndpointTable:
         endpoint, params = entries[index]
         if endpoint is None:
             return None
-        return endpoint, {name: convert(match[group]) for group, name, convert in params}
+        try:
+            return endpoint, {name: convert(match[group]) for group, name, convert in params}
+        except ValueError:  # as for a number of thousands of digits; the edge is not there yet to answer that
+            return None
 
     def _compile(self, method: str) -> tuple[re.Pattern[str], dict[int, Entry]]:
         """Each route is a group of its own, closed last, so that ``lastindex`` names the one that matched."""

@@ -211,19 +211,22 @@ class PageEndpoint:
         cache_key: bytes,
     ) -> None:
         stream = PageStream(self._plan, run, context, send, self._status, private=self.private, fields=fields)
+        failed: BaseException | None = None
         try:
             await streaming.deliver(stream, scope)
             if self._cache is not None and stream.keepable and 0 < _still_fresh(run, context) < math.inf:
                 content, mark = streaming.kept(stream)
                 self._cache.put(cache_key, content, mark, (), _still_fresh(run, context))
-        except asyncio.CancelledError:
+        except BaseException as error:  # noqa: BLE001 - raised below: compiled code must not wait in a handler
+            failed = error
+        if isinstance(failed, asyncio.CancelledError):
             stream.close()
-            raise
-        finally:
-            # As above: what may have changed something is finished, whatever has become of its answer.
-            if not self._safe:
-                await stream.ended()
-            stream.close()
+        # As above: what may have changed something is finished, whatever has become of its answer.
+        if not self._safe:
+            await stream.ended()
+        stream.close()
+        if failed is not None:
+            raise failed
 
     def _document(
         self, shaped: BaseModel, selection: Selection, context: RequestContext, older: OlderPage | None

@@ -94,11 +94,11 @@ class Client:
         self._sending = None
 
     def complete(self) -> None:
-        """Its request is; what comes next from it is that it leaves."""
+        """Its request is; what comes next from it is that it leaves. Raises ``ClientDisconnected`` when it has."""
         if self._exchange is None:
-            self._timer = asyncio.get_running_loop().call_later(PATIENCE, self._begin)
+            self._timer = asyncio.get_running_loop().call_later(PATIENCE, self._start)
         elif self._exchange.left:
-            self._leave()
+            raise ClientDisconnected
         else:
             self._exchange.when_left = self._leave
 
@@ -111,7 +111,7 @@ class Client:
         if self._watcher is not None:
             self._watcher.cancel()
 
-    def _begin(self) -> None:
+    def _start(self) -> None:
         self._watcher = asyncio.get_running_loop().create_task(self._watch())
         self._look()
 

@@ -58,8 +58,8 @@ class ProxyLimits:
     idle: float
 
 
-class _Begin:
-    """Begins the attempts of one exchange; ``sent`` counts them."""
+class _Attempts:
+    """Begins the attempts of one exchange, see ``resilience.Begin``; ``sent`` counts them."""
 
     __slots__ = ("_body", "_calls", "_headers", "_idle", "_length", "_method", "_target", "_upstream", "sent")
 
@@ -85,7 +85,7 @@ class _Begin:
         self.sent = 0
 
     def __call__(self, timeout: float, hurried: bool) -> Streamed:
-        """See ``Begin``."""
+        """One more, not entered yet."""
         self.sent += 1
         name = self._upstream.name
         self._calls[name] = self._calls.get(name, 0) + 1
@@ -177,11 +177,15 @@ class ProxyEndpoint:
         try:
             body = await self._body(policy.method, length, receive, client)
             stream = await self._open(policy, context, target, headers, body, length)
+            failed: BaseException | None = None
             try:
                 await self._answer(policy, stream, client, context)
-            finally:
-                await stream.aclose()
-                self._upstream.advance()
+            except BaseException as error:  # noqa: BLE001 - raised below: compiled code must not wait in a handler
+                failed = error
+            await stream.aclose()
+            self._upstream.advance()
+            if failed is not None:
+                raise failed
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if client.left and task is not None and not task.uncancel():
@@ -214,10 +218,10 @@ class ProxyEndpoint:
     ) -> Streamed:
         upstream = self._upstream
         error: ServiceError | None = None
-        begin = _Begin(upstream, context.calls, policy.method, target, headers, body, length, self._idle)
+        attempts = _Attempts(upstream, context.calls, policy.method, target, headers, body, length, self._idle)
         deadline = self._until(context) if body == b"" else math.inf
         try:
-            stream = await open_stream(upstream, policy, begin, deadline, repeatable=body == b"")
+            stream = await open_stream(upstream, policy, attempts, deadline, repeatable=body == b"")
             if stream.status >= REFUSED:
                 error = UnexpectedStatus(stream.status)
             return stream
@@ -227,7 +231,11 @@ class ProxyEndpoint:
             raise _problem(failed) from failed
         finally:
             # Also when the client has left: the service may have done it all the same.
-            if self._changed is not None and policy.method not in SAFE and not has_changed_nothing(begin.sent, error):
+            if (
+                self._changed is not None
+                and policy.method not in SAFE
+                and not has_changed_nothing(attempts.sent, error)
+            ):
                 self._changed(target)
 
     def _until(self, context: RequestContext) -> float:

@@ -68,13 +68,16 @@ class Stream(Pending):
     async def __aenter__(self) -> Self:
         self._asked = time.monotonic()
         self.pool.submit(self, self._timeout)
+        failed: BaseException | None = None
         try:
             while not self.status:
                 self._check()
                 await self._wait()
-        except BaseException:
+        except BaseException as error:  # noqa: BLE001 - raised below: compiled code must not wait in a handler
+            failed = error
+        if failed is not None:
             await self.aclose()
-            raise
+            raise failed
         return self
 
     async def __aexit__(
@@ -102,6 +105,7 @@ class Stream(Pending):
         pieces = self._pieces
         content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
+        self._buffered = 0
         return content
 
     async def read(self) -> bytes:

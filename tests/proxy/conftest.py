@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Literal
@@ -104,6 +105,7 @@ async def start(anyio_backend: Any) -> AsyncIterator[Start]:
         url: str,
         *,
         wire: WireKind = "http1",
+        own: bool | None = None,
         policy: Policy = CALM,
         path: str = "/media/{path:path}",
         to: str = "/{path}",
@@ -115,15 +117,20 @@ async def start(anyio_backend: Any) -> AsyncIterator[Start]:
         values: dict[str, Any] = {"services": services, "log_level": "CRITICAL", "wire": wire, **(settings or {})}
         app = create_bff("t", settings=Settings(**values), clients=[], **(create or {}))
         app.proxy(path, service="media", to=to, **{"public": True, **options})
-        # Our own side of both wire and server, or neither: each is met, and no test runs four times.
-        own = http1_protocol(app.settings.hardening, app.begin, app.turns)
-        server, serving, port = await listen(app, own if wire == "http1" else "httptools")
+        # Unless the test says: our own side of both wire and server, or neither.
+        ours = wire == "http1" if own is None else own
+        http = http1_protocol(app.settings.hardening, app.begin, app.turns) if ours else "httptools"
+        server, serving, port = await listen(app, http)
         client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30)
         gateway = Gateway(app, port, client)
         running.append((gateway, server, serving))
         return gateway
 
     yield begin
+    # What compiled code leaves behind when it waits in a handler is the next request's.
+    left: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_soon(lambda: left.set_result(sys.exc_info()[1]))
+    assert await left is None
     for gateway, server, serving in running:
         await gateway.client.aclose()
         await settled(lambda gateway=gateway: gateway.in_flight() == 0)  # type: ignore[misc]

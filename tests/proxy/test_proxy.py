@@ -13,6 +13,8 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
 
 from bff_core import (
     ApiKey,
@@ -21,12 +23,15 @@ from bff_core import (
     Cors,
     DeclarationError,
     Policy,
+    Principal,
     ServiceSettings,
     Settings,
     SettingsError,
     create_bff,
 )
+from bff_core.proxy import ProxyRoute
 from bff_core.testing import FakeServices, HostileServer, bff_client, refused_port
+from tests.hardening.served import Named
 from tests.wire.raw import Peer, answers, ok, says
 
 from .conftest import CALM, Start, WireKind, settled
@@ -512,12 +517,13 @@ async def test_node(start: Start, wire: WireKind) -> None:
     ],
     ids=["length", "chunked", "empty", "204", "304", "head with length", "head without"],
 )
+@pytest.mark.parametrize("own", [True, False], ids=["own server", "uvicorn"])
 async def test_answers_that_are_there_at_once(
-    start: Start, serve: Any, method: str, said: bytes, length: bytes | None
+    start: Start, serve: Any, own: bool, method: str, said: bytes, length: bytes | None
 ) -> None:
     """They go out whole, and the connection goes on to the next."""
     server = await serve(answers(said))
-    gateway = await start(f"http://127.0.0.1:{server.port}", methods=("GET", "HEAD"))
+    gateway = await start(f"http://127.0.0.1:{server.port}", own=own, methods=("GET", "HEAD"))
     request = b"%b /media/x HTTP/1.1\r\nhost: x\r\n" % method.encode()
     got = await gateway.raw(request + b"\r\n" + request + b"connection: close\r\n\r\n")
     body = b"hello" if length == b"5" else b""
@@ -545,3 +551,61 @@ async def test_preflights_are_the_gateways_own(start: Start, serve: Any) -> None
     other = await gateway.client.options("/media/x", headers={"origin": app})
     assert (other.status_code, other.text, len(server.requests)) == (200, "hello", 1)
     assert other.headers["access-control-allow-origin"] == app
+
+
+async def test_a_number_that_is_none(start: Start, serve: Any) -> None:
+    """What a path's converter does not take is answered as anything else."""
+    server = await serve(answers(ok()))
+    gateway = await start(f"http://127.0.0.1:{server.port}", path="/media/{number:int}", to="/{number}")
+    answer = await gateway.client.get("/media/" + "9" * 5000)
+    assert answer.status_code == 414
+    assert answer.headers["x-request-id"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert (await gateway.client.get("/media/9")).text == "hello"
+
+
+async def test_who_left_before_it_was_sent(start: Start, serve: Any) -> None:
+    """Nothing is sent for a client that went while it was found out who it is."""
+    server = await serve(answers(ok()))
+    asked, gone = asyncio.Event(), asyncio.Event()
+
+    class Slow(Named):
+        async def authenticate(self, scope: Any) -> Principal | None:
+            asked.set()
+            await gone.wait()
+            return await super().authenticate(scope)
+
+    gateway = await start(f"http://127.0.0.1:{server.port}", create={"auth": Slow()}, public=False, methods=("POST",))
+    _, writer = await gateway.connect()
+    writer.write(b"POST /media/x HTTP/1.1\r\nhost: x\r\nx-name: a\r\ncontent-length: 0\r\n\r\n")
+    await asked.wait()
+    writer.transport.abort()
+    await asyncio.sleep(0.05)
+    gone.set()
+    (meter,) = (meter for route in gateway.app.routes if isinstance(route, ProxyRoute) for meter in route.meters)
+    await settled(lambda: meter.in_flight == 0)
+    assert not server.requests
+
+
+async def test_middleware_that_answers_in_its_place(start: Start, serve: Any) -> None:
+    """Its answer has the headers that every answer has, once, and its own status."""
+
+    class Denies:
+        def __init__(self, app: Any) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] != "http":
+                await self.app(scope, receive, send)
+                return
+
+            async def drop(_: Any) -> None: ...
+
+            await self.app(scope, receive, drop)
+            await PlainTextResponse("denied", 403)(scope, receive, send)
+
+    server = await serve(answers(ok()))
+    gateway = await start(f"http://127.0.0.1:{server.port}", create={"middleware": [Middleware(Denies)]})
+    got = await gateway.raw(b"GET /media/x HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+    assert got.startswith(b"HTTP/1.1 403")
+    assert got.count(b"x-content-type-options: nosniff") == got.count(b"x-request-id: ") == 1
