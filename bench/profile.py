@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bff_core.server import http1_protocol
+from bff_core.table import EndpointTable
 
 from .compare import PAGE, upstream
 from .lab import LOAD_CORE, SERVER_CORE, free_port
@@ -109,7 +110,6 @@ def layers() -> list[tuple[str, float]]:
     from bff_core.forwarded import TrustedProxies
     from bff_core.hardening import Admission, AnswerHeaders, Cors, CorsPolicy, HostRule
     from bff_core.limits import Limiter
-    from bff_core.table import EndpointTable
     from bff_core.telemetry import AccessLog, Events, read_trace
 
     from .peers.ours import app
@@ -145,7 +145,7 @@ def layers() -> list[tuple[str, float]]:
     guard = limiter.guard([many], private=True)
     access = AccessLog("bench", enabled=True)
     meter = app.pages[0].direct._meter
-    table = app._table or EndpointTable(app.router.routes)
+    table = EndpointTable(app.router.routes)
 
     def drive(make: Callable[[], Any]) -> Callable[[], None]:
         def run() -> None:
