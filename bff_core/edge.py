@@ -90,9 +90,13 @@ class Edge:
         context = self._begin(scope)
         use_context(context)
 
+        begun = False
+
         async def answer(message: Message) -> None:
+            nonlocal begun
             if message["type"] == "http.response.start":
                 # Of an answer that somebody's middleware has put in the place of a page's, too.
+                begun = True
                 context.status = message["status"]
                 message["headers"] = _completed(message.get("headers", ()), context)
             await send(message)
@@ -114,6 +118,8 @@ class Edge:
             except Exception as error:  # noqa: BLE001 - every request is answered
                 failed = error
             if failed is not None:
+                if not begun:
+                    context.status = 0  # of an answer that somebody's middleware has kept to itself
                 await self._fail(failed, scope, context, send)
         finally:
             failed = None  # its traceback holds what holds it

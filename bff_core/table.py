@@ -66,7 +66,7 @@ class EndpointTable:
             return None
         try:
             return endpoint, {name: convert(match[group]) for group, name, convert in params}
-        except ValueError:  # as for a number of thousands of digits; the edge is not there yet to answer that
+        except Exception:  # noqa: BLE001 - the router will raise it again, where the edge answers it
             return None
 
     def _compile(self, method: str) -> tuple[re.Pattern[str], dict[int, Entry]]:

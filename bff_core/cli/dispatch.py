@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from contextlib import AsyncExitStack
 
 import structlog
 import uvloop
@@ -26,14 +27,15 @@ def dispatch(target: str, log_level: str) -> None:
     if not isinstance(webhooks, Webhooks):
         raise SettingsError(f"{target} is a {type(webhooks).__name__}, not Webhooks")
     configure_logs(target, log_level)
-    with usable("the database of the webhooks"):
-        uvloop.run(_dispatch(webhooks))
+    uvloop.run(_dispatch(webhooks))
 
 
 async def _dispatch(webhooks: Webhooks) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    async with webhooks.running(dispatchers=1):
+    async with AsyncExitStack() as running:
+        with usable("the database of the webhooks"):  # as it begins: an outage later on is waited out
+            await running.enter_async_context(webhooks.running(dispatchers=1))
         log.info("webhook.dispatching")
         await stopped.wait()

@@ -52,7 +52,7 @@ def load_gateway(project: Project, name: str) -> Bff:
 def usable(database: str) -> Iterator[None]:
     """Raises ``SettingsError`` for what says that this ``database`` cannot be used."""
     import asyncpg  # type: ignore[import-untyped]  # noqa: PLC0415 - an extra, which who has a database has
-    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 - of the same extra
 
     try:
         yield

@@ -587,8 +587,9 @@ async def test_who_left_before_it_was_sent(start: Start, serve: Any) -> None:
     assert not server.requests
 
 
-async def test_middleware_that_answers_in_its_place(start: Start, serve: Any) -> None:
-    """Its answer has the headers that every answer has, once, and its own status."""
+@pytest.mark.parametrize("raises", [False, True])
+async def test_middleware_that_answers_in_its_place(start: Start, serve: Any, raises: bool) -> None:
+    """Its answer has the headers that every answer has, once, and its own status; what it raises is answered."""
 
     class Denies:
         def __init__(self, app: Any) -> None:
@@ -602,10 +603,14 @@ async def test_middleware_that_answers_in_its_place(start: Start, serve: Any) ->
             async def drop(_: Any) -> None: ...
 
             await self.app(scope, receive, drop)
+            if raises:
+                raise LookupError("lost")
             await PlainTextResponse("denied", 403)(scope, receive, send)
 
     server = await serve(answers(ok()))
     gateway = await start(f"http://127.0.0.1:{server.port}", create={"middleware": [Middleware(Denies)]})
     got = await gateway.raw(b"GET /media/x HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
-    assert got.startswith(b"HTTP/1.1 403")
+    assert got.startswith(b"HTTP/1.1 500" if raises else b"HTTP/1.1 403")
+    assert (b"application/problem+json" in got) == raises
+    assert b"lost" not in got
     assert got.count(b"x-content-type-options: nosniff") == got.count(b"x-request-id: ") == 1
