@@ -71,8 +71,8 @@ def upstream() -> Iterator[Upstream]:
         folder.chmod(0o755)
         plain, cacheable, flaky, slow = (free_port() for _ in range(4))
         file = nginx_configuration(folder, plain, cacheable, flaky, slow)
-        nginx = ["nginx", "-c", file, "-p", folder, "-e", folder / "upstream-start.log"]
-        lazy = [sys.executable, "-m", "bench.slow", str(slow), folder]
+        nginx: list[str | Path] = ["nginx", "-c", file, "-p", folder, "-e", folder / "upstream-start.log"]
+        lazy: list[str | Path] = [sys.executable, "-m", "bench.slow", str(slow), folder]
         servers = [
             Server(nginx, plain, {}, core=LOAD_CORE, folder=folder),
             Server(lazy, slow, {"PYTHONPATH": str(ROOT)}, core=LOAD_CORE, folder=folder),

@@ -11,6 +11,7 @@ import re
 import timeit
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -67,8 +68,10 @@ class Shop:
         for name, path in calls:
             content = self.json(name, path).content
             plain += len(content)
-            small = len(content) < MINIMUM or self._coding is None
-            coded += len(content) if small else len(self._coding.compress(content))
+            if self._coding is None or len(content) < MINIMUM:
+                coded += len(content)
+            else:
+                coded += len(self._coding.compress(content))
         return plain, coded
 
     def _get(self, name: str, path: str, coding: str) -> httpx.Response:
@@ -131,10 +134,8 @@ def cost(name: str, content: bytes) -> str:
     parts = [f"entity tag {spent(lambda: entity_tag(content))}"]
     for name_of, coding in [(name, Codings((name,), 1).choose(name.encode())) for name in ("zstd", "br", "gzip")]:
         if coding is not None:
-            compress = coding.compress
-            parts.append(
-                f"{name_of} {len(compress(content)):,} bytes {spent(lambda compress=compress: compress(content))}"
-            )
+            compress = partial(coding.compress, content)
+            parts.append(f"{name_of} {len(compress()):,} bytes {spent(compress)}")
     return f"{name}, {len(content):,} bytes: " + ", ".join(parts)
 
 

@@ -17,7 +17,6 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -27,10 +26,10 @@ from rich.console import Console
 from rich.table import Table
 
 from bff_core.server import http1_protocol
-from bff_core.table import EndpointTable
 
 from .compare import PAGE, upstream
 from .lab import LOAD_CORE, SERVER_CORE, free_port
+from .layers import layers
 
 PACKAGE = "/bff_core/"
 LINES = {
@@ -41,7 +40,6 @@ LINES = {
     "made: BaseModel = new(model)": "shape",
 }
 LOOP = "event loop, kernel"
-REPEAT = 20_000
 console = Console()
 
 
@@ -100,101 +98,6 @@ def sampled(seconds: int) -> tuple[Counter[str], float, int]:
         with contextlib.redirect_stdout(io.StringIO()):
             uvloop.run(measure())
     return samples, told[0] / 1e6, told[1]
-
-
-def layers() -> list[tuple[str, float]]:
-    """Microseconds of each layer of the edge, alone."""
-    from bff_core import Principal, RateLimit, Settings
-    from bff_core.auth import Gate
-    from bff_core.context import RequestContext
-    from bff_core.forwarded import TrustedProxies
-    from bff_core.hardening import Admission, AnswerHeaders, Cors, CorsPolicy, HostRule
-    from bff_core.limits import Limiter
-    from bff_core.telemetry import AccessLog, Events, read_trace
-
-    from .peers.ours import app
-
-    headers = [(b"host", b"127.0.0.1:8000"), (b"user-agent", b"Mozilla/5.0 (X11; Linux x86_64)"), (b"accept", b"*/*")]
-    headers += [(b"accept-language", b"de"), (b"authorization", b"Bearer " + b"x" * 600)]
-    scope: dict[str, Any] = {
-        "type": "http", "method": "GET", "scheme": "http", "path": "/products/p1", "raw_path": b"/products/p1",
-        "query_string": b"", "headers": headers, "client": ("127.0.0.1", 5), "http_version": "1.1",
-        "server": ("127.0.0.1", 8000), "path_params": {}, "root_path": "",
-    }  # fmt: skip
-    settings = Settings(services={})
-    admission = Admission(settings, HostRule(settings.allowed_hosts), None)
-    answers = AnswerHeaders(settings.hardening, None, ())
-    cors = CorsPolicy(Cors(origins=["https://app.example"]))
-    crossing = AnswerHeaders(settings.hardening, cors, ())
-    principal = Principal("u1", scopes=frozenset({"read"}))
-
-    class Known:
-        challenge = "Bearer"
-        scheme: dict[str, Any] = {}
-
-        async def authenticate(self, _: Any) -> Principal:
-            return principal
-
-        async def aclose(self) -> None: ...
-
-    context = RequestContext("r" * 32, "t" * 32, "s" * 16, b"", time.monotonic() + 100, time.monotonic(), principal)
-    context.scope, context.proxies = scope, TrustedProxies(())
-    gate = Gate(Known(), ["read"])
-    limiter = Limiter("bench", "memory://", 2.5, Events())
-    many = RateLimit("all", "1000000/second", burst=1_000_000, key="principal")
-    guard = limiter.guard([many], private=True)
-    access = AccessLog("bench", enabled=True)
-    meter = app.pages[0].direct._meter
-    table = EndpointTable(app.router.routes)
-
-    def drive(make: Callable[[], Any]) -> Callable[[], None]:
-        def run() -> None:
-            try:
-                make().send(None)
-            except StopIteration:
-                return
-
-        return run
-
-    async def nothing() -> dict[str, Any]:
-        return {}
-
-    def limited() -> None:
-        context.reply_headers, context.at_end = (), ()
-        entered()
-
-    entered = drive(lambda: guard.enter(scope, context, gate))
-
-    def logged() -> None:
-        access.write("GET", "/products/p1", "/products/{product_id}", 200, 0.01, "r" * 32, "t" * 32, {"catalog": 3}, {})
-
-    work: list[tuple[str, Callable[[], Any]]] = [
-        ("request id, trace context", lambda: read_trace(headers, 0)),
-        ("admission: caps, path, host, framing", lambda: admission.admit(scope, nothing)),
-        ("security headers", lambda: answers(scope)),
-        ("security headers with CORS", lambda: crossing(scope)),
-        ("finding the page", lambda: table.find(scope)),
-        ("authentication of a known caller, scopes", drive(lambda: gate.enter(scope, context))),
-        ("a rate limit in memory, authentication in it", limited),
-        ("metrics of a page of three sections", lambda: meter.ran([2, 2, 2], [0.01, 0.02, 0.01], ())),
-        ("access log line, without its writing", logged),
-    ]
-
-    async def measure() -> list[tuple[str, float]]:
-        found = []
-        for name, step in work:
-            best = float("inf")
-            for _ in range(5):
-                started = time.process_time()
-                for _ in range(REPEAT // 5):
-                    step()
-                best = min(best, (time.process_time() - started) / (REPEAT // 5) * 1e6)
-            access._lines.clear()
-            found.append((name, best))
-        return found
-
-    with contextlib.redirect_stdout(io.StringIO()):
-        return asyncio.run(measure())
 
 
 def main() -> None:

@@ -59,8 +59,8 @@ def make(url: str, timeout: float = 10.0) -> OidcSessions:
 
 
 def a_session(user: str) -> Session:
-    claims = {"iss": "https://id.test", "sub": user, "aud": "web", "sid": secrets.token_hex(16), "name": "Ann Example"}
-    claims |= {"email": "ann@example.test", "auth_time": 1, "amr": "pwd", "groups": "customers"}
+    claims: dict[str, Any] = {"iss": "https://id.test", "sub": user, "aud": "web", "sid": secrets.token_hex(16)}
+    claims |= {"name": "Ann Example", "email": "ann@example.test", "auth_time": 1, "amr": "pwd", "groups": "customers"}
     tokens = Tokens(secrets.token_urlsafe(600), 3600, secrets.token_urlsafe(48), None, frozenset({"openid", "orders"}))
     return Session.begin(claims, tokens, frozenset(), None, 8 * 3600, time.time())
 

@@ -59,7 +59,7 @@ def _pages(rows: dict[str, Any]) -> str:
 
 def _sections(rows: dict[str, Any]) -> str:
     counts = list(rows["ours"]["cpu_us_by_sections"])
-    lines = [("sections", *map(str, counts), "a further one")]
+    lines: list[tuple[str, ...]] = [("sections", *map(str, counts), "a further one")]
     for peer in ORDER:
         if "cpu_us_by_sections" in rows[peer]:
             cost = [f"{value:.0f}" for value in rows[peer]["cpu_us_by_sections"].values()]
@@ -75,6 +75,7 @@ def _tail(rows: dict[str, Any]) -> str:
 
 
 def _overload(rows: dict[str, Any]) -> str:
+    lines: list[tuple[str, ...]]
     lines = [("", "offered/s", "good/s", "refused/s", "failed/s", "good of capacity", "p99 ms of the good")]
     for peer in ORDER:
         row = rows[peer]

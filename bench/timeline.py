@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -27,7 +28,7 @@ from bff_core import (
 )
 from bff_core.errors import ServiceError
 from bff_core.testing import HostileServer, bff_client, refused_port
-from bff_core.wire import Done, Exchange, Wire, WireResponse
+from bff_core.wire import Done, Exchange, Streamed, Wire, WireResponse
 
 TARGET = Path(__file__).parents[1] / "docs" / "images" / "failing-call.svg"
 
@@ -108,6 +109,9 @@ class Recorder:
 
         return self._inner.send(method, target, headers, body, timeout, noted, repeatable=repeatable, hurried=hurried)
 
+    def stream(self, *args: Any, **options: Any) -> Streamed:
+        return self._inner.stream(*args, **options)
+
     async def aclose(self) -> None:
         await self._inner.aclose()
 
@@ -170,9 +174,9 @@ def draw(bars: list[Bar], events: list[tuple[float, Event]], length: float, answ
         told = [(at, event) for at, event in events if event.pipeline == name]
         for order, (at, event) in enumerate(told):
             label = f"{event.name}, {event.detail}" if event.name == "OnRetry" else event.name
-            place, anchor = (x(at), "start") if x(at) < left + width - 120 else (left + width + 20, "end")
+            spot, anchor = (x(at), "start") if x(at) < left + width - 120 else (left + width + 20.0, "end")
             parts.append(
-                f'<text class="e" x="{place:.1f}" y="{top + 37 + 11 * (order % 3)}" text-anchor="{anchor}">'
+                f'<text class="e" x="{spot:.1f}" y="{top + 37 + 11 * (order % 3)}" text-anchor="{anchor}">'
                 f"{'▲ ' if anchor == 'start' else ''}{escape(label)}{' ▲' if anchor == 'end' else ''}</text>"
             )
     shown = answer if len(answer) < 110 else answer[:109] + "…"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from starlette.types import Scope
 
 from bff_core import Principal
@@ -15,7 +13,9 @@ class UserHeader:
     """Everybody is who they say they are."""
 
     challenge = "Test"
-    scheme: ClassVar[dict[str, str]] = {"type": "apiKey", "in": "header", "name": "x-user"}
+
+    def __init__(self) -> None:
+        self.scheme = {"type": "apiKey", "in": "header", "name": "x-user"}
 
     async def authenticate(self, scope: Scope) -> Principal | None:
         user = next((value.decode() for name, value in scope["headers"] if name == b"x-user"), None)

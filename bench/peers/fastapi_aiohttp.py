@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import aiohttp
 from fastapi import FastAPI, HTTPException
@@ -12,7 +14,7 @@ from bench.peers.models import Card, Product, ProductView, Review
 
 
 @asynccontextmanager
-async def lifespan(app: FastAPI):
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     connector = aiohttp.TCPConnector(limit=128)
     timeout = aiohttp.ClientTimeout(total=1.0)
     async with aiohttp.ClientSession(os.environ["UPSTREAM"], connector=connector, timeout=timeout) as app.state.client:
@@ -23,7 +25,7 @@ app = FastAPI(lifespan=lifespan)
 reviews_of, cards_of = TypeAdapter(list[Review]), TypeAdapter(list[Card])
 
 
-async def get(path: str):
+async def get(path: str) -> Any:
     async with app.state.client.get(path) as response:
         if response.status != 200:
             raise HTTPException(502)

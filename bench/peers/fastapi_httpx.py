@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx
 from fastapi import FastAPI, HTTPException
@@ -14,7 +16,7 @@ LIMITS = httpx.Limits(max_connections=128, max_keepalive_connections=128)
 
 
 def make_client() -> httpx.AsyncClient:
-    options = {"base_url": os.environ["UPSTREAM"], "timeout": 1.0}
+    base_url, timeout = os.environ["UPSTREAM"], 1.0
     if os.environ.get("CACHE"):
         from hishel import AsyncSqliteStorage
         from hishel.httpx import AsyncCacheTransport
@@ -23,12 +25,12 @@ def make_client() -> httpx.AsyncClient:
             next_transport=httpx.AsyncHTTPTransport(limits=LIMITS),
             storage=AsyncSqliteStorage(database_path=os.environ["CACHE_FILE"]),
         )
-        return httpx.AsyncClient(transport=transport, **options)
-    return httpx.AsyncClient(limits=LIMITS, **options)
+        return httpx.AsyncClient(transport=transport, base_url=base_url, timeout=timeout)
+    return httpx.AsyncClient(limits=LIMITS, base_url=base_url, timeout=timeout)
 
 
 @asynccontextmanager
-async def lifespan(app: FastAPI):
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     async with make_client() as app.state.client:
         yield
 
@@ -37,7 +39,7 @@ app = FastAPI(lifespan=lifespan)
 reviews_of, cards_of = TypeAdapter(list[Review]), TypeAdapter(list[Card])
 
 
-async def get(path: str):
+async def get(path: str) -> Any:
     response = await app.state.client.get(path)
     if response.status_code != 200:
         raise HTTPException(502)

@@ -30,4 +30,5 @@ app = FastAPI(lifespan=lambda _: lifespan(client_app))
 
 @app.get("/products/{product_id}", response_model=Page, response_model_exclude={"product_id"})
 async def product_page(product_id: str) -> Page:
-    return await Resolver().resolve(Page(product_id=product_id))
+    page: Page = await Resolver().resolve(Page(product_id=product_id))
+    return page

@@ -211,7 +211,7 @@ class SyncMachine(RuleBasedStateMachine):
         device = self.devices[which]
         self.skipped[which] &= self.under_way[which]
         before, acked = set(device.texts()), device.ack
-        answer = self._run(device.once())
+        answer: dict[str, Any] = self._run(device.once())
         if any(part.get("reset") for part in answer["collections"].values()):
             self.partial[which] = True
         self.under_way[which] = answer["more"] or "stale" in answer
