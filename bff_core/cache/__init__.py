@@ -2,6 +2,7 @@
 
 from .changes import Changes
 from .codec import decode, encode
+from .fields import parse_cache_control
 from .last_good import LastGood
 from .memory import MemoryStore
 from .rfc9111 import (
@@ -11,7 +12,6 @@ from .rfc9111 import (
     conditional_headers,
     decide,
     matches,
-    parse_cache_control,
     refreshed,
     remaining,
     store,

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
 from .dates import http_date
+from .fields import FIELD_NAME, LONGEST, Headers, delta_seconds, first, joined, parse_cache_control
 
 __all__ = [
     "REASONS",
@@ -23,15 +23,13 @@ __all__ = [
     "conditional_headers",
     "decide",
     "matches",
-    "parse_cache_control",
     "refreshed",
+    "remaining",
     "store",
     "usable_on_error",
+    "validates",
 ]
 
-Headers = Iterable[tuple[bytes, bytes]]
-
-LONGEST = 2**31  # section 1.2.2: what a delta-seconds too large to represent counts as
 STORABLE = frozenset({200, 203, 204, 300, 301, 404, 410})
 PAIR_OVERHEAD = 160  # bytes that CPython spends on a tuple of two short bytes objects
 SKEW = 5.0
@@ -55,16 +53,6 @@ BODY_FIELDS = frozenset({b"content-encoding", b"content-length", b"content-range
 REASONS = ("cache-control", "expires", "etag", "last-modified")
 """An answer without any of these fields is not worth storing: it has neither freshness nor a validator."""
 CREDENTIALS = frozenset({b"authorization", b"cookie", b"proxy-authorization"})
-DELTAS = frozenset({"max-age", "s-maxage", "stale-while-revalidate", "stale-if-error", "max-stale", "min-fresh"})
-
-_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-_QUOTED = rb'"((?:[^"\\]|\\.)*)"'
-_DIRECTIVE = re.compile(rb"(" + _TOKEN + rb")[ \t]*(?:=[ \t]*(?:" + _QUOTED + rb"|([^,]*)))?[^,]*", re.DOTALL)
-_SEPARATOR = re.compile(rb"[ \t,]*")
-_GARBAGE = re.compile(_QUOTED + rb"[^,]*|[^,]+", re.DOTALL)
-_ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
-_FIELD_NAME = re.compile(_TOKEN)
-_DIGITS = re.compile(r"[0-9]+")
 _ENTITY_TAG = re.compile(rb'(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 
 
@@ -107,39 +95,6 @@ class Decision(Enum):
     """Ask the origin first (section 4.3); if that fails, ``usable_on_error`` tells whether it may be served."""
 
 
-def parse_cache_control(value: bytes) -> dict[str, str | None]:
-    """The directives of a Cache-Control value (section 5.2), by lower-case name.
-
-    Arguments may be tokens or quoted strings; a directive without one maps to None. Of a directive given twice the
-    first counts (section 4.2.1). Whatever is no directive is passed over up to the next comma. Spans above
-    2147483648 are that (section 1.2.2).
-    """
-    directives: dict[str, str | None] = {}
-    position = 0
-    while True:
-        separator = _SEPARATOR.match(value, position)
-        position = separator.end() if separator else position
-        if position >= len(value):
-            return directives
-        found = _DIRECTIVE.match(value, position)
-        if found is None:
-            garbage = _GARBAGE.match(value, position)
-            position = garbage.end() if garbage else len(value)
-            continue
-        position = found.end()
-        name = found[1].decode("ascii").lower()
-        if name in directives:
-            continue
-        argument: str | None = None
-        if found[2] is not None:
-            argument = _ESCAPED.sub(rb"\1", found[2]).decode("latin-1")
-        elif found[3] is not None:
-            argument = found[3].strip().decode("latin-1")
-        if argument is not None and name in DELTAS and (seconds := _seconds(argument)) == LONGEST:
-            argument = str(seconds)
-        directives[name] = argument
-
-
 def store(
     request_headers: Headers,
     status: int,
@@ -160,8 +115,8 @@ def store(
     """
     request_headers = list(request_headers)
     headers = _storable_fields(list(response_headers))
-    directives = parse_cache_control(_joined(headers, b"cache-control") or b"")
-    requested = parse_cache_control(_joined(request_headers, b"cache-control") or b"")
+    directives = parse_cache_control(joined(headers, b"cache-control") or b"")
+    requested = parse_cache_control(joined(request_headers, b"cache-control") or b"")
     if status not in STORABLE or "no-store" in directives or "no-store" in requested:  # sections 3, 5.2.1.5, 5.2.2.5
         return None
     if any(name == b"set-cookie" for name, _ in headers):
@@ -169,7 +124,7 @@ def store(
     if shared:
         if "private" in directives:  # section 5.2.2.7
             return None
-        identified = authenticated or _first(request_headers, b"authorization") is not None
+        identified = authenticated or first(request_headers, b"authorization") is not None
         if identified and not directives.keys() & {"public", "s-maxage", "must-revalidate"}:  # section 3.5
             return None
     vary = _selecting(headers, request_headers)
@@ -180,8 +135,8 @@ def store(
     # proxy-revalidate (section 5.2.2.8), this one does not.
     must_revalidate = "must-revalidate" in directives or "proxy-revalidate" in directives
     must_revalidate = must_revalidate or (shared and "s-maxage" in directives)
-    etag = _first(headers, b"etag")
-    last_modified = _first(headers, b"last-modified")
+    etag = first(headers, b"etag")
+    last_modified = first(headers, b"last-modified")
     stored = Stored(
         status=status,
         headers=tuple(headers),
@@ -190,8 +145,8 @@ def store(
         stored_at=now,
         initial_age=_initial_age(headers, now, requested_at),
         lifetime=_lifetime(headers, directives, now, shared=shared),
-        swr=float(_seconds(directives.get("stale-while-revalidate")) or 0),
-        sie=float(_seconds(directives.get("stale-if-error")) or 0),
+        swr=float(delta_seconds(directives.get("stale-while-revalidate")) or 0),
+        sie=float(delta_seconds(directives.get("stale-if-error")) or 0),
         no_cache="no-cache" in directives,
         must_revalidate=must_revalidate,
         etag=etag if etag is not None and _ENTITY_TAG.fullmatch(etag) else None,
@@ -287,7 +242,7 @@ def matches(stored: Stored, request_headers: Headers) -> bool:
     if not stored.vary:
         return True
     request_headers = list(request_headers)
-    return all(_joined(request_headers, name) == value for name, value in stored.vary)
+    return all(joined(request_headers, name) == value for name, value in stored.vary)
 
 
 def _age(stored: Stored, now: float) -> float:
@@ -299,43 +254,43 @@ def _age(stored: Stored, now: float) -> float:
 
 def _initial_age(headers: Headers, now: float, requested_at: float) -> float:
     """corrected_initial_age of section 4.2.3."""
-    date = _first(headers, b"date")
+    date = first(headers, b"date")
     generated = http_date(date, now) if date is not None else None
     apparent = max(0.0, now - generated) if generated is not None else 0.0
     # Section 5.1: of a list the first member counts, one that is no number is ignored.
-    claimed = (_first(headers, b"age") or b"").split(b",", 1)[0].strip().decode("latin-1")
-    return max(apparent, (_seconds(claimed) or 0) + max(0.0, now - requested_at))
+    claimed = (first(headers, b"age") or b"").split(b",", 1)[0].strip().decode("latin-1")
+    return max(apparent, (delta_seconds(claimed) or 0) + max(0.0, now - requested_at))
 
 
 def _lifetime(headers: Headers, directives: dict[str, str | None], now: float, *, shared: bool) -> float:
     """freshness_lifetime of section 4.2.1, without the heuristic one."""
     for name in ("s-maxage", "max-age") if shared else ("max-age",):
         if name in directives:
-            return float(_seconds(directives[name]) or 0)
-    expires = _first(headers, b"expires")
+            return float(delta_seconds(directives[name]) or 0)
+    expires = first(headers, b"expires")
     if expires is None:
         return 0.0
     until = http_date(expires, now)
     if until is None:  # section 5.3: an invalid date, "0" above all, lies in the past
         return 0.0
-    date = _first(headers, b"date")
+    date = first(headers, b"date")
     generated = http_date(date, now) if date is not None else None
     return min(max(0.0, until - (now if generated is None else generated)), float(LONGEST))
 
 
 def _storable_fields(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """The fields without those of the connection (section 3.1)."""
-    named = {name.strip().lower() for name in (_joined(headers, b"connection") or b"").split(b",")}
+    named = {name.strip().lower() for name in (joined(headers, b"connection") or b"").split(b",")}
     return [(name, value) for name, value in headers if name not in CONNECTION_FIELDS and name not in named]
 
 
 def _selecting(headers: Headers, request_headers: Headers) -> tuple[tuple[bytes, bytes | None], ...] | None:
     """The request's values of the fields that Vary names, or None if no later request can match (section 4.1)."""
-    listed = (name.strip().lower() for name in (_joined(headers, b"vary") or b"").split(b","))
+    listed = (name.strip().lower() for name in (joined(headers, b"vary") or b"").split(b","))
     names = sorted({name for name in listed if name})
-    if any(name == b"*" or not _FIELD_NAME.fullmatch(name) for name in names):
+    if any(name == b"*" or not FIELD_NAME.fullmatch(name) for name in names):
         return None
-    return tuple((name, _joined(request_headers, name)) for name in names)
+    return tuple((name, joined(request_headers, name)) for name in names)
 
 
 def validates(stored: Stored, update: Headers) -> bool:
@@ -344,30 +299,9 @@ def validates(stored: Stored, update: Headers) -> bool:
     Entity tags are compared weakly, as If-None-Match is (RFC 9110 section 13.1.2): proxies that compress weaken the
     tag of a 200 and not that of its 304.
     """
-    tag = _first(update, b"etag")
+    tag = first(update, b"etag")
     if tag is not None and stored.etag is not None:
         mine, theirs = _ENTITY_TAG.fullmatch(stored.etag), _ENTITY_TAG.fullmatch(tag)
         return mine is not None and theirs is not None and mine[1] == theirs[1]
-    modified = _first(update, b"last-modified")
+    modified = first(update, b"last-modified")
     return modified is None or stored.last_modified is None or modified == stored.last_modified
-
-
-def _first(headers: Headers, name: bytes) -> bytes | None:
-    for key, value in headers:
-        if key == name:
-            return value.strip(b" \t")
-    return None
-
-
-def _joined(headers: Headers, name: bytes) -> bytes | None:
-    """All values of a field as one list (RFC 9110 section 5.3), or None if there is none."""
-    values = [value.strip(b" \t") for key, value in headers if key == name]
-    return b", ".join(values) if values else None
-
-
-def _seconds(argument: str | None) -> int | None:
-    """A delta-seconds (section 1.2.2), or None if it is none."""
-    if argument is None or not _DIGITS.fullmatch(argument):
-        return None
-    digits = argument.lstrip("0")
-    return LONGEST if len(digits) > len(str(LONGEST)) else min(int(digits or "0"), LONGEST)
