@@ -265,6 +265,7 @@ class ProxyEndpoint:
         except ServiceError as error:
             # Raised out of here it has the server break the client's connection: nothing else says "not complete".
             report_broken(self._upstream, policy, error)
+            context.note_failure("proxy", reason_of(error))
             raise
 
 

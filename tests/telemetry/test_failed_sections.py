@@ -124,6 +124,19 @@ async def test_a_pass_through_route(capsys: pytest.CaptureFixture[str]) -> None:
     assert logged["failed"]["proxy"]["service"] == "catalog"
 
 
+async def test_an_answer_that_breaks_off(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its status was sent; that it was not all is said as well."""
+    async with HostileServer() as server:
+        settings = Settings(services={"catalog": {"url": server.url}})  # type: ignore[dict-item]
+        app = create_bff("test", settings=settings, clients=[Catalog])
+        app.proxy("/media/{path:path}", service="catalog", to="/{path}", public=True)
+        async with bff_client(app) as client:
+            await client.get("/media/close-mid-chunk")
+    lines = [json.loads(each) for each in capsys.readouterr().out.splitlines()]
+    logged = next(each for each in lines if each["event"] == "request")
+    assert (logged["status"], logged["failed"]["proxy"]["kind"]) == (200, "connection_lost")
+
+
 async def test_a_batch(capsys: pytest.CaptureFixture[str]) -> None:
     """There is one line for all of it; each failure stands under its page's route."""
     url, transport = played(status_code=500)
