@@ -64,6 +64,8 @@ def _sections(rows: dict[str, Any]) -> str:
         if "cpu_us_by_sections" in rows[peer]:
             cost = [f"{value:.0f}" for value in rows[peer]["cpu_us_by_sections"].values()]
             lines.append((NAMES[peer], *cost, f"{rows[peer]['us_per_section']:.1f} µs"))
+        elif "were errors" in rows[peer]["skipped"]:
+            lines.append((NAMES[peer], *[""] * len(counts), rows[peer]["skipped"].rstrip(":")))
     return _table(*lines)
 
 

@@ -182,7 +182,7 @@ async def test_a_hedge_is_paid_once_and_the_loser_let_go() -> None:
 @pytest.mark.parametrize(("first", "page"), [(404, 404), (503, 200)])
 async def test_a_definite_answer_ends_a_hedged_call(services: FakeServices, first: int, page: int) -> None:
     """What would not be retried is not waited out either, and the other attempt is let go."""
-    hedged = asyncio.Event()
+    hedged, late = asyncio.Event(), asyncio.Event()
     asked: list[str] = []
 
     async def answer(request: httpx.Request) -> httpx.Response:
@@ -191,15 +191,17 @@ async def test_a_definite_answer_ends_a_hedged_call(services: FakeServices, firs
             await hedged.wait()
             return httpx.Response(first)
         hedged.set()
-        await asyncio.sleep(0 if page == 200 else 0.3)
+        if page != 200:
+            await late.wait()
         return httpx.Response(200, json={"ok": True})
 
     services["things"].get("/x").mock(side_effect=answer)
     app, heard = gateway(
-        "http://things.test", services.transport, hedge=HedgePolicy(enabled=True, delay=0.01), timeout=0.3
+        "http://things.test", services.transport, hedge=HedgePolicy(enabled=True, delay=0.01), timeout=20
     )
     async with bff_client(app) as client:
         assert (await client.get("/x")).status_code == page
+        late.set()
     assert (len(asked), heard["OnHedging"], heard["OnTimeout"]) == (2, 1, 0)
 
 
@@ -210,22 +212,20 @@ async def test_no_hedge_on_an_open_circuit(services: FakeServices) -> None:
 
     async def answer(request: httpx.Request) -> httpx.Response:
         asked.append(request.url.path)
+        while breaker.state == "closed":
+            breaker.admit(time.monotonic()).failure(time.monotonic())
         await hanging.wait()
         return httpx.Response(200, json={"ok": True})
 
     services["things"].get("/x").mock(side_effect=answer)
-    app, heard = gateway("http://things.test", services.transport, hedge=HedgePolicy(enabled=True, delay=0.03))
+    app, heard = gateway("http://things.test", services.transport, hedge=HedgePolicy(enabled=True, delay=0.2))
     async with bff_client(app) as client:
-        call = asyncio.create_task(client.get("/x"))
-        while not asked:
-            await asyncio.sleep(0.001)
         breaker = app.upstreams["things"].breaker
-        for _ in range(40):
-            breaker.admit(time.monotonic()).failure(time.monotonic()) if breaker.state == "closed" else None
-        assert breaker.state == "open"
-        await asyncio.sleep(0.06)
-        assert asked == ["/x"]
+        call = asyncio.create_task(client.get("/x"))
+        await asyncio.sleep(0.3)
         hanging.set()
+        assert asked == ["/x"]
+        assert breaker.state == "open"
         assert (await call).status_code == 200
     assert "OnHedging" not in heard
 

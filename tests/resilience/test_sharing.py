@@ -307,7 +307,7 @@ async def test_hedges_are_paid_from_the_budget(services: FakeServices) -> None:
 
     services["things"].get("/things/x").mock(side_effect=answer)
     app = gateway(
-        services, hedge=HedgePolicy(enabled=True, delay=0.01), retry=RetryPolicy(budget=0, reserve=0), timeout=0.6
+        services, hedge=HedgePolicy(enabled=True, delay=0.01), retry=RetryPolicy(budget=0, reserve=0), timeout=20
     )
     async with bff_client(app) as client:
         call = asyncio.create_task(client.get("/things/x"))

@@ -216,8 +216,8 @@ async def test_one_client_at_two_replicas_over_valkey(valkey_url: str) -> None:
     """The same mutations sent to both at the same time, again and again: each is done once."""
     shop = Shop()
     shop.fill("u1", 5)
-    one, _ = make_app(shop, open_store(valkey_url, namespace="m:sync"), Clock())
-    two, _ = make_app(shop, open_store(valkey_url, namespace="m:sync"), Clock())
+    stores = [open_store(valkey_url, namespace="m:sync", timeout=20) for _ in range(2)]
+    (one, _), (two, _) = (make_app(shop, store, Clock()) for store in stores)
     async with bff_client(one) as first, bff_client(two) as second:
         device = Device(first)
         for number in range(20):

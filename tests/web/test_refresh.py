@@ -322,6 +322,7 @@ async def test_a_slow_provider_is_not_waited_for_long(site: Site, monkeypatch: p
     site.clock.now += 1000
     site.provider.gate = asyncio.Event()
     assert (await browser.fetch("/api/me")).status_code == 503
+    monkeypatch.setattr("bff_core.auth.oidc.oidc_sessions.LONGEST_WAIT", 20)
     site.provider.gate.set()
     assert await token(browser) == site.provider.issued[1]
     assert site.provider.refreshes == 1
