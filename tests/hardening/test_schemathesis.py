@@ -6,7 +6,6 @@ import asyncio
 import functools
 import os
 import runpy
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +25,7 @@ from shop.ports import PORTS
 from shop.services import catalog, identity, inventory, notifications, orders, payments, recommendations, reviews, users
 from shop.services.identity import issue_token
 from shop.services.ordering import Partners
+from tests.shop_data import copied
 
 DOCUMENTS = [
     ("mobile", "/openapi.json"),
@@ -65,7 +65,7 @@ class Shop(httpx.AsyncBaseTransport):
 
 @pytest.fixture(scope="module")
 def shop(seeded: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Shop, Path]]:
-    data = Path(shutil.copytree(seeded, tmp_path_factory.mktemp("schemathesis") / "data"))
+    data = copied(seeded, tmp_path_factory.mktemp("schemathesis") / "data")
     running = Shop(data)
     yield running, data
     for app in running.apps.values():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from shop.services import catalog, identity, inventory, notifications, orders, payments, recommendations, reviews, users
 from shop.services.ordering import Partners
+from tests.shop_data import copied
 
 MODULES = {
     "catalog": catalog,
@@ -28,7 +28,7 @@ MODULES = {
 @pytest.fixture
 def data(seeded: Path, tmp_path: Path) -> Path:
     """A copy of the seeded folder for one test."""
-    return Path(shutil.copytree(seeded, tmp_path / "data"))
+    return copied(seeded, tmp_path / "data")
 
 
 Ask = Callable[[str], httpx.AsyncClient]
