@@ -35,8 +35,8 @@ QUICK = MICROSECONDS
 # A target's mark is the server's time when it was last forgotten: what was asked for until then is worth nothing. An
 # entry without its mark is none either. Entries make the mark if need be, and have it live as long as they do. There
 # may have been one that was evicted, so a slow answer makes it and is not kept itself: it gives nothing back that was
-# forgotten more than a second ago. A server whose time goes back has no mark go back. Of answers of one target that come
-# at the same time to where no mark is, the first to get here makes it, and those asked for before that one are not kept.
+# forgotten more than a second ago. A server whose time goes back has no mark go back. Of answers of one target that
+# come at once, and there is no mark, the first to get here makes it, and what was asked for before that is not kept.
 PUT = f"""
 local mark = redis.call('GET', KEYS[2])
 if mark and tonumber(mark) >= tonumber(ARGV[3]) then return end
