@@ -149,7 +149,7 @@ class Served:
 
     async def say(self, *parts: bytes, pause: float = 0.0, patience: float = 0.25) -> bytes:
         """Everything that comes back when these parts are sent one after another, until the gateway closes or has
-        been silent for a while; b"<EOF>" marks that it closed."""
+        been silent for ``patience`` seconds after its first word; b"<EOF>" marks that it closed."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         found = bytearray()
         # Read while writing: what was said before a connection is reset is lost otherwise.
@@ -165,7 +165,10 @@ class Served:
         heard = -1
         while not listening.done() and heard != len(found):
             heard = len(found)
-            await asyncio.wait([listening], timeout=patience)
+            for _ in range(20):
+                await asyncio.wait([listening], timeout=patience)
+                if found:
+                    break
         listening.cancel()
         writer.close()
         return bytes(found)
