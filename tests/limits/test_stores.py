@@ -136,7 +136,7 @@ async def test_who_is_in_stays_by_asking_again(store: SharedLimits) -> None:
 
 async def test_a_lease_ends(store: SharedLimits) -> None:
     """A place whose holder was never heard of again is free when its lease is over."""
-    short = places(1, lease=SECOND // 20)
+    short = places(1, lease=SECOND // 2)
     assert (await store.take([short], [("p",)], "1")).allowed
     assert not (await store.take([short], [("p",)], "2")).allowed
     for _ in range(200):
