@@ -267,11 +267,12 @@ async def test_a_sqlite_file_that_another_holds(tmp_path: Path) -> None:
     path = tmp_path / "limits.db"
     app, _ = gateway(f"sqlite:///{path}")
     assert app.limiter.store is not None
-    app.limiter.store._timeout = 0.5
     shared = app.limiter.store._shared
     assert isinstance(shared, SqlLimits)
+    app.limiter.store._timeout = 20
     async with bff_client(app) as client:
         assert (await client.get("/closed")).status_code == 200
+        app.limiter.store._timeout = 0.5
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         assert (await client.get("/closed")).status_code == 503

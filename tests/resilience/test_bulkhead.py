@@ -47,9 +47,9 @@ async def test_each_has_its_own_deadline() -> None:
     a, b, c, d, e = (One(told, name) for name in "abcde")
     now = time.monotonic()
     queue.join(a, now + 60)
-    queue.join(b, now + 0.06)
-    queue.join(c, now + 0.02)
-    queue.join(d, now + 0.02)
+    queue.join(b, now + 0.6)
+    queue.join(c, now + 0.1)
+    queue.join(d, now + 0.1)
     queue.join(e, now - 1)
     c.late = lambda: (told.append("c is late, and takes d with it"), queue.leave(d))[0]  # type: ignore[method-assign]
     async with asyncio.timeout(10):

@@ -289,7 +289,7 @@ async def test_a_slow_drip_of_the_head(connector, serve, drip: str) -> None:
 
 @pytest.mark.anyio
 async def test_a_slow_drip_of_the_body(connector, serve, monkeypatch) -> None:
-    monkeypatch.setattr("bff_core.webhooks.connector.DRAIN_SECONDS", 0.2)
+    monkeypatch.setattr("bff_core.webhooks.connector.DRAIN_SECONDS", 0.8)
     server = await serve(scripted(HEAD + b"content-length: 1000\r\n\r\n", *[b"y"] * 1000, pause=0.02))
     outcome = await connector().post("ep", f"http://127.0.0.1:{server.port}/", HEADERS, b"{}")
     assert outcome.ok
