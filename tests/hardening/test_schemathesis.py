@@ -21,6 +21,10 @@ from schemathesis.specs.openapi.checks import response_schema_conformance
 
 import bff_core
 from bff_core import Bff
+from bff_core.auth import StoredKeys
+from bff_core.idempotency import ledger
+from bff_core.limits import limiter
+from bff_core.stores import open_store
 from shop.ports import PORTS
 from shop.services import catalog, identity, inventory, notifications, orders, payments, recommendations, reviews, users
 from shop.services.identity import issue_token
@@ -79,6 +83,10 @@ def load(name: str, transport: Shop, monkeypatch: pytest.MonkeyPatch) -> Bff:
     monkeypatch.setenv("BFF_DEADLINE", "60")
     monkeypatch.setenv("BFF_SHED_AFTER", "60")
     monkeypatch.setenv("BFF_POLICY", '{"timeout": 60}')
+    for waits in (open_store, StoredKeys.__init__):
+        monkeypatch.setitem(waits.__kwdefaults__, "timeout", 60)
+    monkeypatch.setattr(limiter, "SQL_TIMEOUT", 60)
+    monkeypatch.setattr(ledger, "TIMEOUT", 60)
     monkeypatch.setattr(bff_core, "create_bff", functools.partial(bff_core.create_bff, transport=transport))
     monkeypatch.setattr(bff_core, "BearerJwt", functools.partial(bff_core.BearerJwt, transport=transport))
     for file in (ROOT / "bffs" / name).glob("*.py"):

@@ -108,12 +108,14 @@ async def test_an_error_of_one_does_not_stop_the_looking() -> None:
 def test_a_loop_that_ended_holds_up_nobody() -> None:
     """What waited on it is forgotten; who comes on the next is looked after."""
     told: list[str] = []
-    queue = BulkheadQueue(1, lambda: queue.next().go() if len(queue) else None)
+    stayed: list[bool] = []
+    queue = BulkheadQueue(1, lambda: queue.next().go() if stayed and len(queue) else None)
 
     async def leaves() -> None:
         assert queue.join(One(told, "a"), time.monotonic() + 60)
 
     async def stays() -> None:
+        stayed.append(True)
         assert queue.join(One(told, "b"), time.monotonic() + 60)
         async with asyncio.timeout(10):
             while len(queue):

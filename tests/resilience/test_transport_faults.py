@@ -54,7 +54,11 @@ def wire(request: pytest.FixtureRequest) -> Literal["httpx", "http1"]:
 
 def gateway(url: str, wire: Literal["httpx", "http1"], *, timeout: float = 0.2, deadline: float = 0.4) -> Bff:
     policy = Policy(
-        timeout=timeout, connect_timeout=0.2, bulkhead=16, max_body=100_000, breaker=BreakerPolicy(minimum_calls=10_000)
+        timeout=timeout,
+        connect_timeout=timeout,
+        bulkhead=16,
+        max_body=100_000,
+        breaker=BreakerPolicy(minimum_calls=10_000),
     )
     settings = Settings(
         services={"hostile": ServiceSettings(url=url, policy=policy)},
