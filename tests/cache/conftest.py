@@ -6,6 +6,8 @@ import pytest
 
 from bff_core.cache import valkey
 
+PUT = valkey.PUT
+
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:

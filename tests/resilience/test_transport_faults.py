@@ -116,16 +116,6 @@ async def settled(app: Bff, hostile: HostileServer | None = None) -> None:
     raise AssertionError(f"{upstream.wire.in_flight} exchanges are still in flight")
 
 
-async def is_well(client: httpx.AsyncClient) -> None:
-    """All is well again. A busy machine may let one request come too late for the short deadlines here, not several."""
-    for _ in range(5):
-        healthy = await client.get("/ok")
-        if healthy.status_code == 200:
-            assert healthy.json() == {"answer": {"ok": True}}
-            return
-    raise AssertionError(healthy.text)
-
-
 def test_every_behaviour_is_expected() -> None:
     """The table below is complete."""
     assert sorted(STATUS) == HostileServer().behaviours
@@ -134,13 +124,14 @@ def test_every_behaviour_is_expected() -> None:
 @pytest.mark.parametrize("behaviour", sorted(STATUS))
 async def test_fault(hostile: HostileServer, wire: Literal["httpx", "http1"], behaviour: str) -> None:
     """Each fault has its answer; the next healthy call works, and nothing is in use any more."""
-    app = gateway(hostile.url, wire) if STATUS[behaviour] == 504 else gateway(hostile.url, wire, timeout=5, deadline=10)
+    times = {"timeout": 0.6, "deadline": 1.2} if STATUS[behaviour] == 504 else {"timeout": 5, "deadline": 10}
+    app = gateway(hostile.url, wire, **times)
     async with bff_client(app) as client:
         answer = await client.get(f"/{behaviour}")
         assert answer.status_code == STATUS[behaviour], answer.text
         if STATUS[behaviour] == 200:
             assert answer.json() == {"answer": {"ok": True}}
-        await is_well(client)
+        assert (await client.get("/ok")).json() == {"answer": {"ok": True}}
         await settled(app, hostile)
 
 
@@ -156,17 +147,17 @@ async def test_refused(wire: Literal["httpx", "http1"]) -> None:
 
 async def test_deadline_storm(hostile: HostileServer, wire: Literal["httpx", "http1"]) -> None:
     """Many calls that run into their deadline at once leave nothing behind."""
-    app = gateway(hostile.url, wire, timeout=0.05 + 0.2, deadline=0.25)
+    app = gateway(hostile.url, wire, timeout=1.0, deadline=1.0)
     async with bff_client(app) as client:
         answers = await asyncio.gather(*(client.get("/never") for _ in range(16)))
         assert {answer.status_code for answer in answers} == {504}
         await settled(app, hostile)
-        await is_well(client)
+        assert (await client.get("/ok")).status_code == 200
 
 
 async def test_a_thousand_cycles_leak_nothing(hostile: HostileServer, wire: Literal["httpx", "http1"]) -> None:
     """Faults, cancellations and successes in turn: no task, connection or permit stays."""
-    app = gateway(hostile.url, wire, timeout=0.03 + 0.2, deadline=0.25)
+    app = gateway(hostile.url, wire, timeout=5, deadline=5)
     behaviours = ["ok", "reset", "close-mid-body", "not-json", "error", "close-after", "garbage", "two-answers"]
     async with bff_client(app) as client:
         await client.get("/ok")
@@ -182,7 +173,7 @@ async def test_a_thousand_cycles_leak_nothing(hostile: HostileServer, wire: Lite
         await settled(app, hostile)
         breaker = app.upstreams["hostile"].breaker
         assert breaker.state == "closed"
-        await is_well(client)
+        assert (await client.get("/ok")).status_code == 200
         gc.collect()
         for _ in range(100):
             if len(asyncio.all_tasks()) <= before + hostile.open:

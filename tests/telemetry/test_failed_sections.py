@@ -9,7 +9,7 @@ import httpx
 import pytest
 from pydantic import BaseModel
 
-from bff_core import Page, ServiceClient, Settings, create_bff, get, optional, required, section
+from bff_core import Page, ServiceClient, ServiceSettings, Settings, create_bff, get, optional, required, section
 from bff_core.testing import FakeServices, HostileServer, bff_client, refused_port
 
 
@@ -127,7 +127,7 @@ async def test_a_pass_through_route(capsys: pytest.CaptureFixture[str]) -> None:
 async def test_an_answer_that_breaks_off(capsys: pytest.CaptureFixture[str]) -> None:
     """Its status was sent; that it was not all is said as well."""
     async with HostileServer() as server:
-        settings = Settings(services={"catalog": {"url": server.url}})  # type: ignore[dict-item]
+        settings = Settings(services={"catalog": ServiceSettings(url=server.url)})
         app = create_bff("test", settings=settings, clients=[Catalog])
         app.proxy("/media/{path:path}", service="catalog", to="/{path}", public=True)
         async with bff_client(app) as client:
